@@ -1,0 +1,26 @@
+"""Train feed-forward nets: the lecture "Foundations of Deep Learning" as a program.
+
+    import dlfound
+    run = dlfound.train(["data=digits", "optim=adam"])
+    run.report["test"]["accuracy"]
+"""
+
+from typing import Any
+
+from dlfound.config.options import register
+from dlfound.errors import Error
+
+__all__ = ["Error", "__version__", "open_run", "register", "train"]
+
+# What needs torch is imported when it is first asked for.
+_LATE = {"train": "dlfound.commands.training", "open_run": "dlfound.commands.opened"}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name == "__version__":
+        return importlib.import_module("dlfound.version").VERSION
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'dlfound' has no attribute {name!r}")

@@ -1,0 +1,7 @@
+"""`python -m dlfound`."""
+
+import sys
+
+from dlfound.cli import main
+
+sys.exit(main())

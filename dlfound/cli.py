@@ -1,0 +1,101 @@
+"""The command line: verbs to commands, failures to two lines and an exit code. Imports nothing heavy."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from dlfound.errors import Code, Error, Problem, printable
+
+VERBS = ("train", "eval", "options")
+DOC = "train feed-forward nets from the command line: every choice is one word"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return int(_dispatch(words))
+    except Error as error:
+        _tell(error)
+        return int(error.code)
+    except SystemExit as stop:  # argparse, after --help
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        print("dlfound: interrupted; a run that is not finished starts again with the same run.dir", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `dlfound options | head`: who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Code.DONE)
+    except MemoryError:
+        _tell(Error("not enough memory", "a smaller net, or train.batch_size, or less data", Code.RESOURCES))
+        return int(Code.RESOURCES)
+    except Exception as error:
+        return _tell_bug(error)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return Code.DONE
+    if words[0] == "--version":
+        from dlfound.version import VERSION
+
+        print(f"dlfound {VERSION}")
+        return Code.DONE
+    if words[0] not in VERBS:
+        raise _unknown_word(words[0], VERBS, "verb")
+    verb = importlib.import_module(f"dlfound.commands.{words[0]}")
+    parser = _Parser(
+        prog=f"dlfound {words[0]}",
+        description=verb.SUMMARY,
+        epilog=verb.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    verb.arguments(parser)
+    return verb.command(parser.parse_intermixed_args(words[1:]))
+
+
+def _help() -> str:
+    lines = [f"dlfound: {DOC}", "", "usage: dlfound VERB ...", ""]
+    for verb in VERBS:
+        lines.append(f"  {verb:<8} {importlib.import_module(f'dlfound.commands.{verb}').SUMMARY}")
+    return "\n".join([*lines, "", "first:  dlfound train model=mlp optim=adam", "more:   dlfound VERB --help"])
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse, with its complaints in our own form."""
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        _, _, rest = message.partition("unrecognized arguments: ")
+        if rest:
+            raise _unknown_word(rest.split()[0], flags, "flag")
+        raise Error(message, f"see {self.prog} --help", Code.CONFIG)
+
+
+def _unknown_word(word: str, words: Sequence[str], what: str) -> Error:
+    from dlfound.config.nearest import nearest
+
+    return Error(f"unknown {what} {word!r}; choose from: {', '.join(words)}", f"did you mean {nearest(word, words)}?", Code.CONFIG)
+
+
+def _tell(error: Error) -> None:
+    kind = Code(error.code).name.lower()
+    for problem in error.problems:
+        print(_two_lines(kind, problem), file=sys.stderr)
+
+
+def _two_lines(kind: str, problem: Problem) -> str:
+    return f"dlfound: error[{kind}]: {printable(problem.what)}\n  fix: {printable(problem.fix)}"
+
+
+def _tell_bug(error: Exception) -> int:
+    if os.environ.get("DLFOUND_DEBUG"):
+        raise error
+    what = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no more is known'}"
+    print(_two_lines("bug", Problem(what, "this is a fault of dlfound; DLFOUND_DEBUG=1 shows where")), file=sys.stderr)
+    return int(Code.BUG)

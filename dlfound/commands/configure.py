@@ -1,0 +1,50 @@
+"""From the words of a command to a checked configuration."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from dlfound.commands.groups import GROUPS, NODES
+from dlfound.commands.rules import RULES
+from dlfound.config.catalog import Catalog
+from dlfound.config.config import Config
+from dlfound.config.options import Option, with_registered
+from dlfound.errors import Code, Error
+
+
+def catalog(config_dirs: Sequence[str | Path] = ()) -> Catalog:
+    """Every word that exists: the program's, those of the folders, and those registered from Python."""
+    nodes = {name: Option(made) for name, made in NODES.items()}
+    return Catalog(with_registered(GROUPS), nodes, [Path(folder).expanduser() for folder in config_dirs])
+
+
+def configure(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> Config:
+    """The configuration that the overrides ask for.
+
+    Raises:
+        Error: all that is wrong with it, at once (code 2).
+    """
+    from dlfound.config.compose import compose  # brings in Hydra
+
+    return compose(overrides, catalog(config_dirs), RULES)
+
+
+def load_options(files: Sequence[str]) -> None:
+    """Run the Python files that a person names with --with: they call `dlfound.register`.
+
+    Raises:
+        Error: a file that is not there, or fails (code 2).
+    """
+    for number, file in enumerate(files):
+        path = Path(file).expanduser()
+        if not path.is_file():
+            raise Error(f"--with {file}: there is no such file", "name a Python file that calls dlfound.register", Code.CONFIG)
+        spec = importlib.util.spec_from_file_location(f"dlfound_options_{number}", path)
+        if spec is None or spec.loader is None:
+            raise Error(f"--with {file} is no Python file", "its name must end in .py", Code.CONFIG)
+        try:
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        except Error:
+            raise
+        except Exception as error:
+            raise Error(f"--with {file}: {type(error).__name__}: {error}", "mend the file", Code.CONFIG) from error

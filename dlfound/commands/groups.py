@@ -1,0 +1,68 @@
+"""Every option of every group, joined from the rooms' own tables; none of it needs torch."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from dlfound.config.kinds import BatchSize, Count, Kind, OptionalText, Seed, Text, Threads
+from dlfound.data import sources
+from dlfound.nn import activation, batchnorm, dropout, initializer, model
+from dlfound.objective import constraint, loss, regularizer
+from dlfound.optim import early_stopping, lr_decay, optimizers
+from dlfound.runs import tensorboard
+
+
+def _device(value: object) -> str:
+    head, _, index = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if value in ("auto", "cpu", "cuda") or (head == "cuda" and index.isdecimal()):
+        return str(value)
+    raise ValueError
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or value in ("", ".", "..") or set(value) & set("/\\") or not value.isprintable():
+        raise ValueError
+    return value
+
+
+Device = Annotated[str, Kind("auto, cpu, cuda or cuda:N", _device, ("auto", "cpu", "cuda"))]
+Name = Annotated[str, Kind("a name that can be a folder's", _name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How long, in what batches, and what decides."""
+
+    epochs: Count
+    batch_size: BatchSize
+    monitor: Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where a run lies, and what it computes on."""
+
+    name: Name
+    dir: OptionalText
+    seed: Seed
+    device: Device
+    threads: Threads
+
+
+GROUPS = {
+    "data": sources.TABLE,
+    "model": model.TABLE,
+    "activation": activation.TABLE,
+    "initializer": initializer.TABLE,
+    "batchnorm": batchnorm.TABLE,
+    "dropout": dropout.TABLE,
+    "loss": loss.TABLE,
+    "regularizer": regularizer.TABLE,
+    "constraint": constraint.TABLE,
+    "optim": optimizers.TABLE,
+    "lr_decay": lr_decay.TABLE,
+    "early_stopping": early_stopping.TABLE,
+    "logger": tensorboard.TABLE,
+}
+
+NODES = {"train": Train, "run": Run}
+"""What belongs to no group."""

@@ -1,0 +1,113 @@
+"""A run's folder, opened: its report, its net, its predictions."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlfound.commands.configure import catalog
+from dlfound.config.compose import reopen
+from dlfound.config.config import Config
+from dlfound.errors import Code, Error
+from dlfound.nn.network import Network
+from dlfound.runs.folder import RunFolder, find_run
+from dlfound.training.assemble import empty_network
+from dlfound.training.metrics import outputs_of
+
+
+class Run:
+    """One finished run.
+
+    Attributes:
+        path: its folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._folder = RunFolder(path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @cached_property
+    def config(self) -> Config:
+        """Every setting of the run."""
+        return reopen(self.path / "config.yaml", catalog())
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """What came out: the content of `report.json`."""
+        return self._folder.read_json("report.json")
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """What the run knows of its data: the content of `schema.json`."""
+        return self._folder.read_json("schema.json")
+
+    @cached_property
+    def loss(self) -> Any:
+        """The loss that the run was trained with."""
+        return self.config.build("loss")()
+
+    @cached_property
+    def model(self) -> Network:
+        """The best net, in evaluation mode on the CPU; takes rows as the data hold them.
+
+        Raises:
+            Error: the weights do not fit the configuration (code 4).
+        """
+        schema = self.schema
+        network = empty_network(self.config, len(schema["features"]), len(schema["classes"]), len(schema["targets"]))
+        stored, wanted = self._folder.load_weights(), network.state_dict()
+        shapes = {name: tuple(t.shape) for name, t in stored.items()}
+        if shapes != {name: tuple(t.shape) for name, t in wanted.items()}:
+            what = f"{self.path / 'model.safetensors'} does not fit config.yaml"
+            raise Error(what, "the folder's files must come from one run", Code.RUN)
+        network.load_state_dict(stored)
+        return network.eval()
+
+    def predict(self, rows: Any) -> np.ndarray:
+        """The most probable class of each row, by its name; for regression the number, in the target's unit.
+
+        Args:
+            rows: (rows, columns) numbers, in the order of `schema["features"]`.
+
+        Raises:
+            Error: rows of another shape, or values that are no finite numbers (code 3).
+        """
+        outputs = self._outputs(rows)
+        if self.model.target is not None:
+            predicted = self.model.target.inverse(outputs).numpy()
+            return predicted[:, 0] if predicted.shape[1] == 1 else predicted
+        return np.array(self.schema["classes"])[self.loss.probabilities(outputs).argmax(1).numpy()]
+
+    def probabilities(self, rows: Any) -> np.ndarray:
+        """(rows, classes): the probability of each class, in the order of `schema["classes"]`."""
+        if self.model.target is not None:
+            raise Error("a regression has no probabilities", "use predict", Code.CONFIG)
+        return self.loss.probabilities(self._outputs(rows)).numpy()
+
+    def _outputs(self, rows: Any) -> torch.Tensor:
+        array, columns = np.asarray(rows), len(self.schema["features"])
+        if array.ndim > 2 and self.schema["image"]:
+            array = array.reshape(len(array), -1)
+        if array.ndim != 2 or array.shape[1] != columns:
+            raise Error(f"rows have shape {array.shape}, the net takes (rows, {columns})", "give one column a feature", Code.DATA)
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise Error("rows hold values that are no finite numbers", "convert or fill them", Code.DATA)
+        return outputs_of(self.model, self.model.preprocess(torch.from_numpy(array)))
+
+
+def open_run(run: str | Path) -> Run:
+    """Open a run.
+
+    Args:
+        run: a folder, a run's name, or "latest".
+
+    Raises:
+        Error: there is no such run (code 4).
+    """
+    return Run(find_run(str(run)))
+

@@ -1,0 +1,88 @@
+"""`dlfound options`: every group, its options, and their settings."""
+
+import argparse
+import json
+from typing import Any
+
+from dlfound.commands.configure import catalog, load_options
+from dlfound.config.catalog import EXPERIMENT, Catalog
+from dlfound.config.check import unknown_key
+from dlfound.errors import Code, Error
+
+SUMMARY = "list the groups, their options and settings"
+EXAMPLES = """\
+examples:
+  dlfound options                   every group and its words
+  dlfound options optim             the optimizers with their settings, defaults and sources
+  dlfound options --json            the same for programs
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("group", nargs="?", metavar="GROUP", help="one group in detail")
+    parser.add_argument("--config-dir", action="append", default=[], metavar="DIR", help="a folder with options of your own")
+    parser.add_argument("--with", action="append", default=[], dest="files", metavar="FILE", help="a Python file that registers options")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def command(args: argparse.Namespace) -> int:
+    """The verb: exit code."""
+    load_options(args.files)
+    known = catalog(args.config_dir)
+    if args.group is not None and args.group not in known.paths:
+        raise Error.of([unknown_key(args.group, known.paths)], Code.CONFIG)
+    groups = [args.group] if args.group else list(known.paths)
+    if args.json:
+        print(json.dumps({g: describe(known, g) for g in groups}, indent=2, ensure_ascii=False))
+    elif args.group:
+        print(_detail(known, args.group))
+    else:
+        print(_overview(known))
+    return Code.DONE
+
+
+def describe(known: Catalog, group: str) -> dict[str, Any]:
+    """Option -> summary, source and settings (name -> type and default)."""
+    return {word: _describe(known, group, word) for word in known.words(group)}
+
+
+def _describe(known: Catalog, group: str, word: str) -> dict[str, Any]:
+    if group == EXPERIMENT:
+        lines = known.paths[group][word].read_text(encoding="utf-8").splitlines()
+        comments = [line.lstrip("# ") for line in lines if line.startswith("# ") and "@package" not in line]
+        source = next((c.removeprefix("Source: ") for c in comments if c.startswith("Source:")), "")
+        return {"summary": comments[0] if comments else "", "source": source, "settings": {}}
+    option, node = known.option(group, word), known.node(group, word)
+    if option is None:
+        raise Error(f"{known.paths[group][word]}: no {group} named {node['name']!r}", "see dlfound options", Code.CONFIG)
+    node = {**known.node(group, node["name"]), **node}
+    common = known.common(group)
+    settings = {
+        name: {"type": kind.says, "default": node.get(name, common.get(name, option.defaults.get(name)))}
+        for name, kind in option.settings.items()
+    }
+    return {"summary": option.summary, "source": option.source, "settings": settings}
+
+
+def _overview(known: Catalog) -> str:
+    width = max(map(len, known.paths))
+    lines = [f"{group:<{width}}  {' '.join(_starred(known, group))}" for group in known.paths]
+    nodes = [f"{node:<{width}}  {' '.join(option.settings)}" for node, option in known.plain.items()]
+    return "\n".join([*lines, "", "settings of the run itself:", *nodes, "", "* default; more: dlfound options GROUP"])
+
+
+def _starred(known: Catalog, group: str) -> list[str]:
+    return [word + "*" * (word == known.defaults.get(group)) for word in known.words(group)]
+
+
+def _detail(known: Catalog, group: str) -> str:
+    lines = []
+    for word, told in describe(known, group).items():
+        lines.append(f"{group}={word}{'  (default)' if word == known.defaults.get(group) else ''}")
+        lines.append(f"    {told['summary']}")
+        lines += [f"    {told['source']}"] * bool(told["source"])
+        for name, setting in told["settings"].items():
+            default = json.dumps(setting["default"])
+            lines.append(f"    {group}.{name}={default}  ({setting['type']})")
+    return "\n".join(lines)

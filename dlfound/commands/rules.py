@@ -1,0 +1,73 @@
+"""What must hold across groups, and what cannot be meant."""
+
+from typing import Any
+
+from dlfound.config.check import Rule
+from dlfound.config.nearest import nearest
+from dlfound.data.sources import task_of
+from dlfound.errors import Problem
+from dlfound.objective import loss as losses
+from dlfound.objective.tasks import METRICS
+
+
+def _decay_before_stop(look_ahead: int, patience: int) -> Problem | None:
+    if look_ahead > patience:
+        return None
+    what = f"early_stopping.look_ahead ({look_ahead}) is not longer than lr_decay.patience ({patience}): the decay could never help"
+    return Problem(what, f"early_stopping.look_ahead={3 * patience} or lr_decay=none")
+
+
+def _batch_for_statistics(batch_size: int | str, batchnorm: str) -> Problem | None:
+    if batchnorm != "batch" or batch_size != 1:
+        return None
+    return Problem("train.batch_size=1 cannot train batchnorm=batch: one row has no variance", "train.batch_size=2 or more, or batchnorm=none")
+
+
+def loss_fits(loss: str, data: dict[str, Any]) -> Problem | None:
+    """The loss against the task, where the task is known before the data are read."""
+    return None if (task := task_of(data)) is None else loss_fits_task(loss, task)
+
+
+def loss_fits_task(loss: str, task: str) -> Problem | None:
+    """The loss against the task."""
+    tasks = getattr(losses.TABLE.get(loss), "tasks", None)
+    if tasks is None or task in tasks:
+        return None
+    fitting = [name for name, made in losses.TABLE.items() if task in getattr(made, "tasks", ())]
+    return Problem(f"loss={loss} is for {' and '.join(tasks)} tasks, but this task is {task}", f"loss={fitting[0]} or loss=auto")
+
+
+def monitor_exists(monitor: str, data: dict[str, Any]) -> Problem | None:
+    """The monitor against what is measured."""
+    return None if (task := task_of(data)) is None else monitor_fits_task(monitor, task)
+
+
+def monitor_fits_task(monitor: str, task: str) -> Problem | None:
+    """The monitor against what is measured in a task."""
+    words = ("auto", *METRICS[task])
+    if monitor in words:
+        return None
+    what = f"train.monitor must be {' or '.join(words)} for a {task} task, got {monitor!r}"
+    return Problem(what, f"did you mean train.monitor={nearest(monitor, words)}?")
+
+
+def _decay_acts(patience: int, epochs: int) -> Problem | None:
+    if patience + 2 <= epochs:
+        return None
+    return Problem(f"lr_decay.patience={patience} can never act in {epochs} epochs", "shorten it, or lr_decay=none")
+
+
+def _stop_acts(look_ahead: int, epochs: int) -> Problem | None:
+    if look_ahead + 1 < epochs:
+        return None
+    return Problem(f"early_stopping.look_ahead={look_ahead} can never act in {epochs} epochs", "shorten it, or early_stopping=none")
+
+
+RULES = (
+    Rule(("early_stopping.look_ahead", "lr_decay.patience"), _decay_before_stop),
+    Rule(("train.batch_size", "batchnorm.name"), _batch_for_statistics),
+    Rule(("loss.name", "data"), loss_fits),
+    Rule(("train.monitor", "data"), monitor_exists),
+    Rule(("lr_decay.patience", "train.epochs"), _decay_acts, warns=True),
+    Rule(("early_stopping.look_ahead", "train.epochs"), _stop_acts, warns=True),
+)

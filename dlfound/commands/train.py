@@ -1,0 +1,55 @@
+"""`dlfound train`: from a configuration to a run's folder."""
+
+import argparse
+import json
+import shlex
+import sys
+from typing import Any
+
+from dlfound.commands.configure import configure, load_options
+from dlfound.commands.table import result_table
+from dlfound.errors import Code
+
+SUMMARY = "train a net"
+EXAMPLES = """\
+examples:
+  dlfound train                                        digits, an MLP, Adam
+  dlfound train optim=sgd optim.lr=0.05                change words and settings
+  dlfound train data=spirals model.hidden=[64,64] activation=tanh
+  dlfound train batchnorm=batch dropout=standard train.epochs=50
+  dlfound train experiment=spirals_depth               whole settings by name
+  dlfound train optim=momentum --cfg                   what that means, value by value
+  dlfound options                                      every word there is
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=option, or node.setting=value")
+    parser.add_argument("--config-dir", action="append", default=[], metavar="DIR", help="a folder with options of your own")
+    parser.add_argument("--with", action="append", default=[], dest="files", metavar="FILE", help="a Python file that registers options")
+    parser.add_argument("--cfg", action="store_true", help="print the configuration and where each value comes from; train nothing")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
+
+
+def command(args: argparse.Namespace) -> int:
+    """The verb: exit code."""
+    load_options(args.files)
+    config = configure(args.overrides, args.config_dir)
+    if args.cfg:
+        print(config.shown())
+        return Code.DONE
+    from dlfound.commands.training import run_training  # brings in torch
+
+    run, code = run_training(config, None, f"dlfound {shlex.join(sys.argv[1:])}", shown=True)
+    print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else describe(run))
+    return code
+
+
+def describe(run: Any) -> str:
+    """The result for a person: a short table and the run's folder."""
+    report = run.report
+    parts = {name: report[name] for name in ("train", "val", "test")}
+    what = f"{report['data']['name']}: {report['net']}, {report['parameters']:,} parameters, {report['device']}"
+    how = f"best epoch {report['best_epoch']} of {report['epochs_run']} ({report['stopped_by']}), {report['seconds']['total']:.1f} s"
+    return f"{what}\n{result_table(parts)}\n{how}\n{run.path}"

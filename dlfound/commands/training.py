@@ -1,0 +1,270 @@
+"""One training, from a checked configuration to a finished folder."""
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlfound.commands.configure import catalog, configure
+from dlfound.commands.opened import Run
+from dlfound.commands.progress import Progress, say
+from dlfound.commands.rules import loss_fits_task, monitor_fits_task
+from dlfound.config.compose import reopen
+from dlfound.config.config import Config
+from dlfound.data.dataset import Dataset
+from dlfound.errors import Code, Error
+from dlfound.nn.modules import BatchNorm, exact_statistics
+from dlfound.runs.folder import RunFolder, check_place, make_folder, new_path
+from dlfound.training.assemble import Assembly, assemble, find_batch_size, resolve
+from dlfound.training.device import count_threads, find_device, threads
+from dlfound.training.loop import Best, Diverged, Epoch, fit
+from dlfound.training.metrics import EVALUATION_ROWS, evaluate, watch
+from dlfound.version import VERSION
+
+REPORT_FORMAT = 1
+
+
+def train(
+    overrides: Sequence[str] = (), *, data: tuple[Any, Any] | None = None, config_dirs: Sequence[str | Path] = ()
+) -> Run:
+    """Train a net; the same as `dlfound train` with the same overrides, but silent.
+
+    Args:
+        overrides: as on the command line, for example ["optim=sgd", "optim.lr=0.1"].
+        data: arrays (X, y) to train on instead of a source: X (rows, columns), y classes or numbers.
+        config_dirs: folders with options of your own.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        Error: what the command would have ended with; `code` is its exit code.
+    """
+    words = list(overrides) if data is None else ["data=arrays", *overrides]
+    config = configure(words, config_dirs)
+    run, code = run_training(config, data, f"dlfound.train({list(overrides)!r})", shown=False)
+    if code != Code.DONE:
+        report = run.report
+        raise Error(report["error"], f"the best net so far is in {run.path}", code)
+    return run
+
+
+def run_training(config: Config, data: Any, command: str, shown: bool) -> tuple[Run, Code]:
+    """Train as configured, or say that the folder holds a finished run already."""
+    clock = time.perf_counter()
+    path = Path(config["run"]["dir"]).expanduser() if config["run"]["dir"] else new_path(config["run"]["name"])
+    if RunFolder(path).finished:
+        _say(shown, f"{path} holds a finished run; it is left as it is (choose another run.dir to train anew)")
+        return Run(path), Code.DONE
+    check_place(path)
+    device = find_device(config["run"]["device"])
+    dataset = load_data(config, data)
+    _check_task(config, dataset)
+    settled, notes = resolve(config, dataset.task)
+    folder = _open_folder(path, settled)
+    journal = _Journal(folder, shown)
+    for note in notes:
+        journal.note(note)
+    for warning in config.warnings:
+        journal.warn(warning)
+    _note_batch(settled, dataset, journal)
+    folder.write_json("schema.json", dataset.schema())
+    trained = _Training(settled, dataset, device, folder, journal).run()
+    report = _report(settled, dataset, trained, journal, command, time.perf_counter() - clock)
+    folder.write_json("report.json", report)
+    folder.finish()
+    return Run(path), Code.NUMERIC if trained.status == "diverged" else Code.DONE
+
+
+def load_data(config: Config, data: Any = None) -> Dataset:
+    """The rows that the configuration names, or the arrays that a program handed over."""
+    source = config.build("data")
+    return source(data) if config.name("data") == "arrays" else source()
+
+
+def _say(shown: bool, text: str) -> None:
+    if shown:
+        say(text)
+
+
+def _check_task(config: Config, dataset: Dataset) -> None:
+    """The rules that need the data, right after they are read."""
+    found = [
+        loss_fits_task(config.name("loss"), dataset.task),
+        monitor_fits_task(config["train"]["monitor"], dataset.task),
+    ]
+    if problems := [p for p in found if p is not None]:
+        raise Error.of(problems, Code.CONFIG)
+
+
+def _open_folder(path: Path, config: Config) -> RunFolder:
+    """A fresh folder; or that of an unfinished run of the same configuration, to be trained again from its start."""
+    if (path / "config.yaml").exists():
+        if not config.same_run(reopen(path / "config.yaml", catalog(config.catalog.config_dirs))):
+            what = f"{path} holds an unfinished run of another configuration"
+            raise Error(what, "choose another run.dir, or remove the folder", Code.RUN)
+    elif path.exists() and any(path.iterdir()):
+        raise Error(f"{path} holds other files", "choose another run.dir", Code.RUN)
+    folder = make_folder(path)
+    folder.clear()
+    folder.write_text("config.yaml", config.saved())
+    return folder
+
+
+def _note_batch(config: Config, dataset: Dataset, journal: "_Journal") -> None:
+    asked, rows = config["train"]["batch_size"], len(dataset.parts["train"])
+    if isinstance(asked, int) and asked > rows:
+        journal.note(f"train.batch_size={asked} is more than the {rows} training rows: taking {rows}")
+
+
+@dataclass
+class _Journal:
+    """What is said during a run: to the person, to log.txt, and the warnings to the report."""
+
+    folder: RunFolder
+    shown: bool
+    warnings: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Good to know: not worth a line where nobody watches."""
+        self.folder.append("log.txt", text)
+        _say(self.shown and sys.stderr.isatty(), text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.folder.append("log.txt", f"warning: {text}")
+        _say(self.shown, f"warning: {text}")
+
+
+@dataclass
+class _Trained:
+    """What a training ended with."""
+
+    assembly: Assembly
+    best: Best
+    epochs_run: int
+    status: str
+    stopped_by: str
+    error: str | None
+    parts: dict[str, dict[str, float | None]]
+    seconds: float
+    threads: int
+
+
+class _Training:
+    """The loop over epochs and what happens between them."""
+
+    def __init__(self, config: Config, dataset: Dataset, device: torch.device, folder: RunFolder, journal: _Journal):
+        self.config, self.dataset, self.device, self.folder, self.journal = config, dataset, device, folder, journal
+        self.monitor = "loss" if config["train"]["monitor"] == "auto" else config["train"]["monitor"]
+        self.assembly = assemble(config, dataset, device)
+        self.best, self.epochs_run, self.seconds = Best(), 0, 0.0
+
+    def run(self) -> _Trained:
+        weights = sum(w.numel() for w in self.assembly.network.body.parameters())
+        count = count_threads(self.config["run"]["threads"], weights, self.assembly.batch_size)
+        with threads(count):
+            status, stopped_by, error = "done", "epochs", None
+            try:
+                stopped_by = self._epochs()
+            except Diverged as diverged:
+                status, stopped_by, error = "diverged", "diverged", diverged.problems[0].what
+                self.journal.warn(f"{error}; {diverged.problems[0].fix}")
+            parts = self._finish()
+        best, epochs = self.best, self.epochs_run
+        return _Trained(self.assembly, best, epochs, status, stopped_by, error, parts, self.seconds, count)
+
+    def _epochs(self) -> str:
+        """Train; between epochs: log, keep the best, decay, stop. Returns what ended it."""
+        a, config = self.assembly, self.config
+        decay, stop = config.build("lr_decay")(), config.build("early_stopping")()
+        value_of, settings = watch(self.monitor), config["train"]
+        loop = fit(
+            a.network, a.step, a.loss, a.parts["train"], a.parts["val"],
+            epochs=settings["epochs"], batch_size=a.batch_size, seed=config["run"]["seed"],
+        )  # fmt: skip
+        with ExitStack() as stack:
+            progress = stack.enter_context(Progress(settings["epochs"], self.monitor, self.journal.shown))
+            logger = config.build("logger")(self.folder.path)
+            stack.callback(logger.close)
+            for epoch in loop:
+                value = value_of(epoch.val)
+                self.best.see(value, epoch.number, a.step)
+                self._log(epoch, logger)
+                progress.epoch(epoch, self.best.epoch)
+                a.step.set_lr(decay.after(value, epoch.lr))
+                if stop.after(value):
+                    return "early_stopping"
+        return "epochs"
+
+    def _log(self, epoch: Epoch, logger: Any) -> None:
+        self.epochs_run = epoch.number
+        self.seconds += epoch.train_seconds
+        measured = {"train": epoch.train, "val": epoch.val}
+        self.folder.append_json("metrics.jsonl", {"epoch": epoch.number, "lr": epoch.lr, **measured})
+        seconds = {"train": round(epoch.train_seconds, 6), "val": round(epoch.val_seconds, 6)}
+        self.folder.append_json("timing.jsonl", {"epoch": epoch.number, "seconds": seconds})
+        scalars = {f"{name}/{part}": v for part, found in measured.items() for name, v in found.items()}
+        logger.epoch(epoch.number, {**scalars, "lr": epoch.lr})
+
+    def _finish(self) -> dict[str, dict[str, float | None]]:
+        """Go back to the best weights, make batch statistics exact, measure, and save the net."""
+        a = self.assembly
+        self.best.restore(a.step)
+        parts = {}
+        if any(isinstance(m, BatchNorm) and m.exact for m in a.network.modules()):
+            parts["val_running_statistics"] = evaluate(a.network, a.loss, a.parts["val"])
+            exact_statistics(a.network.body, lambda: a.parts["train"].inputs.split(EVALUATION_ROWS))
+        measured = {name: evaluate(a.network, a.loss, part) for name, part in a.parts.items()}
+        self.folder.save_weights(a.network.state_dict())
+        return measured | parts
+
+
+def _report(
+    config: Config, dataset: Dataset, trained: _Trained, journal: _Journal, command: str, total: float
+) -> dict[str, Any]:
+    a, rows = trained.assembly, len(dataset.parts["train"])
+    done = rows * trained.epochs_run
+    linear = [a.network.body.output.out_features, *(h.linear.out_features for h in reversed(a.network.body.hidden))]
+    return {
+        "format": REPORT_FORMAT,
+        "status": trained.status,
+        "warnings": journal.warnings,
+        "stopped_by": trained.stopped_by,
+        **({"error": trained.error} if trained.error else {}),
+        "task": dataset.task,
+        "monitor": "loss" if config["train"]["monitor"] == "auto" else config["train"]["monitor"],
+        "epochs_run": trained.epochs_run,
+        "best_epoch": trained.best.epoch,
+        **trained.parts,
+        "net": "-".join(map(str, [len(dataset.features), *reversed(linear)])),
+        "parameters": sum(p.numel() for p in a.network.parameters()),
+        "batch_size": a.batch_size,
+        "seconds": {"total": round(total, 3), "train": round(trained.seconds, 3)},
+        "samples_per_second": round(done / trained.seconds, 1) if trained.seconds else None,
+        "device": str(next(a.network.parameters()).device),
+        "precision": "fp32",
+        "threads": trained.threads,
+        "seed": config["run"]["seed"],
+        "versions": {
+            "dlfound": VERSION,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "command": command,
+        "data": {
+            "name": config.name("data"),
+            "rows": len(dataset.inputs),
+            "features": len(dataset.features),
+            "classes": len(dataset.classes),
+            "fingerprint": dataset.fingerprint(),
+        },
+    }

@@ -1,0 +1,1 @@
+"""The configuration: words to values, checked. The only importer of Hydra; knows no other room."""

@@ -1,0 +1,69 @@
+"""The checked configuration: every value plain and resolved, ready to be built, shown and saved."""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import yaml
+
+from dlfound.config.catalog import Catalog
+
+FORMAT = 1  # of config.yaml in a run's folder
+
+
+@dataclass
+class Config:
+    """What a run is made from.
+
+    Attributes:
+        tree: node -> setting -> value; a group's node also has `name`, its option.
+        catalog: the words and callables that the tree was checked against.
+        origins: "node.setting" -> the file or override that set it.
+        warnings: what is allowed but cannot be meant.
+    """
+
+    tree: dict[str, dict[str, Any]]
+    catalog: Catalog
+    origins: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def __getitem__(self, node: str) -> dict[str, Any]:
+        return self.tree[node]
+
+    def name(self, group: str) -> str:
+        """The option chosen in a group."""
+        return self.tree[group]["name"]
+
+    def build(self, group: str) -> partial:
+        """The option's callable with its settings bound: call it with what its group supplies."""
+        settings = {k: v for k, v in self.tree[group].items() if k != "name"}
+        return partial(self.catalog.groups[group][self.name(group)].callable, **settings)
+
+    def choose(self, group: str, word: str) -> "Config":
+        """The same configuration with another option of the group, at the values of its file."""
+        node = {"name": word} | self.catalog.node(group, word)
+        return Config({**deepcopy(self.tree), group: node}, self.catalog, self.origins, self.warnings)
+
+    def same_run(self, other: "Config") -> bool:
+        """True where both describe the same training; the folder's place and name do not count."""
+
+        def training(tree: dict) -> dict:
+            return {**tree, "run": {k: v for k, v in tree["run"].items() if k not in ("name", "dir")}}
+
+        return training(self.tree) == training(other.tree)
+
+    def saved(self) -> str:
+        """The text of `config.yaml`: plain YAML, nothing to resolve."""
+        return yaml.safe_dump({"format": FORMAT, **self.tree}, sort_keys=False, allow_unicode=True)
+
+    def shown(self) -> str:
+        """YAML with the file or the override behind each value as its comment."""
+        lines = []
+        for node, settings in self.tree.items():
+            lines.append((f"{node}:", ""))
+            for key, value in settings.items():
+                text = yaml.safe_dump({key: value}, default_flow_style=None, allow_unicode=True, width=1000).strip()
+                lines.append((f"  {text}", self.origins.get(f"{node}.{key}", "")))
+        width = max(len(text) for text, origin in lines if origin)
+        return "\n".join(f"{text:<{width}}  # {origin}" if origin else text for text, origin in lines)

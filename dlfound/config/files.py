@@ -1,0 +1,116 @@
+"""Reading YAML that a person or a stranger wrote: plain names and values, within limits, with line numbers."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlfound.errors import Code, Error, printable
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 20
+MAX_DIGITS = 400
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, with numbers as a person writes them (1e-3) and no sexagesimals, octals or dates."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag.rsplit(":", 1)[-1] in ("null", "merge")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    text = node.value
+    if node.style is not None:
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for read in (int, float):
+        try:
+            return text if "_" in text else read(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
+    result = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} is no word", problem_mark=key_node.start_mark)
+        if key in result:
+            raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=key_node.start_mark)
+        result[key] = loader.construct_object(value_node, deep=True)
+    return result
+
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _scalar)
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def read_yaml(path: Path, code: Code = Code.CONFIG) -> dict[str, Any]:
+    """The mapping in a YAML file: words and plain values only.
+
+    Args:
+        path: the file; at most 256 KiB, nested at most 20 deep, without tags, anchors or aliases.
+        code: the exit code of what is raised: the file may be a configuration or part of a run.
+
+    Raises:
+        Error: unreadable, not UTF-8, too large or deep, not YAML, not a mapping, a duplicate key.
+    """
+    text = _text(path, code)
+    try:
+        _check_shape(text)
+        tree = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        problem = printable(getattr(error, "problem", None) or "not YAML")
+        if "'\\t'" in problem:
+            problem = "tabs are not allowed; indent with blanks"
+        raise Error(f"{path}{place}: {problem}", "write names and values, one a line, as in conf/", code) from None
+    if not isinstance(tree, dict):
+        raise Error(f"{path} must be a mapping of names to values", "write lines of the form name: value", code)
+    return tree
+
+
+def _text(path: Path, code: Code) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise Error(f"{path} is too complex (more than {MAX_BYTES // 1024} KiB)", "shorten it", code)
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise Error(f"{path} is not UTF-8 (byte 0x{byte:02x} at {error.start})", "save it as UTF-8", code) from None
+    except OSError as error:
+        raise Error(f"cannot read {path}: {error.strerror}", "check the name and the permissions", code) from None
+
+
+def _check_shape(text: str) -> None:
+    """Refuse what makes YAML costly or clever, from its events, before anything is built from it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        why = None
+        if getattr(event, "anchor", None) is not None:
+            why = "too complex (anchors and aliases are not allowed)"
+        elif getattr(event, "tag", None) is not None:
+            why = f"tags are not allowed ({event.tag})"
+        elif depth > MAX_DEPTH:
+            why = f"too complex (nested more than {MAX_DEPTH} deep)"
+        elif isinstance(event, yaml.ScalarEvent) and event.value.strip("+-").isdigit() and len(event.value) > MAX_DIGITS:
+            why = f"too complex (a number of {len(event.value)} digits)"
+        if why:
+            raise yaml.MarkedYAMLError(problem=why, problem_mark=event.start_mark)
+
+
+def plain(value: Any) -> bool:
+    """True for what a configuration may hold: words, finite numbers, truth values, null, and lists of them."""
+    if isinstance(value, list):
+        return all(plain(v) for v in value)
+    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))

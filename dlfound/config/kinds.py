@@ -1,0 +1,126 @@
+"""Kinds of settings: ranges as types, written as annotations of the callables that take them."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a setting may be.
+
+    Attributes:
+        says: the rule in words, to follow "must be".
+        read: turns a plain value into the setting's value; raises ValueError where the rule is broken.
+        words: the words that may stand here, for a nearest match.
+    """
+
+    says: str
+    read: Callable[[Any], Any]
+    words: tuple[str, ...] = ()
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if not _number(value).is_integer():
+        raise ValueError
+    return int(value)
+
+
+def _ensure(value: Any, holds: bool) -> Any:
+    if not holds:
+        raise ValueError
+    return value
+
+
+def number(says: str, holds: Callable[[float], bool]) -> Kind:
+    """A finite number for which `holds` is true."""
+    return Kind(says, lambda value: _ensure(_number(value), holds(_number(value))))
+
+
+def whole(says: str, low: int, high: int) -> Kind:
+    """A whole number from `low` to `high`; 64.0 counts as 64."""
+    return Kind(says, lambda value: _ensure(_whole(value), low <= _whole(value) <= high))
+
+
+def word(*words: str) -> Kind:
+    """One of the words."""
+    return Kind(" or ".join(words), lambda value: _ensure(value, isinstance(value, str) and value in words), words)
+
+
+def either(*kinds: Kind) -> Kind:
+    """The first of the kinds that accepts the value."""
+
+    def read(value: Any) -> Any:
+        for kind in kinds:
+            try:
+                return kind.read(value)
+            except ValueError:
+                continue
+        raise ValueError
+
+    return Kind(" or ".join(k.says for k in kinds), read, tuple(w for k in kinds for w in k.words))
+
+
+def listed(says: str, kind: Kind, low: int, high: int) -> Kind:
+    """A list of `low` to `high` values of one kind."""
+
+    def read(value: Any) -> list:
+        _ensure(value, isinstance(value, list) and low <= len(value) <= high)
+        return [kind.read(v) for v in value]
+
+    return Kind(says, read)
+
+
+def _widths(value: Any) -> list[int]:
+    return _LAYERS.read(value if isinstance(value, list) else [value])
+
+
+def _split(value: Any) -> list[float]:
+    parts = listed("", number("", lambda v: 0 < v < 1), 3, 3).read(value)
+    return _ensure(parts, math.isclose(sum(parts), 1, abs_tol=1e-6))
+
+
+_LAYERS = listed("", whole("", 1, 65536), 1, 100)
+_NULL = Kind("null", lambda value: _ensure(value, value is None))
+_TEXT = Kind("text", lambda value: _ensure(value, isinstance(value, str) and value.strip() != ""))
+
+Number = Annotated[float, number("a finite number", lambda v: True)]
+Positive = Annotated[float, number("a finite number > 0", lambda v: v > 0)]
+NonNegative = Annotated[float, number("a finite number >= 0", lambda v: v >= 0)]
+Fraction = Annotated[float, number("a number in [0, 1)", lambda v: 0 <= v < 1)]
+Share = Annotated[float, number("a number in (0, 1]", lambda v: 0 < v <= 1)]
+Shrink = Annotated[float, number("a number in (0, 1)", lambda v: 0 < v < 1)]
+Count = Annotated[int, whole("a whole number >= 1", 1, 10**12)]
+Rows = Annotated[int, whole("a whole number in 10...10000000", 10, 10**7)]
+Seed = Annotated[int, whole("a whole number in 0...4294967295", 0, 2**32 - 1)]
+Betas = Annotated[list, listed("a list of two numbers in [0, 1)", number("", lambda v: 0 <= v < 1), 2, 2)]
+Widths = Annotated[list, Kind("a list of 1 to 100 whole numbers in 1...65536", _widths)]
+Split = Annotated[list, Kind("three numbers in (0, 1) that add up to 1", _split)]
+Text = Annotated[str, _TEXT]
+OptionalText = Annotated[str | None, either(_TEXT, _NULL)]
+BatchSize = Annotated[int | str, either(whole("a whole number >= 1", 1, 10**12), word("full", "auto"))]
+Threads = Annotated[int | str, either(whole("a whole number in 1...1024", 1, 1024), word("auto"))]
+
+# For the options that people register, whose settings carry plain annotations or none.
+_PLAIN = {
+    float: number("a finite number", lambda v: True),
+    int: whole("a whole number", -(2**63), 2**63 - 1),
+    bool: Kind("true or false", lambda value: _ensure(value, isinstance(value, bool))),
+    str: _TEXT,
+}
+ANYTHING = Kind("a plain value", lambda value: value)
+
+
+def kind_of(annotation: Any) -> Kind:
+    """The kind that an annotation stands for: Annotated[..., Kind], a plain type, or anything."""
+    for extra in getattr(annotation, "__metadata__", ()):
+        if isinstance(extra, Kind):
+            return extra
+    return _PLAIN.get(annotation, ANYTHING)

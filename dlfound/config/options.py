@@ -1,0 +1,84 @@
+"""What can be chosen: groups, their options, and each option's settings, read off the callables themselves."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlfound.config.kinds import Kind, kind_of
+from dlfound.errors import Code, Error
+
+
+@dataclass(frozen=True)
+class Option:
+    """A callable under a name. Its keyword-only parameters are its settings; the program supplies the others.
+
+    Attributes:
+        callable: the function or class; keyword-only parameters are annotated with kinds (`config.kinds`).
+        defaults: the settings' values where no YAML gives them: only for options that people register.
+    """
+
+    callable: Callable
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Kind]:
+        """Name -> kind, in the order of the signature."""
+        parameters = inspect.signature(self.callable).parameters
+        own = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY or n in self.defaults}
+        return {n: kind_of(p.annotation) for n, p in own.items()}
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.callable) or "").partition("\n")[0]
+
+    @property
+    def source(self) -> str:
+        """What the docstring says behind "Source:"; empty where it says nothing."""
+        lines = (inspect.getdoc(self.callable) or "").splitlines()
+        return next((line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), "")
+
+
+Groups = Mapping[str, Mapping[str, Option]]
+_registered: dict[str, dict[str, Option]] = {}
+
+
+def register(group: str, name: str, callable: Callable, **defaults: Any) -> None:
+    """Add an option of one's own, to be chosen as `group=name`.
+
+    Args:
+        group: a configuration group, as `dlfound options` lists them.
+        name: the word that chooses it: letters, digits, `_` and `-`.
+        callable: takes the settings as keywords, and what its group supplies by position (the built-in
+            options of the group show what that is); an activation, for one, is a class of `torch.nn.Module`.
+        defaults: the settings and their values.
+
+    Raises:
+        Error: a name that is no word, or a setting that the callable does not take (code 2).
+    """
+    if not name.replace("_", "").replace("-", "").isalnum():
+        raise Error(f"{name!r} cannot name an option", "use letters, digits, _ and -", Code.CONFIG)
+    option = Option(callable, dict(defaults))
+    if unknown := set(defaults) - set(option.settings):
+        raise Error(f"{name} of {group} takes no setting {min(unknown)!r}", "name parameters of it", Code.CONFIG)
+    _registered.setdefault(group, {})[name] = option
+
+
+def with_registered(tables: Mapping[str, Mapping[str, Callable]]) -> Groups:
+    """The program's own tables and what was registered, as options.
+
+    Raises:
+        Error: something was registered in a group that does not exist (code 2).
+    """
+    if stray := set(_registered) - set(tables):
+        raise Error(f"there is no group {min(stray)!r}", f"groups: {', '.join(sorted(tables))}", Code.CONFIG)
+    return {
+        group: {name: Option(made) for name, made in table.items()} | _registered.get(group, {})
+        for group, table in tables.items()
+    }
+
+
+def registered() -> Groups:
+    """What was registered, by group."""
+    return _registered

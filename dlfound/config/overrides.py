@@ -1,0 +1,177 @@
+"""The override list of a command line, read word by word, so that all mistakes are told at once.
+
+Hydra stops at its first error; this pass parses each override alone with Hydra's own parser, looks its words up,
+and hands on what is sound.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+
+from dlfound.config.catalog import EXPERIMENT, Catalog
+from dlfound.config.check import shown, unknown_key, unknown_option
+from dlfound.config.nearest import nearest
+from dlfound.errors import Problem
+
+_REFERENCE = re.compile(r"\$\{[\w.\[\]]+\}")
+
+
+@dataclass
+class Overrides:
+    """What was understood of an override list.
+
+    Attributes:
+        accepted: the sound overrides, as Hydra takes them.
+        choices: group -> word, for the groups that were chosen soundly.
+        values: "node.setting" (or a bare node) -> the text that set it last.
+        problems, warnings: what to tell.
+    """
+
+    accepted: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_overrides(texts: Sequence[str], catalog: Catalog, experiment_choices: Any) -> Overrides:
+    """Parse and look up each override.
+
+    Args:
+        texts: as the person typed them.
+        experiment_choices: function from an experiment's word to its group -> word choices.
+    """
+    result = Overrides()
+    parsed = [p for text in texts if (p := _parse(text, catalog, result)) is not None]
+    failed: set[str] = set()
+    for override in parsed:
+        if override.key_or_group in catalog.paths:
+            _read_choice(override, catalog, result, failed)
+    chosen = {**catalog.defaults, **experiment_choices(result.choices.get(EXPERIMENT)), **result.choices}
+    for override in parsed:
+        if override.key_or_group not in catalog.paths:
+            _read_value(override, catalog, chosen, failed, result)
+    return result
+
+
+def _parse(text: str, catalog: Catalog, result: Overrides) -> Override | None:
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except (HydraException, ValueError, RecursionError) as error:
+        why = "" if "=" in text else ": there is no '=' in it"
+        place = re.search(r"col(?:umn)? (\d+)", str(error))
+        why = why or (f" (at character {place[1]})" if place else "")
+        result.problems.append(Problem(f"cannot read override {shown(text)}{why}", _nearest_override(text, catalog)))
+        return None
+    key, refused = override.key_or_group, None
+    if key.partition(".")[0] == "hydra":
+        refused = f"{key!r} is Hydra's own and cannot be set here", _nearest_override(text, catalog)
+    elif override.package is not None:
+        refused = f"'@' is not used here: {shown(text)}", _nearest_override(key or text, catalog)
+    elif override.type == OverrideType.DEL:
+        refused = _refuse_removal(key, catalog)
+    elif override.is_sweep_override():
+        refused = f"{shown(text)} is a choice of several values, but one run takes one", f"give {key} one value"
+    elif _has_resolver(override.value()):
+        refused = f"resolvers are not allowed in a configuration: {shown(text)}", "write the value itself"
+    if refused:
+        result.problems.append(Problem(*refused))
+        return None
+    return override
+
+
+def _refuse_removal(key: str, catalog: Catalog) -> tuple[str, str]:
+    words = [*catalog.groups, *catalog.all_keys()]
+    near = nearest(key, words)
+    if key not in words:
+        return f"unknown key {shown(key)}, and nothing can be removed", f"did you mean {near}?"
+    none = f"{key}=none" if "none" in catalog.paths.get(key, {}) else f"{key}=..."
+    return f"{key} cannot be removed: a run needs every setting", f"choose another value: {none}"
+
+
+def _nearest_override(text: str, catalog: Catalog) -> str:
+    key, equals, word = text.lstrip("+~").partition("=")
+    for group in catalog.groups:
+        if not equals and text in catalog.words(group):
+            return f"did you mean {group}={text}?"
+    return f"write key=value; did you mean {nearest(key, [*catalog.groups, *catalog.plain, *catalog.all_keys()])}=...?"
+
+
+def _has_resolver(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_resolver(part) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return any(_has_resolver(part) for part in value)
+    return isinstance(value, str) and has_resolver(value)
+
+
+def has_resolver(text: str) -> bool:
+    """True where the text holds a ${...} that is more than a reference to another key."""
+    return "${" in _REFERENCE.sub("", text)
+
+
+def _read_choice(override: Override, catalog: Catalog, result: Overrides, failed: set[str]) -> None:
+    group, word = override.key_or_group, override.value()
+    if group == EXPERIMENT and word is None:
+        return
+    if not isinstance(word, str) or word not in catalog.words(group):
+        failed.add(group)
+        result.problems.append(unknown_option(group, word, catalog))
+        return
+    if override.type == OverrideType.ADD:
+        failed.add(group)
+        result.problems.append(Problem(f"'+' is not needed: {group} is a group already", f"write {group}={word}"))
+        return
+    _note_repeat(f"{group}.name", override, result)
+    result.choices[group] = word
+    result.accepted.append(f"{group}={word}")
+
+
+def _read_value(override: Override, catalog: Catalog, chosen: dict, failed: set[str], result: Overrides) -> None:
+    key = override.key_or_group
+    node, _, setting = key.partition(".")
+    if node in failed:
+        known = {s for option in catalog.groups.get(node, {}).values() for s in option.settings}
+        if setting not in known:
+            result.problems.append(unknown_key(key, [f"{node}.{s}" for s in known] or catalog.all_keys()))
+        return
+    problem = _key_problem(key, catalog, chosen)
+    if problem is None and override.type == OverrideType.ADD:
+        problem = Problem(f"'+' is not needed: {key} exists already", f"write {override.input_line[1:]}")
+    if problem is None and not setting and not isinstance(override.value(), dict):
+        settings = ", ".join(f"{node}.{s}" for s in catalog.plain[node].settings)
+        problem = Problem(f"{node} holds settings, not a value", f"set one of: {settings}")
+    if problem is not None:
+        result.problems.append(problem)
+        return
+    _note_repeat(key, override, result)
+    result.accepted.append(override.input_line)
+
+
+def _note_repeat(key: str, override: Override, result: Overrides) -> None:
+    if key in result.values:
+        result.warnings.append(f"{key.removesuffix('.name')} is set twice; the last counts: {override.input_line}")
+    result.values[key] = override.input_line
+
+
+def _key_problem(key: str, catalog: Catalog, chosen: dict[str, str]) -> Problem | None:
+    node, _, setting = key.partition(".")
+    if node in catalog.plain:
+        known = list(catalog.plain[node].settings)
+        return None if not setting or setting in known else unknown_key(key, [f"{node}.{s}" for s in known])
+    if node not in catalog.groups:
+        # `lr=0.1`: the word exists, one level down.
+        below = [f"{g}.{node}" for g, word in chosen.items() if node in catalog.keys(g, word)]
+        return unknown_key(key, below if not setting and below else [*catalog.groups, *catalog.plain, *catalog.all_keys()])
+    if setting == "name":
+        return Problem(f"{key} is set by choosing an option", f"write {node}=...: {', '.join(catalog.words(node))}")
+    if setting in catalog.keys(node, chosen[node]):
+        return None
+    if others := [w for w in catalog.words(node) if setting in catalog.keys(node, w)]:
+        return Problem(f"{node}={chosen[node]} has no setting {key!r}", f"{', '.join(f'{node}={w}' for w in others)} has it")
+    return unknown_key(key, [f"{node}.{s}" for s in catalog.keys(node, chosen[node])] or catalog.all_keys())

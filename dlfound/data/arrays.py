@@ -1,0 +1,54 @@
+"""Data that a program already holds: `dlfound.train(..., data=(X, y))`."""
+
+from typing import Annotated, Any
+
+import numpy as np
+
+from dlfound.config.kinds import Seed, Split, word
+from dlfound.data.dataset import Dataset, classification, cut, regression
+from dlfound.errors import Code, Error
+
+Task = Annotated[str, word("auto", "classification", "regression")]
+MOST_CLASSES = 10  # distinct whole numbers that still count as classes
+
+
+def arrays(data: tuple[Any, Any] | None = None, *, task: Task, seed: Seed, split: Split) -> Dataset:
+    """Arrays handed over from Python as data=(X, y): X (rows, columns) numbers, y classes or numbers.
+
+    Source: text, truth values and at most 10 distinct whole numbers are classes, else y is a number.
+    """
+    if data is None:
+        what = "data=arrays has no arrays: it is chosen from Python"
+        raise Error(what, "call dlfound.train([...], data=(X, y)), or choose another data", Code.CONFIG)
+    inputs, targets = (np.asarray(part) for part in data)
+    if inputs.ndim != 2 or inputs.shape[1] == 0 or len(inputs) != len(targets):
+        what = f"X has shape {inputs.shape} and y {targets.shape}"
+        raise Error(what, "give X as (rows, columns) and y with as many rows", Code.DATA)
+    inputs = _numbers("X", inputs)
+    features, parts = [str(column) for column in range(inputs.shape[1])], cut(len(inputs), split, seed)
+    if task == "regression" or (task == "auto" and not _looks_like_classes(targets)):
+        return regression(inputs, _numbers("y", targets), features, parts)
+    if targets.ndim != 1:
+        raise Error(f"y has shape {targets.shape}", "give one class a row, or data.task=regression", Code.DATA)
+    classes, numbers = np.unique(targets, return_inverse=True)
+    if len(classes) < 2:
+        raise Error(f"y has a single class ({classes[0]!s}); nothing to learn", "give rows of two classes", Code.DATA)
+    return classification(inputs, numbers, [str(c) for c in classes], features, parts)
+
+
+def _numbers(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise Error(f"{name} holds {array.dtype}, not numbers", f"convert {name} to numbers", Code.DATA)
+    array = array.astype(np.float64)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        raise Error(f"{name} has {int(bad.sum())} missing or infinite values (first in row {row})", "fill or drop them", Code.DATA)
+    return array
+
+
+def _looks_like_classes(targets: np.ndarray) -> bool:
+    if targets.dtype.kind in "bUSO":
+        return True
+    distinct = np.unique(targets)
+    return targets.ndim == 1 and len(distinct) <= MOST_CLASSES and bool((distinct == np.floor(distinct)).all())

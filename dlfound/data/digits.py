@@ -1,0 +1,22 @@
+"""Real handwritten digits that travel in the package."""
+
+from importlib.resources import files
+
+import numpy as np
+
+from dlfound.config.kinds import Seed, Split
+from dlfound.data.dataset import Dataset, classification, cut
+
+
+def digits(*, seed: Seed, split: Split) -> Dataset:
+    """1,797 handwritten digits, images of 8 x 8 with 17 grey levels, 10 classes; carried in the package.
+
+    Source: Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI (its test set).
+    """
+    with (files("dlfound.data") / "digits.npz").open("rb") as file:
+        stored = np.load(file, allow_pickle=False)
+        images, labels = stored["images"], stored["labels"]
+    pixels = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+    inputs = images.reshape(len(images), -1)
+    classes = [str(digit) for digit in range(10)]
+    return classification(inputs, labels, classes, pixels, cut(len(images), split, seed), image=(1, 8, 8))

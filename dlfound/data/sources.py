@@ -1,0 +1,34 @@
+"""The table of sources, and what is known of each before it is read."""
+
+from typing import Any
+
+from dlfound.data.arrays import arrays
+from dlfound.data.digits import digits
+from dlfound.data.toys import circles, moons, parity, passfail, sine, spirals, xor
+
+TABLE = {
+    "digits": digits,
+    "xor": xor,
+    "spirals": spirals,
+    "circles": circles,
+    "moons": moons,
+    "passfail": passfail,
+    "sine": sine,
+    "parity": parity,
+    "arrays": arrays,
+}
+
+_TASKS = {
+    "digits": lambda settings: "multiclass",
+    "spirals": lambda settings: "binary" if settings["classes"] == 2 else "multiclass",
+    "passfail": lambda settings: "binary" if settings["target"] == "pass" else "regression",
+    "sine": lambda settings: "regression",
+} | dict.fromkeys(("xor", "circles", "moons", "parity"), lambda settings: "binary")
+
+
+def task_of(settings: dict[str, Any]) -> str | None:
+    """The task that a source's settings lead to, where that is known before the data are read."""
+    try:
+        return _TASKS[settings["name"]](settings)
+    except KeyError:  # a source whose rows decide, or a setting that is not sound
+        return None

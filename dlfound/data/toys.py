@@ -1,0 +1,110 @@
+"""Small problems made to be looked at: each shows one thing about nets."""
+
+from typing import Annotated
+
+import numpy as np
+
+from dlfound.config.kinds import Fraction, NonNegative, Positive, Rows, Seed, Shrink, Split, whole, word
+from dlfound.data.dataset import Dataset, classification, cut, regression
+
+PLANE = ["x1", "x2"]
+Arms = Annotated[int, whole("a whole number in 2...10", 2, 10)]
+Bits = Annotated[int, whole("a whole number in 2...64", 2, 64)]
+Judged = Annotated[str, word("pass", "grade")]
+
+
+def _points(seed: int) -> np.random.Generator:
+    """The stream that draws a toy's points; the split has another."""
+    return np.random.default_rng([seed, 1])
+
+
+def xor(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
+    """Four clouds in the corners of a square; opposite corners share a class.
+
+    Source: Minsky & Papert 1969: no perceptron can tell them apart.
+    """
+    rng = _points(seed)
+    corners = rng.integers(0, 2, (rows, 2))
+    labels = corners[:, 0] ^ corners[:, 1]
+    inputs = corners + noise * rng.standard_normal((rows, 2))
+    return classification(inputs, labels, ["same", "different"], PLANE, cut(rows, split, seed))
+
+
+def spirals(
+    *, rows: Rows, classes: Arms, turns: Positive, noise: NonNegative, seed: Seed, split: Split
+) -> Dataset:
+    """Interleaved spiral arms around a centre, a class each.
+
+    Source: Lang & Witbrock 1988.
+    """
+    rng = _points(seed)
+    arm = rng.integers(0, classes, rows)
+    radius = np.sqrt(rng.uniform(0.01, 1, rows))
+    angle = 2 * np.pi * (arm / classes + turns * radius)
+    inputs = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + noise * rng.standard_normal((rows, 2))
+    return classification(inputs, arm, [f"arm {k + 1}" for k in range(classes)], PLANE, cut(rows, split, seed))
+
+
+def circles(*, rows: Rows, factor: Shrink, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
+    """A ring inside a ring: no straight line parts them, one hidden layer does.
+
+    Source: the lecture, minute 8.
+    """
+    rng = _points(seed)
+    inner = rng.integers(0, 2, rows)
+    angle = rng.uniform(0, 2 * np.pi, rows)
+    radius = np.where(inner == 1, factor, 1.0)
+    inputs = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + noise * rng.standard_normal((rows, 2))
+    return classification(inputs, inner, ["outer", "inner"], PLANE, cut(rows, split, seed))
+
+
+def moons(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
+    """Two half circles that reach into each other.
+
+    Source: Pedregosa et al. 2011, scikit-learn's make_moons.
+    """
+    rng = _points(seed)
+    lower = rng.integers(0, 2, rows)
+    angle = rng.uniform(0, np.pi, rows)
+    x1 = np.where(lower == 1, 1 - np.cos(angle), np.cos(angle))
+    x2 = np.where(lower == 1, 0.5 - np.sin(angle), np.sin(angle))
+    inputs = np.stack([x1, x2], 1) + noise * rng.standard_normal((rows, 2))
+    return classification(inputs, lower, ["upper", "lower"], PLANE, cut(rows, split, seed))
+
+
+def passfail(*, rows: Rows, target: Judged, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
+    """Lectures attended (0 to 10) and hours worked (0 to 40): pass or fail, or the grade (0 to 100).
+
+    The grade is 100 / (1 + exp(-z)) with z = 0.4 (lectures - 5) + 0.1 (hours - 20), plus noise; 50 passes.
+    Source: MIT 6.S191, lecture 1 ("will I pass this class?").
+    """
+    rng = _points(seed)
+    lectures, hours = rng.integers(0, 11, rows), rng.uniform(0, 40, rows)
+    earned = 100 / (1 + np.exp(-(0.4 * (lectures - 5) + 0.1 * (hours - 20))))
+    grade = np.clip(earned + noise * rng.standard_normal(rows), 0, 100)
+    inputs, features, parts = np.stack([lectures, hours], 1), ["lectures", "hours"], cut(rows, split, seed)
+    if target == "grade":
+        return regression(inputs, grade, features, parts)
+    return classification(inputs, grade >= 50, ["fail", "pass"], features, parts)
+
+
+def sine(*, rows: Rows, periods: Positive, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
+    """y = sin(x), x uniform over the given number of periods around zero.
+
+    Source: the lecture, minute 9: one hidden layer can approximate any continuous function.
+    """
+    rng = _points(seed)
+    x = np.pi * periods * rng.uniform(-1, 1, rows)
+    y = np.sin(x) + noise * rng.standard_normal(rows)
+    return regression(x[:, None], y, ["x"], cut(rows, split, seed))
+
+
+def parity(*, rows: Rows, bits: Bits, noise: Fraction, seed: Seed, split: Split) -> Dataset:
+    """Random bits: is the number of ones odd? No single bit tells anything.
+
+    Source: the lecture, minute 47: with few layers some functions need exponentially many units.
+    """
+    rng = _points(seed)
+    inputs = rng.integers(0, 2, (rows, bits))
+    labels = (inputs.sum(1) + (rng.uniform(size=rows) < noise)) % 2
+    return classification(inputs, labels, ["even", "odd"], [f"bit_{b + 1}" for b in range(bits)], cut(rows, split, seed))

@@ -1,0 +1,1 @@
+"""Forward propagation: modules of torch.nn and what they are made from."""

@@ -1,0 +1,42 @@
+"""Dropout. Each option returns the noise of a net: a rate for inputs and for hidden units, and how noise is drawn.
+
+Noise is a factor for every example and unit, with mean one: expectation is kept in training, and nothing is
+done at test time. It is drawn outside the net, so that a training step is a function of its arguments alone.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import lazy_loader
+
+from dlfound.config.kinds import Fraction
+
+torch = lazy_loader.load("torch")
+
+
+class Noise(NamedTuple):
+    """Rates in [0, 1), and `draw(shape, rate, generator)`, which returns the factors on the generator's device."""
+
+    input: float
+    hidden: float
+    draw: Callable
+
+
+def none() -> None:
+    """Every unit stays."""
+
+
+def standard(*, input: Fraction, hidden: Fraction) -> Noise:
+    """Each unit is zeroed with the given probability, by a fresh mask for every example and step.
+
+    Source: Srivastava et al. 2014; the lecture, minutes 50 to 53.
+    """
+    return Noise(input, hidden, _bernoulli)
+
+
+def _bernoulli(shape: tuple[int, int], rate: float, generator: "torch.Generator") -> "torch.Tensor":
+    kept = torch.empty(shape, device=generator.device).bernoulli_(1 - rate, generator=generator)
+    return kept.div_(1 - rate)
+
+
+TABLE = {"none": none, "standard": standard}

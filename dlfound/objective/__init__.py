@@ -1,0 +1,1 @@
+"""The objective: mean loss over examples + lambda * omega(weights), and constraints on the weights."""

@@ -1,0 +1,24 @@
+"""Constraints: projections of the weights after each update. Each option maps a (units, inputs) matrix to an allowed one."""
+
+import lazy_loader
+
+from dlfound.config.kinds import Positive
+
+torch = lazy_loader.load("torch")
+
+
+def none(weight: "torch.Tensor") -> "torch.Tensor":
+    """Any weights are allowed."""
+    return weight
+
+
+def max_norm(weight: "torch.Tensor", *, max_norm: Positive) -> "torch.Tensor":
+    """Scales each unit's incoming weights down to Euclidean norm `max_norm` where they are longer.
+
+    Source: Srivastava et al. 2014, section 5.1; Srebro & Shraibman 2005.
+    """
+    norms = torch.linalg.vector_norm(weight, dim=1, keepdim=True)  # (units, 1)
+    return torch.where(norms > max_norm, weight * (max_norm / norms), weight)
+
+
+TABLE = {"none": none, "max_norm": max_norm}

@@ -1,0 +1,33 @@
+"""Penalties lambda * omega(weights). Each option takes the weight matrices (never biases) and returns a scalar."""
+
+from collections.abc import Sequence
+
+import lazy_loader
+
+from dlfound.config.kinds import NonNegative
+
+torch = lazy_loader.load("torch")
+
+
+def none(weights: Sequence["torch.Tensor"]) -> float:
+    """No penalty."""
+    return 0.0
+
+
+def l2(weights: Sequence["torch.Tensor"], *, strength: NonNegative) -> "torch.Tensor":
+    """lambda times the sum of squares; its gradient is 2 lambda W, a Gaussian prior on the weights.
+
+    Source: the lecture, minute 29.
+    """
+    return strength * sum(w.square().sum() for w in weights)
+
+
+def l1(weights: Sequence["torch.Tensor"], *, strength: NonNegative) -> "torch.Tensor":
+    """lambda times the sum of magnitudes: pushes weights to exactly zero, a Laplacian prior.
+
+    Source: the lecture, minute 30; Tibshirani 1996.
+    """
+    return strength * sum(w.abs().sum() for w in weights)
+
+
+TABLE = {"none": none, "l2": l2, "l1": l1}

@@ -1,0 +1,1 @@
+"""Optimisation: update rules, learning-rate decay, early stopping."""

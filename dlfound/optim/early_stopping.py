@@ -1,0 +1,53 @@
+"""Early stopping. Each option is an object that is told each validation's value and says when to stop."""
+
+import math
+from dataclasses import dataclass, field
+
+from dlfound.config.kinds import Count, NonNegative
+
+
+@dataclass
+class Patience:
+    """Counts validations in a row without improvement by more than `min_delta` (absolute) over the best so far."""
+
+    min_delta: float
+    best: float = math.inf
+    waited: int = 0
+
+    def see(self, value: float) -> int:
+        """The count after one more validation; lower values are better, and NaN is never an improvement."""
+        if value < self.best - self.min_delta:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        return self.waited
+
+
+class Never:
+    """Train for all epochs."""
+
+    def after(self, value: float) -> bool:
+        """True when training should stop."""
+        return False
+
+
+@dataclass(kw_only=True)
+class LookAhead:
+    """Stop at the `look_ahead`-th validation in a row without improvement, and go back to the best net.
+
+    Source: the lecture, minute 36; Prechelt 1998.
+    """
+
+    look_ahead: Count
+    min_delta: NonNegative
+    count: Patience = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.count = Patience(self.min_delta)
+
+    def after(self, value: float) -> bool:
+        """True when training should stop, given this validation's value (lower is better)."""
+        return self.count.see(value) >= self.look_ahead
+
+
+TABLE = {"none": Never, "lookahead": LookAhead}

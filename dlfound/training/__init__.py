@@ -1,0 +1,1 @@
+"""Training: the step, the loop that repeats it, and what is measured."""

@@ -1,0 +1,103 @@
+"""From a checked configuration and data to the parts of a training."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dlfound.config.config import Config
+from dlfound.data.dataset import Dataset
+from dlfound.errors import Code, Error
+from dlfound.nn import initializer
+from dlfound.nn.modules import MLP, build_mlp
+from dlfound.nn.network import Network
+from dlfound.nn.preprocessing import Standardise, fit_columns, fit_images
+from dlfound.objective import loss as losses
+from dlfound.streams import stream
+from dlfound.training.loop import has_batch_statistics
+from dlfound.training.resident import Part, make_resident
+from dlfound.training.step import Step
+
+BATCH_SIZES = ((10_000, 64), (float("inf"), 128))  # `train.batch_size=auto`: up to so many rows, this size
+
+
+@dataclass
+class Assembly:
+    """Everything that a loop over epochs needs."""
+
+    network: Network
+    step: Step
+    loss: Any
+    parts: dict[str, Part]
+    batch_size: int
+
+
+def resolve(config: Config, task: str) -> tuple[Config, list[str]]:
+    """The configuration with each `auto` option replaced by the one it stands for, and a note on each."""
+    notes = []
+    if config.name("initializer") == "auto":
+        word = initializer.recipe(config.name("activation"))
+        config = config.choose("initializer", word)
+        notes.append(f"initializer=auto takes {word}, for {config.name('activation')}")
+    if config.name("loss") == "auto":
+        word = losses.recipe(task)
+        config = config.choose("loss", word)
+        notes.append(f"loss=auto takes {word}, for a {task} task")
+    return config, notes
+
+
+def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly:
+    """Build and join the parts; every `auto` option must be resolved.
+
+    Raises:
+        Error: settings that do not fit the data (code 2).
+    """
+    loss = config.build("loss")()
+    network = fit_network(config, dataset, loss).to(device)
+    rows = len(dataset.parts["train"])
+    batch_size = find_batch_size(config["train"]["batch_size"], rows)
+    if has_batch_statistics(network) and min(batch_size, rows) < 2:
+        what = "batchnorm=batch needs at least two rows in a batch, and there is one training row"
+        raise Error(what, "give more rows, or batchnorm=none", Code.CONFIG)
+    constraint = None if config.name("constraint") == "none" else config.build("constraint")
+    step = Step(network.body, loss, config.build("regularizer"), constraint, config.build("optim")())
+    return Assembly(network, step, loss, make_resident(dataset, network, loss, device), batch_size)
+
+
+def find_batch_size(setting: int | str, rows: int) -> int:
+    """How many rows a batch has: never more than there are."""
+    if setting == "auto":
+        setting = next(size for most, size in BATCH_SIZES if rows <= most)
+    return rows if setting == "full" else min(setting, rows)
+
+
+def fit_network(config: Config, dataset: Dataset, loss) -> Network:
+    """A fresh net with preprocessing fitted on the training rows."""
+    rows = dataset.parts["train"]
+    inputs = torch.from_numpy(dataset.inputs[rows])
+    preprocessing = fit_images(inputs, dataset.image[0]) if dataset.image else fit_columns(inputs)
+    target = None if dataset.classes else fit_columns(torch.from_numpy(dataset.targets[rows]))
+    outputs = loss.outputs(len(dataset.classes), 0 if dataset.classes else dataset.targets.shape[1])
+    return Network(preprocessing, build_body(config, inputs.shape[1], outputs), target)
+
+
+def empty_network(config: Config, columns: int, classes: int, targets: int) -> Network:
+    """A net of the right shapes, to be filled with a run's weights."""
+    preprocessing = Standardise(torch.zeros(columns), torch.ones(columns))
+    target = None if classes else Standardise(torch.zeros(targets), torch.ones(targets))
+    outputs = config.build("loss")().outputs(classes, targets)
+    return Network(preprocessing, build_body(config, columns, outputs), target)
+
+
+def build_body(config: Config, inputs: int, outputs: int) -> MLP:
+    """The net itself, initialised from the run's seed: the same weights on every device."""
+    return build_mlp(
+        inputs,
+        outputs,
+        config.build("model")(),
+        activation=config.build("activation"),
+        initialize=config.build("initializer"),
+        norm=config.build("batchnorm"),
+        noise=config.build("dropout")(),
+        generator=stream(config["run"]["seed"], "initialisation"),
+    )

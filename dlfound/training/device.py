@@ -1,0 +1,44 @@
+"""Where and with how many threads a run computes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from dlfound.errors import Code, Error
+
+SMALL_STEP = 10_000_000  # products of a step's forward pass below which a second thread costs more than it brings
+
+
+def find_device(word: str) -> torch.device:
+    """The device that `run.device` means: auto is cuda when there is one.
+
+    Raises:
+        Error: the machine has no such device (code 6).
+    """
+    if word == "auto":
+        word = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(word)
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        what = f"device {word!r} is not available here (torch sees {count} GPUs)"
+        raise Error(what, "use run.device=cpu" if count == 0 else f"use run.device=cuda:{count - 1}", Code.RESOURCES)
+    return device
+
+
+def count_threads(setting: int | str, weights: int, batch_size: int) -> int:
+    """How many threads a run takes: what it was told, or by the size of its step, never by a clock."""
+    if setting != "auto":
+        return setting
+    return 1 if weights * batch_size < SMALL_STEP else torch.get_num_threads()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with `count` threads, and give the calling program its own number back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,75 @@
+"""What is measured of outputs: the loss, and the metrics of the task. Numbers are finite, or None."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from dlfound.nn.network import Network
+from dlfound.objective.tasks import GROWING
+from dlfound.training.resident import Part
+
+EVALUATION_ROWS = 8192  # at a time: bounds the memory of hidden layers
+
+
+def evaluate(network: Network, loss, part: Part) -> dict[str, float | None]:
+    """Loss and metrics of the net on a part's rows, in evaluation mode."""
+    return measure(network, loss, outputs_of(network, part.inputs), part.encoded, part.targets)
+
+
+@torch.inference_mode()
+def outputs_of(network: Network, inputs: Tensor) -> Tensor:
+    """(rows, columns) normalised inputs -> (rows, outputs), in evaluation mode."""
+    network.eval()
+    return torch.cat([network.body(x) for x in inputs.split(EVALUATION_ROWS)])
+
+
+@torch.inference_mode()
+def measure(network: Network, loss, outputs: Tensor, encoded: Tensor, targets: Tensor) -> dict[str, float | None]:
+    """The loss and the task's metrics of given outputs.
+
+    Args:
+        network: knows the target's unit.
+        loss: one of `objective.loss`.
+        encoded: the targets as the loss takes them.
+        targets: class numbers (rows,) or numbers in their own unit (rows, columns).
+    """
+    found = {"loss": _number(loss(outputs, encoded))}
+    if network.target is not None:
+        return found | regression_metrics(network.target.inverse(outputs), targets)
+    if found["loss"] is None:  # argmax of NaN is class 0: never call that a prediction
+        return found | {"accuracy": None}
+    return found | {"accuracy": _number((loss.probabilities(outputs).argmax(1) == targets).double().mean())}
+
+
+def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float | None]:
+    """Root mean squared error, mean absolute error, and the share of variance explained (mean over columns)."""
+    error = predicted.double() - targets.double()
+    spread = (targets.double() - targets.double().mean(0)).square().mean(0)
+    return {
+        "rmse": _number(error.square().mean().sqrt()),
+        "mae": _number(error.abs().mean()),
+        "r2": _number((1 - error.square().mean(0) / spread).mean()),
+    }
+
+
+def watch(monitor: str) -> Callable[[dict[str, float | None]], float]:
+    """How decay, stopping and the choice of the best net see a validation: lower is better, NaN where undefined."""
+    name = "loss" if monitor == "auto" else monitor
+    sign = -1.0 if name in GROWING else 1.0
+
+    def value(found: dict[str, float | None]) -> float:
+        return math.nan if found[name] is None else sign * found[name]
+
+    return value
+
+
+def all_finite(found: Iterable[float | None]) -> bool:
+    """False where a value is undefined."""
+    return all(value is not None for value in found)
+
+
+def _number(value: Tensor) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
