@@ -39,10 +39,11 @@ def command(args: argparse.Namespace) -> int:
     if args.cfg:
         print(config.shown())
         return Code.DONE
-    from dlfound.commands.training import run_training  # brings in torch
+    from dlfound.commands.training import raise_failure, run_training  # brings in torch
 
     run, code = run_training(config, None, f"dlfound {shlex.join(sys.argv[1:])}", shown=True)
     print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else describe(run))
+    raise_failure(run, code)
     return code
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from dlfound.commands.rules import loss_fits_task, monitor_fits_task
 from dlfound.config.compose import reopen
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
-from dlfound.errors import Code, Error
+from dlfound.errors import Code, Error, Problem
 from dlfound.nn.modules import BatchNorm, exact_statistics
 from dlfound.runs.folder import RunFolder, check_place, make_folder, new_path
 from dlfound.training.assemble import Assembly, assemble, find_batch_size, resolve
@@ -50,10 +50,15 @@ def train(
     words = list(overrides) if data is None else ["data=arrays", *overrides]
     config = configure(words, config_dirs)
     run, code = run_training(config, data, f"dlfound.train({list(overrides)!r})", shown=False)
-    if code != Code.DONE:
-        report = run.report
-        raise Error(report["error"], f"the best net so far is in {run.path}", code)
+    raise_failure(run, code)
     return run
+
+
+def raise_failure(run: Run, code: Code) -> None:
+    """A training that went wrong, as an error; its folder holds the best net so far."""
+    if code != Code.DONE:
+        error = run.report["error"]
+        raise Error(error["what"], f"{error['fix']}; the best net so far is in {run.path}", code)
 
 
 def run_training(config: Config, data: Any, command: str, shown: bool) -> tuple[Run, Code]:
@@ -80,7 +85,12 @@ def run_training(config: Config, data: Any, command: str, shown: bool) -> tuple[
     report = _report(settled, dataset, trained, journal, command, time.perf_counter() - clock)
     folder.write_json("report.json", report)
     folder.finish()
-    return Run(path), Code.NUMERIC if trained.status == "diverged" else Code.DONE
+    return _ended(path)
+
+
+def _ended(path: Path) -> tuple[Run, Code]:
+    run = Run(path)
+    return run, Code.NUMERIC if run.report["status"] == "diverged" else Code.DONE
 
 
 def load_data(config: Config, data: Any = None) -> Dataset:
@@ -152,7 +162,7 @@ class _Trained:
     epochs_run: int
     status: str
     stopped_by: str
-    error: str | None
+    error: Problem | None
     parts: dict[str, dict[str, float | None]]
     seconds: float
     threads: int
@@ -175,8 +185,8 @@ class _Training:
             try:
                 stopped_by = self._epochs()
             except Diverged as diverged:
-                status, stopped_by, error = "diverged", "diverged", diverged.problems[0].what
-                self.journal.warn(f"{error}; {diverged.problems[0].fix}")
+                status, stopped_by, error = "diverged", "divergence", diverged.problems[0]
+                self.folder.append("log.txt", f"error: {error.what}; {error.fix}")
             parts = self._finish()
         best, epochs = self.best, self.epochs_run
         return _Trained(self.assembly, best, epochs, status, stopped_by, error, parts, self.seconds, count)
@@ -238,7 +248,7 @@ def _report(
         "status": trained.status,
         "warnings": journal.warnings,
         "stopped_by": trained.stopped_by,
-        **({"error": trained.error} if trained.error else {}),
+        **({"error": asdict(trained.error)} if trained.error else {}),
         "task": dataset.task,
         "monitor": "loss" if config["train"]["monitor"] == "auto" else config["train"]["monitor"],
         "epochs_run": trained.epochs_run,

@@ -1,7 +1,7 @@
 """What stands in the folders of options: the program's own `conf/`, and those that a person names."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -33,6 +33,7 @@ class Catalog:
     groups: Groups
     plain: dict[str, Option]
     config_dirs: Sequence[Path] = ()
+    _nodes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, repr=False)  # files read so far
 
     def __post_init__(self) -> None:
         for folder in self.config_dirs:
@@ -49,14 +50,19 @@ class Catalog:
         return found
 
     @cached_property
+    def root(self) -> dict[str, Any]:
+        """The content of `conf/config.yaml`."""
+        return read_yaml(conf_folder() / "config.yaml")
+
+    @cached_property
     def defaults(self) -> dict[str, str]:
         """Group -> the word that `conf/config.yaml` chooses."""
-        chosen = read_yaml(conf_folder() / "config.yaml")["defaults"]
+        chosen = self.root["defaults"]
         return {g: w for entry in chosen if isinstance(entry, dict) for g, w in entry.items() if g != EXPERIMENT}
 
     def common(self, group: str) -> dict[str, Any]:
         """The settings that `conf/config.yaml` gives to every option of the group."""
-        return read_yaml(conf_folder() / "config.yaml").get(group, {})
+        return self.root.get(group, {})
 
     def words(self, group: str) -> list[str]:
         """The words that choose an option of the group: those with a file, and those registered from Python."""
@@ -64,9 +70,11 @@ class Catalog:
 
     def node(self, group: str, word: str) -> dict[str, Any]:
         """What the option's file (or its registration) holds: a name and values."""
-        if word in self.paths[group]:
-            return {"name": word, **read_yaml(self.paths[group][word])}
-        return {"name": word, **self.groups[group][word].defaults}
+        if word not in self.paths[group]:
+            return {"name": word, **self.groups[group][word].defaults}
+        if (group, word) not in self._nodes:
+            self._nodes[group, word] = {"name": word, **read_yaml(self.paths[group][word])}
+        return self._nodes[group, word]
 
     def option(self, group: str, word: str) -> Option | None:
         """The option behind a word of the group; None where its file names a callable that does not exist."""

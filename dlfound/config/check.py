@@ -97,7 +97,8 @@ def unknown_option(group: str, word: Any, catalog: Catalog, origin: str = "") ->
 def unknown_key(key: str, known: Iterable[str], origin: str = "") -> Problem:
     """A key that does not exist, with the nearest that does."""
     known = list(known)
-    fix = f"did you mean {nearest(key, known)}?" if known else f"{key.partition('.')[0]} has no settings"
+    node = key.partition(".")[0]
+    fix = f"did you mean {nearest(key, known)}?" if known else f"this option of {node} has no settings: dlfound options {node}"
     return Problem(f"unknown key {shown(key)}{origin}", fix)
 
 

@@ -141,7 +141,7 @@ def _file_problems(path: Path, tree: dict[str, Any]) -> list[Problem]:
 
 def _layers(chosen: dict[str, str], catalog: Catalog, experiments: _Experiments) -> tuple[Layers, list[Problem]]:
     """Every file behind the configuration, in the order in which they are laid over each other."""
-    layers: Layers = [(_label(conf_folder() / "config.yaml"), read_yaml(conf_folder() / "config.yaml"))]
+    layers: Layers = [(_label(conf_folder() / "config.yaml"), catalog.root)]
     problems: list[Problem] = []
     for group, word in chosen.items():
         if group == EXPERIMENT:

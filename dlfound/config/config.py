@@ -63,7 +63,7 @@ class Config:
         for node, settings in self.tree.items():
             lines.append((f"{node}:", ""))
             for key, value in settings.items():
-                text = yaml.safe_dump({key: value}, default_flow_style=None, allow_unicode=True, width=1000).strip()
-                lines.append((f"  {text}", self.origins.get(f"{node}.{key}", "")))
+                text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]
+                lines.append((f"  {key}: {text}", self.origins.get(f"{node}.{key}", "")))
         width = max(len(text) for text, origin in lines if origin)
         return "\n".join(f"{text:<{width}}  # {origin}" if origin else text for text, origin in lines)

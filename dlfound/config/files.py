@@ -13,7 +13,10 @@ MAX_DEPTH = 20
 MAX_DIGITS = 400
 
 
-class _Loader(yaml.SafeLoader):
+_Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same reader in C, where PyYAML was built with it
+
+
+class _Loader(_Safe):
     """YAML's safe loader, with numbers as a person writes them (1e-3) and no sexagesimals, octals or dates."""
 
 
@@ -25,7 +28,7 @@ _Loader.yaml_implicit_resolvers = {
 
 def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
     text = node.value
-    if node.style is not None:
+    if node.style:  # quoted: a word, whatever it looks like
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -94,7 +97,7 @@ def _text(path: Path, code: Code) -> str:
 def _check_shape(text: str) -> None:
     """Refuse what makes YAML costly or clever, from its events, before anything is built from it."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_Safe):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         why = None
         if getattr(event, "anchor", None) is not None:

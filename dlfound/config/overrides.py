@@ -136,10 +136,12 @@ def _read_value(override: Override, catalog: Catalog, chosen: dict, failed: set[
     key = override.key_or_group
     node, _, setting = key.partition(".")
     if node in failed:
+        # Its option was refused, so Hydra will compose the default one: what that one lacks cannot be checked now.
         known = {s for option in catalog.groups.get(node, {}).values() for s in option.settings}
         if setting not in known:
-            result.problems.append(unknown_key(key, [f"{node}.{s}" for s in known] or catalog.all_keys()))
-        return
+            result.problems.append(unknown_key(key, [f"{node}.{s}" for s in known]))
+        if setting not in catalog.keys(node, chosen[node]):
+            return
     problem = _key_problem(key, catalog, chosen)
     if problem is None and override.type == OverrideType.ADD:
         problem = Problem(f"'+' is not needed: {key} exists already", f"write {override.input_line[1:]}")
@@ -174,4 +176,4 @@ def _key_problem(key: str, catalog: Catalog, chosen: dict[str, str]) -> Problem 
         return None
     if others := [w for w in catalog.words(node) if setting in catalog.keys(node, w)]:
         return Problem(f"{node}={chosen[node]} has no setting {key!r}", f"{', '.join(f'{node}={w}' for w in others)} has it")
-    return unknown_key(key, [f"{node}.{s}" for s in catalog.keys(node, chosen[node])] or catalog.all_keys())
+    return unknown_key(key, [f"{node}.{s}" for s in catalog.keys(node, chosen[node])])

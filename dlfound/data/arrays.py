@@ -2,11 +2,13 @@
 
 from typing import Annotated, Any
 
-import numpy as np
+import lazy_loader
 
 from dlfound.config.kinds import Seed, Split, word
 from dlfound.data.dataset import Dataset, classification, cut, regression
 from dlfound.errors import Code, Error
+
+np = lazy_loader.load("numpy")
 
 Task = Annotated[str, word("auto", "classification", "regression")]
 MOST_CLASSES = 10  # distinct whole numbers that still count as classes
@@ -36,7 +38,7 @@ def arrays(data: tuple[Any, Any] | None = None, *, task: Task, seed: Seed, split
     return classification(inputs, numbers, [str(c) for c in classes], features, parts)
 
 
-def _numbers(name: str, array: np.ndarray) -> np.ndarray:
+def _numbers(name: str, array: "np.ndarray") -> "np.ndarray":
     if array.dtype.kind not in "biuf":
         raise Error(f"{name} holds {array.dtype}, not numbers", f"convert {name} to numbers", Code.DATA)
     array = array.astype(np.float64)
@@ -47,7 +49,7 @@ def _numbers(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _looks_like_classes(targets: np.ndarray) -> bool:
+def _looks_like_classes(targets: "np.ndarray") -> bool:
     if targets.dtype.kind in "bUSO":
         return True
     distinct = np.unique(targets)

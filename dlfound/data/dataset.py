@@ -3,9 +3,11 @@
 import hashlib
 from dataclasses import dataclass
 
-import numpy as np
+import lazy_loader
 
 from dlfound.errors import Code, Error
+
+np = lazy_loader.load("numpy")
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,13 @@ class Dataset:
         parts: train, val and test -> the numbers of their rows.
     """
 
-    inputs: np.ndarray
-    targets: np.ndarray
+    inputs: "np.ndarray"
+    targets: "np.ndarray"
     task: str
     classes: list[str]
     features: list[str]
     image: tuple[int, int, int] | None
-    parts: dict[str, np.ndarray]
+    parts: "dict[str, np.ndarray]"
 
     def fingerprint(self) -> str:
         """SHA-256 over all values, their types and shapes, and the split."""
@@ -52,7 +54,7 @@ class Dataset:
         }
 
 
-def cut(rows: int, fractions: list[float], seed: int) -> dict[str, np.ndarray]:
+def cut(rows: int, fractions: list[float], seed: int) -> "dict[str, np.ndarray]":
     """Row numbers for train, val and test: a random order cut at the fractions, at least one row each.
 
     Raises:
@@ -68,11 +70,11 @@ def cut(rows: int, fractions: list[float], seed: int) -> dict[str, np.ndarray]:
 
 
 def classification(
-    inputs: np.ndarray,
-    targets: np.ndarray,
+    inputs: "np.ndarray",
+    targets: "np.ndarray",
     classes: list[str],
     features: list[str],
-    parts: dict[str, np.ndarray],
+    parts: "dict[str, np.ndarray]",
     image: tuple[int, int, int] | None = None,
 ) -> Dataset:
     """Rows with a class each: two classes are a binary task."""
@@ -80,6 +82,6 @@ def classification(
     return Dataset(inputs, targets.astype(np.int64), task, classes, features, image, parts)
 
 
-def regression(inputs: np.ndarray, targets: np.ndarray, features: list[str], parts: dict[str, np.ndarray]) -> Dataset:
+def regression(inputs: "np.ndarray", targets: "np.ndarray", features: list[str], parts: "dict[str, np.ndarray]") -> Dataset:
     """Rows with one number or several each."""
     return Dataset(inputs, targets.reshape(len(targets), -1), "regression", [], features, None, parts)

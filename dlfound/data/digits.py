@@ -2,10 +2,12 @@
 
 from importlib.resources import files
 
-import numpy as np
+import lazy_loader
 
 from dlfound.config.kinds import Seed, Split
 from dlfound.data.dataset import Dataset, classification, cut
+
+np = lazy_loader.load("numpy")
 
 
 def digits(*, seed: Seed, split: Split) -> Dataset:

@@ -2,10 +2,12 @@
 
 from typing import Annotated
 
-import numpy as np
+import lazy_loader
 
 from dlfound.config.kinds import Fraction, NonNegative, Positive, Rows, Seed, Shrink, Split, whole, word
 from dlfound.data.dataset import Dataset, classification, cut, regression
+
+np = lazy_loader.load("numpy")
 
 PLANE = ["x1", "x2"]
 Arms = Annotated[int, whole("a whole number in 2...10", 2, 10)]
@@ -13,7 +15,7 @@ Bits = Annotated[int, whole("a whole number in 2...64", 2, 64)]
 Judged = Annotated[str, word("pass", "grade")]
 
 
-def _points(seed: int) -> np.random.Generator:
+def _points(seed: int) -> "np.random.Generator":
     """The stream that draws a toy's points; the split has another."""
     return np.random.default_rng([seed, 1])
 
