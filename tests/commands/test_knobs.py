@@ -1,0 +1,155 @@
+"""No knob does nothing: every setting of every option is turned, and the run must change."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import dlfound
+import pytest
+from dlfound.commands.configure import catalog
+
+BASE = [
+    "data=circles", "data.rows=120", "model.hidden=[8]", "train.epochs=8", "train.batch_size=16", "early_stopping=none",
+    "lr_decay=none", "logger=none", "run.threads=1",
+]  # fmt: skip
+NOISY = ["optim.lr=0.3"]  # so that validation does not improve each time
+PATIENT = ["train.epochs=16", *NOISY]
+
+# Key of the setting ("group=option setting", or "node setting") -> (what makes it matter, the turned value).
+TURNS: dict[str, tuple[list[str], str]] = {
+    "model=mlp hidden": ([], "[9]"),
+    "initializer=glorot_uniform gain": ([], "2"),
+    "initializer=he_normal gain": ([], "2"),
+    "initializer=normal std": ([], "0.5"),
+    "batchnorm=batch momentum": ([], "0.5"),
+    "batchnorm=batch eps": ([], "0.1"),
+    "batchnorm=batch statistics": ([], "running"),
+    "dropout=standard input": ([], "0.2"),
+    "dropout=standard hidden": ([], "0.2"),
+    "regularizer=l2 strength": ([], "0.1"),
+    "regularizer=l1 strength": ([], "0.1"),
+    "constraint=max_norm max_norm": ([], "0.5"),
+    "optim=sgd lr": ([], "0.2"),
+    "optim=momentum lr": ([], "0.2"),
+    "optim=momentum momentum": ([], "0.5"),
+    "optim=adam lr": ([], "0.2"),
+    "optim=adam betas": ([], "[0.5,0.9]"),
+    "optim=adam eps": ([], "0.1"),
+    "lr_decay=plateau factor": (PATIENT, "0.1"),
+    "lr_decay=plateau patience": (PATIENT, "1"),
+    "lr_decay=plateau min_delta": (PATIENT, "10"),
+    "lr_decay=plateau min_lr": ([*PATIENT, "lr_decay.patience=1"], "0.2"),
+    "early_stopping=lookahead look_ahead": (["train.epochs=40", *NOISY], "2"),
+    "early_stopping=lookahead min_delta": (["train.epochs=40"], "10"),
+    "data=digits seed": ([], "1"),
+    "data=digits split": ([], "[0.6,0.2,0.2]"),
+    "data=xor rows": ([], "200"),
+    "data=xor noise": ([], "0.5"),
+    "data=spirals rows": ([], "200"),
+    "data=spirals classes": ([], "4"),
+    "data=spirals turns": ([], "2"),
+    "data=spirals noise": ([], "0.1"),
+    "data=circles rows": ([], "200"),
+    "data=circles factor": ([], "0.2"),
+    "data=circles noise": ([], "0.3"),
+    "data=moons rows": ([], "200"),
+    "data=moons noise": ([], "0.5"),
+    "data=passfail rows": ([], "200"),
+    "data=passfail target": ([], "grade"),
+    "data=passfail noise": ([], "50"),
+    "data=sine rows": ([], "200"),
+    "data=sine periods": ([], "3"),
+    "data=sine noise": ([], "0.3"),
+    "data=parity rows": ([], "200"),
+    "data=parity bits": ([], "4"),
+    "data=parity noise": ([], "0.3"),
+    "train epochs": ([], "9"),
+    "train batch_size": ([], "32"),
+    "train monitor": (["train.epochs=20"], "accuracy"),
+    "run name": ([], "other"),
+    "run dir": ([], "elsewhere"),
+    "run seed": ([], "1"),
+    "run threads": ([], "2"),
+}
+TOYS = ("xor", "spirals", "circles", "moons", "passfail", "sine", "parity")
+TURNS |= {f"data={toy} seed": ([], "1") for toy in TOYS}
+TURNS |= {f"data={toy} split": ([], "[0.6,0.2,0.2]") for toy in TOYS}
+
+ELSEWHERE = {
+    "run device": "test_a_device_that_is_absent",
+    "data=arrays task": "test_python.py", "data=arrays seed": "test_arrays", "data=arrays split": "test_arrays",
+}  # fmt: skip
+
+
+def all_settings() -> list[str]:
+    known = catalog()
+    found = [f"{g}={w} {s}" for g in known.groups for w in known.words(g) for s in known.option(g, w).settings]
+    return found + [f"{node} {s}" for node, option in known.plain.items() for s in option.settings]
+
+
+def test_every_setting_is_turned_here():
+    assert sorted(all_settings()) == sorted([*TURNS, *ELSEWHERE])
+
+
+@cache
+def outcome(overrides: tuple[str, ...]) -> tuple:
+    """All that a run leaves, less times and what merely repeats the command."""
+    run = dlfound.train(list(overrides))
+    report = {k: v for k, v in run.report.items() if k not in ("seconds", "samples_per_second", "command")}
+    files = {p.name: p.read_bytes() for p in run.path.iterdir() if p.name in ("metrics.jsonl", "model.safetensors")}
+    place = run.path.parent if run.path.is_relative_to("outputs") else run.path
+    return place, files, json.dumps(report)
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_turning_a_knob_changes_the_run(turn):
+    option, _, setting = turn.rpartition(" ")
+    context, value = TURNS[turn]
+    group = option.partition("=")[0]
+    base = [*BASE, *context]
+    if "=" in option:
+        base = [option, *without(base, f"{group}=", "data.rows=" if group == "data" else f"{group}=")]
+    assert outcome(tuple(base)) != outcome((*base, f"{group}.{setting}={value}"))
+
+
+def without(words: list[str], *heads: str) -> list[str]:
+    return [w for w in words if not w.startswith(heads)]
+
+
+@pytest.mark.parametrize("group", [g for g in catalog().groups if g not in ("data", "loss", "logger")])
+def test_another_option_changes_the_run(group):
+    """All options of a group, each at its defaults, lead to different weights."""
+    base = [*without(BASE, f"{group}=", f"{group}."), "train.epochs=40", *without(NOISY, f"{group}.")]
+    words = [w for w in catalog().words(group) if (group, w) != ("initializer", "auto")]  # stands for another
+    weights = {outcome(tuple([f"{group}={word}", *base]))[1]["model.safetensors"] for word in words}
+    assert len(weights) == len(words) > 1
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_losses_train(loss):
+    assert dlfound.train(["data=circles", f"loss={loss}", "train.epochs=60"]).report["test"]["accuracy"] > 0.9
+
+
+def test_arrays_seed_and_split_change_the_run():
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((60, 2)), rng.integers(0, 2, 60)
+    quick = ["train.epochs=2", "early_stopping=none", "lr_decay=none", "logger=none"]
+    prints = {
+        dlfound.train([*quick, *words], data=data).report["data"]["fingerprint"]
+        for words in ([], ["data.seed=1"], ["data.split=[0.6,0.2,0.2]"])
+    }
+    assert len(prints) == 3
+
+
+def test_a_device_that_is_absent():
+    import torch
+
+    if torch.cuda.is_available():
+        assert dlfound.train([*BASE, "run.device=cpu"]).report["device"] == "cpu"
+    else:
+        with pytest.raises(dlfound.Error) as caught:
+            dlfound.train([*BASE, "run.device=cuda"])
+        assert caught.value.code == 6
+        assert not Path("outputs").exists()
