@@ -16,13 +16,15 @@ DOC = "train feed-forward nets from the command line: every choice is one word"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that knows no accents
     try:
-        return int(_dispatch(words))
+        code = _dispatch(words)
+        sys.stdout.flush()  # here, where a closed pipe can be caught
+        return int(code)
     except Error as error:
         _tell(error)
         return int(error.code)
-    except SystemExit as stop:  # argparse, after --help
-        return int(stop.code or 0)
     except KeyboardInterrupt:
         print("dlfound: interrupted; a run that is not finished starts again with the same run.dir", file=sys.stderr)
         return 130
@@ -46,7 +48,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"dlfound {VERSION}")
         return Code.DONE
     if words[0] not in VERBS:
-        raise _unknown_word(words[0], VERBS, "verb")
+        raise _unknown_word(words[0], (*VERBS, "--help", "--version"), "verb")
     verb = importlib.import_module(f"dlfound.commands.{words[0]}")
     parser = _Parser(
         prog=f"dlfound {words[0]}",
@@ -56,7 +58,11 @@ def _dispatch(words: list[str]) -> int:
         allow_abbrev=False,
     )
     verb.arguments(parser)
-    return verb.command(parser.parse_intermixed_args(words[1:]))
+    try:
+        args = parser.parse_intermixed_args(words[1:])
+    except SystemExit:  # argparse, after --help
+        return Code.DONE
+    return verb.command(args)
 
 
 def _help() -> str:
@@ -72,15 +78,18 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings]
         _, _, rest = message.partition("unrecognized arguments: ")
-        if rest:
+        if rest.startswith("-"):
             raise _unknown_word(rest.split()[0], flags, "flag")
+        if rest:
+            raise Error(f"one word too many: {rest}", f"see {self.prog} --help", Code.CONFIG)
         raise Error(message, f"see {self.prog} --help", Code.CONFIG)
 
 
 def _unknown_word(word: str, words: Sequence[str], what: str) -> Error:
     from dlfound.config.nearest import nearest
 
-    return Error(f"unknown {what} {word!r}; choose from: {', '.join(words)}", f"did you mean {nearest(word, words)}?", Code.CONFIG)
+    told = f"unknown {what} {word!r}; choose from: {', '.join(words)}"
+    return Error(told, f"did you mean {nearest(word, words)}?", Code.CONFIG)
 
 
 def _tell(error: Error) -> None:

@@ -38,7 +38,8 @@ def load_options(files: Sequence[str]) -> None:
     for number, file in enumerate(files):
         path = Path(file).expanduser()
         if not path.is_file():
-            raise Error(f"--with {file}: there is no such file", "name a Python file that calls dlfound.register", Code.CONFIG)
+            fix = "name a Python file that calls dlfound.register"
+            raise Error(f"--with {file}: there is no such file", fix, Code.CONFIG)
         spec = importlib.util.spec_from_file_location(f"dlfound_options_{number}", path)
         if spec is None or spec.loader is None:
             raise Error(f"--with {file} is no Python file", "its name must end in .py", Code.CONFIG)
@@ -46,5 +47,5 @@ def load_options(files: Sequence[str]) -> None:
             spec.loader.exec_module(importlib.util.module_from_spec(spec))
         except Error:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Error(f"--with {file}: {type(error).__name__}: {error}", "mend the file", Code.CONFIG) from error

@@ -49,7 +49,7 @@ class Run:
     @cached_property
     def loss(self) -> Any:
         """The loss that the run was trained with."""
-        return self.config.build("loss")()
+        return self.config.build("loss")(self.schema["class_counts"])
 
     @cached_property
     def model(self) -> Network:
@@ -58,8 +58,7 @@ class Run:
         Raises:
             Error: the weights do not fit the configuration (code 4).
         """
-        schema = self.schema
-        network = empty_network(self.config, len(schema["features"]), len(schema["classes"]), len(schema["targets"]))
+        network = empty_network(self.config, self.loss, self.schema)
         stored, wanted = self._folder.load_weights(), network.state_dict()
         shapes = {name: tuple(t.shape) for name, t in stored.items()}
         if shapes != {name: tuple(t.shape) for name, t in wanted.items()}:
@@ -81,12 +80,14 @@ class Run:
         if self.model.target is not None:
             predicted = self.model.target.inverse(outputs).numpy()
             return predicted[:, 0] if predicted.shape[1] == 1 else predicted
-        return np.array(self.schema["classes"])[self.loss.probabilities(outputs).argmax(1).numpy()]
+        return np.array(self.schema["classes"])[self.loss.classes(outputs).numpy()]
 
     def probabilities(self, rows: Any) -> np.ndarray:
         """(rows, classes): the probability of each class, in the order of `schema["classes"]`."""
         if self.model.target is not None:
             raise Error("a regression has no probabilities", "use predict", Code.CONFIG)
+        if self.loss.probabilities is None:
+            raise Error(f"loss={self.config.name('loss')} gives scores, not probabilities", "use predict", Code.CONFIG)
         return self.loss.probabilities(self._outputs(rows)).numpy()
 
     def _outputs(self, rows: Any) -> torch.Tensor:
@@ -97,7 +98,7 @@ class Run:
             raise Error(f"rows have shape {array.shape}, the net takes (rows, {columns})", "give one column a feature", Code.DATA)
         if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise Error("rows hold values that are no finite numbers", "convert or fill them", Code.DATA)
-        return outputs_of(self.model, self.model.preprocess(torch.from_numpy(array)))
+        return outputs_of(self.model, self.model.preprocessing(torch.from_numpy(array)))
 
 
 def open_run(run: str | Path) -> Run:

@@ -21,8 +21,9 @@ examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("group", nargs="?", metavar="GROUP", help="one group in detail")
-    parser.add_argument("--config-dir", action="append", default=[], metavar="DIR", help="a folder with options of your own")
-    parser.add_argument("--with", action="append", default=[], dest="files", metavar="FILE", help="a Python file that registers options")
+    more = {"action": "append", "default": []}
+    parser.add_argument("--config-dir", **more, metavar="DIR", help="a folder with options of your own")
+    parser.add_argument("--with", **more, dest="files", metavar="FILE", help="a Python file that registers options")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
@@ -54,9 +55,6 @@ def _describe(known: Catalog, group: str, word: str) -> dict[str, Any]:
         source = next((c.removeprefix("Source: ") for c in comments if c.startswith("Source:")), "")
         return {"summary": comments[0] if comments else "", "source": source, "settings": {}}
     option, node = known.option(group, word), known.node(group, word)
-    if option is None:
-        raise Error(f"{known.paths[group][word]}: no {group} named {node['name']!r}", "see dlfound options", Code.CONFIG)
-    node = {**known.node(group, node["name"]), **node}
     common = known.common(group)
     settings = {
         name: {"type": kind.says, "default": node.get(name, common.get(name, option.defaults.get(name)))}

@@ -30,10 +30,10 @@ def loss_fits(loss: str, data: dict[str, Any]) -> Problem | None:
 
 def loss_fits_task(loss: str, task: str) -> Problem | None:
     """The loss against the task."""
-    tasks = getattr(losses.TABLE.get(loss), "tasks", None)
+    tasks = losses.TASKS.get(loss)
     if tasks is None or task in tasks:
         return None
-    fitting = [name for name, made in losses.TABLE.items() if task in getattr(made, "tasks", ())]
+    fitting = [name for name, served in losses.TASKS.items() if task in served]
     return Problem(f"loss={loss} is for {' and '.join(tasks)} tasks, but this task is {task}", f"loss={fitting[0]} or loss=auto")
 
 
@@ -63,11 +63,48 @@ def _stop_acts(look_ahead: int, epochs: int) -> Problem | None:
     return Problem(f"early_stopping.look_ahead={look_ahead} can never act in {epochs} epochs", "shorten it, or early_stopping=none")
 
 
+def _lbfgs_constraint(optim: str, constraint: str) -> Problem | None:
+    if optim != "lbfgs" or constraint == "none":
+        return None
+    what = f"optim=lbfgs cannot keep constraint={constraint}: a projection breaks its picture of the curvature"
+    return Problem(what, "constraint=none, or another optim")
+
+
+def _lbfgs_batch(optim: str, batch_size: int | str) -> Problem | None:
+    if optim != "lbfgs" or batch_size in ("auto", "full"):
+        return None
+    return Problem(f"optim=lbfgs works on the full batch, not on train.batch_size={batch_size}", "train.batch_size=full")
+
+
+def _warmup_ends(warmup: float, epochs: int) -> Problem | None:
+    if warmup < epochs:
+        return None
+    return Problem(f"lr_decay.warmup ({warmup:g} epochs) must be shorter than train.epochs ({epochs})", "lr_decay.warmup=0")
+
+
+def _cycle_rises(max_lr: float, lr: float) -> Problem | None:
+    if max_lr > lr:
+        return None
+    return Problem(f"lr_decay.max_lr ({max_lr:g}) must be above optim.lr ({lr:g})", f"lr_decay.max_lr={10 * lr:g}")
+
+
+def _range_is_one(low: float, high: float) -> Problem | None:
+    if low < high:
+        return None
+    what = f"initializer.low ({low:g}) must be below initializer.high ({high:g})"
+    return Problem(what, f"initializer.low={-abs(high) or -0.05:g}")
+
+
 RULES = (
     Rule(("early_stopping.look_ahead", "lr_decay.patience"), _decay_before_stop),
     Rule(("train.batch_size", "batchnorm.name"), _batch_for_statistics),
     Rule(("loss.name", "data"), loss_fits),
     Rule(("train.monitor", "data"), monitor_exists),
+    Rule(("optim.name", "constraint.name"), _lbfgs_constraint),
+    Rule(("optim.name", "train.batch_size"), _lbfgs_batch),
+    Rule(("lr_decay.warmup", "train.epochs"), _warmup_ends),
+    Rule(("lr_decay.max_lr", "optim.lr"), _cycle_rises),
+    Rule(("initializer.low", "initializer.high"), _range_is_one),
     Rule(("lr_decay.patience", "train.epochs"), _decay_acts, warns=True),
     Rule(("early_stopping.look_ahead", "train.epochs"), _stop_acts, warns=True),
 )

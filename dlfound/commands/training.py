@@ -3,7 +3,7 @@
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error, Problem
 from dlfound.nn.modules import BatchNorm, exact_statistics
 from dlfound.runs.folder import RunFolder, check_place, make_folder, new_path
-from dlfound.training.assemble import Assembly, assemble, find_batch_size, resolve
+from dlfound.training.assemble import Assembly, assemble, resolve
 from dlfound.training.device import count_threads, find_device, threads
 from dlfound.training.loop import Best, Diverged, Epoch, fit
 from dlfound.training.metrics import EVALUATION_ROWS, evaluate, watch
@@ -194,10 +194,10 @@ class _Training:
     def _epochs(self) -> str:
         """Train; between epochs: log, keep the best, decay, stop. Returns what ended it."""
         a, config = self.assembly, self.config
-        decay, stop = config.build("lr_decay")(), config.build("early_stopping")()
         value_of, settings = watch(self.monitor), config["train"]
+        decay, stop = config.build("lr_decay")(settings["epochs"]), config.build("early_stopping")()
         loop = fit(
-            a.network, a.step, a.loss, a.parts["train"], a.parts["val"],
+            a.network, a.step, a.loss, decay, a.parts["train"], a.parts["val"],
             epochs=settings["epochs"], batch_size=a.batch_size, seed=config["run"]["seed"],
         )  # fmt: skip
         with ExitStack() as stack:
@@ -209,7 +209,7 @@ class _Training:
                 self.best.see(value, epoch.number, a.step)
                 self._log(epoch, logger)
                 progress.epoch(epoch, self.best.epoch)
-                a.step.set_lr(decay.after(value, epoch.lr))
+                decay.after(value)
                 if stop.after(value):
                     return "early_stopping"
         return "epochs"
@@ -224,6 +224,9 @@ class _Training:
         scalars = {f"{name}/{part}": v for part, found in measured.items() for name, v in found.items()}
         logger.epoch(epoch.number, {**scalars, "lr": epoch.lr})
 
+    def _training_batches(self) -> Iterator[torch.Tensor]:
+        return (self.assembly.network.ready(x) for x in self.assembly.parts["train"].inputs.split(EVALUATION_ROWS))
+
     def _finish(self) -> dict[str, dict[str, float | None]]:
         """Go back to the best weights, make batch statistics exact, measure, and save the net."""
         a = self.assembly
@@ -231,7 +234,7 @@ class _Training:
         parts = {}
         if any(isinstance(m, BatchNorm) and m.exact for m in a.network.modules()):
             parts["val_running_statistics"] = evaluate(a.network, a.loss, a.parts["val"])
-            exact_statistics(a.network.body, lambda: a.parts["train"].inputs.split(EVALUATION_ROWS))
+            exact_statistics(a.network.body, self._training_batches)
         measured = {name: evaluate(a.network, a.loss, part) for name, part in a.parts.items()}
         self.folder.save_weights(a.network.state_dict())
         return measured | parts
@@ -242,7 +245,7 @@ def _report(
 ) -> dict[str, Any]:
     a, rows = trained.assembly, len(dataset.parts["train"])
     done = rows * trained.epochs_run
-    linear = [a.network.body.output.out_features, *(h.linear.out_features for h in reversed(a.network.body.hidden))]
+    widths = [len(dataset.features), *config.build("model")(), a.network.body.output.out_features]
     return {
         "format": REPORT_FORMAT,
         "status": trained.status,
@@ -254,7 +257,7 @@ def _report(
         "epochs_run": trained.epochs_run,
         "best_epoch": trained.best.epoch,
         **trained.parts,
-        "net": "-".join(map(str, [len(dataset.features), *reversed(linear)])),
+        "net": "-".join(map(str, widths)),
         "parameters": sum(p.numel() for p in a.network.parameters()),
         "batch_size": a.batch_size,
         "seconds": {"total": round(total, 3), "train": round(trained.seconds, 3)},

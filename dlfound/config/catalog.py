@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.config.files import read_yaml
-from dlfound.config.kinds import Kind
+from dlfound.config.nearest import nearest
 from dlfound.config.options import Groups, Option
 from dlfound.errors import Code, Error
 
@@ -27,13 +27,13 @@ class Catalog:
     Attributes:
         groups: group -> option's callable name -> option.
         plain: the nodes that are no groups (`train`, `run`), each with the callable that takes its settings.
-        config_dirs: folders of options that a person added, later ones first in rank.
+        config_dirs: folders of options that a person added.
     """
 
     groups: Groups
     plain: dict[str, Option]
     config_dirs: Sequence[Path] = ()
-    _nodes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, repr=False)  # files read so far
+    _read: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, repr=False)  # files read so far
 
     def __post_init__(self) -> None:
         for folder in self.config_dirs:
@@ -42,11 +42,15 @@ class Catalog:
 
     @cached_property
     def paths(self) -> dict[str, dict[str, Path]]:
-        """Group -> word -> file, `experiment` among the groups. A person's file hides ours of the same name."""
+        """Group -> word -> file, `experiment` among the groups. A word means one thing: no file may hide another."""
         found: dict[str, dict[str, Path]] = {group: {} for group in [*self.groups, EXPERIMENT]}
         for folder in [conf_folder(), *self.config_dirs]:
             for group, words in found.items():
-                words.update({p.stem: p for p in sorted((folder / group).glob("*.yaml"))})
+                for path in sorted((folder / group).glob("*.yaml")):
+                    if path.stem in words:
+                        what = f"{path}: {group}={path.stem} exists already ({words[path.stem]})"
+                        raise Error(what, "give the file another name", Code.CONFIG)
+                    words[path.stem] = path
         return found
 
     @cached_property
@@ -68,25 +72,50 @@ class Catalog:
         """The words that choose an option of the group: those with a file, and those registered from Python."""
         return sorted({*self.paths[group], *self.groups.get(group, {})})
 
-    def node(self, group: str, word: str) -> dict[str, Any]:
-        """What the option's file (or its registration) holds: a name and values."""
+    def is_own(self, group: str, word: str) -> bool:
+        """True where a person added the option (or experiment): by a file, or by registering it."""
+        path = self.paths[group].get(word)
+        return path is None or not path.is_relative_to(conf_folder())
+
+    def content(self, group: str, word: str) -> dict[str, Any]:
+        """What the option's file (or its registration) holds: a name and values.
+
+        Raises:
+            Error: the file cannot be read, or its name is no option of the group (code 2).
+        """
         if word not in self.paths[group]:
             return {"name": word, **self.groups[group][word].defaults}
-        if (group, word) not in self._nodes:
-            self._nodes[group, word] = {"name": word, **read_yaml(self.paths[group][word])}
-        return self._nodes[group, word]
+        if (group, word) not in self._read:
+            path, known = self.paths[group][word], list(self.groups[group])
+            content = {"name": word, **read_yaml(path)}
+            if not isinstance(content["name"], str) or content["name"] not in known:
+                fix = f"did you mean name: {nearest(str(content['name']), known)}?"
+                raise Error(f"{path}: name must be one of: {', '.join(known)}", fix, Code.CONFIG)
+            self._read[group, word] = content
+        return self._read[group, word]
 
-    def option(self, group: str, word: str) -> Option | None:
-        """The option behind a word of the group; None where its file names a callable that does not exist."""
-        return self.groups[group].get(self.node(group, word)["name"])
+    def node(self, group: str, word: str) -> dict[str, Any]:
+        """A name and values: what a file of one's own leaves out comes from the option that it names."""
+        content = self.content(group, word)
+        name = content["name"]
+        return {**self.content(group, name), **content} if name != word else content
+
+    def option(self, group: str, word: str) -> Option:
+        """The option behind a word of the group."""
+        return self.groups[group][self.content(group, word)["name"]]
 
     def keys(self, group: str, word: str) -> list[str]:
-        """The settings of an option."""
-        option = self.option(group, word)
-        return list(option.settings) if option else []
+        """The settings of an option; none where its file is broken: composing tells that of a file that is chosen."""
+        try:
+            return list(self.option(group, word).settings)
+        except Error:
+            return []
 
     def all_keys(self) -> list[str]:
         """Every `node.setting` that exists anywhere."""
         keys = {f"{g}.{s}" for g, table in self.groups.items() for o in table.values() for s in o.settings}
         return sorted(keys | {f"{n}.{s}" for n, o in self.plain.items() for s in o.settings})
 
+    def everything(self) -> list[str]:
+        """All that may stand before a `=`: groups, nodes and keys."""
+        return [*self.paths, *self.plain, *self.all_keys()]

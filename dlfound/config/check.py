@@ -46,38 +46,53 @@ def check_tree(tree: Mapping[str, Any], catalog: Catalog, origin: Callable[[str]
         if not isinstance(values, dict):
             problems.append(Problem(f"{node} must be a mapping of settings{origin(node)}", "see dlfound options"))
             continue
-        option = catalog.plain.get(node) or catalog.groups[node].get(values.get("name"))
+        name = values.get("name") if node in catalog.groups else None
+        option = catalog.plain.get(node) or catalog.groups[node].get(name if isinstance(name, str) else "")
         if option is None:
-            problems.append(unknown_option(node, values.get("name"), catalog, origin(f"{node}.name")))
+            problems.append(unknown_option(node, name, catalog, origin(f"{node}.name")))
             continue
-        kept = {"name": values["name"]} if node in catalog.groups else {}
-        sound[node] = kept | _check_node(node, values, option.settings, origin, problems)
+        kept = {"name": name} if node in catalog.groups else {}
+        known = [f"{node}.{key}" for key in option.settings]
+        unknown = [f"{node}.{key}" for key in values if key not in option.settings and key not in kept]
+        problems += [unknown_key(path, known, origin(path)) for path in unknown]
+        sound[node] = kept | _check_node(node, tree, option.settings, origin, problems)
     return sound, problems
 
 
-def _check_node(node: str, values: dict, kinds: dict[str, Kind], origin: Callable, problems: list[Problem]) -> dict:
+def _check_node(node: str, tree: Mapping, kinds: dict[str, Kind], origin: Callable, problems: list[Problem]) -> dict:
     sound = {}
-    for key in values:
-        if key not in kinds and key != "name":
-            known = [f"{node}.{k}" for k in kinds]
-            problems.append(unknown_key(f"{node}.{key}", known, origin(f"{node}.{key}")))
     for key, kind in kinds.items():
         path = f"{node}.{key}"
-        value = values.get(key, MISSING)
+        value = tree[node].get(key, MISSING)
         try:
             if value == MISSING:
                 problems.append(Problem(f"{path} is required: {kind.says}", f"give it as {path}=..."))
+            elif "${" in str(value):
+                problems.append(_lost(path, value, tree, origin(path)))
             else:
                 sound[key] = kind.read(value)
         except (ValueError, TypeError, OverflowError):
-            problems.append(Problem(f"{path} must be {kind.says}, got {shown(value)}{origin(path)}", _fix(path, kind, value)))
+            problems.append(broken_kind(path, kind, value, origin(path)))
     return sound
 
 
-def _fix(path: str, kind: Kind, value: Any) -> str:
+def broken_kind(path: str, kind: Kind, value: Any, origin: str = "") -> Problem:
+    """A value that is not what its setting takes."""
+    fix = f"give {path} another value, or leave it out for the default"
     if kind.words:
-        return f"{path}={nearest(str(value), kind.words)}"
-    return f"give {path} another value, or leave it out for the default"
+        fix = f"{path}={nearest(str(value), kind.words)}"
+    return Problem(f"{path} must be {kind.says}, got {shown(value)}{origin}", fix)
+
+
+def _lost(path: str, value: Any, tree: Mapping[str, Any], origin: str) -> Problem:
+    """A reference ${...} that composing could not follow."""
+    known = [f"{node}.{key}" for node, values in tree.items() if isinstance(values, dict) for key in values]
+    name = str(value).partition("${")[2].partition("}")[0].lstrip(".")
+    if name in known:
+        what = f"interpolation loop at {path!r}: {shown(value)} leads back to itself, or to nothing{origin}"
+        return Problem(what, f"write the value of {path} out")
+    what = f"{path} refers to {shown(name)}, which does not exist{origin}"
+    return Problem(what, f"did you mean {nearest(name, known)}?")
 
 
 def shown(value: Any) -> str:
@@ -98,7 +113,9 @@ def unknown_key(key: str, known: Iterable[str], origin: str = "") -> Problem:
     """A key that does not exist, with the nearest that does."""
     known = list(known)
     node = key.partition(".")[0]
-    fix = f"did you mean {nearest(key, known)}?" if known else f"this option of {node} has no settings: dlfound options {node}"
+    fix = f"this option of {node} has no settings: dlfound options {node}"
+    if known:
+        fix = f"did you mean {nearest(key, known)}?"
     return Problem(f"unknown key {shown(key)}{origin}", fix)
 
 

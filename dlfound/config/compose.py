@@ -1,6 +1,7 @@
 """From words to a checked configuration: Hydra composes, signatures check, all mistakes are told together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,15 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlfound.config.catalog import EXPERIMENT, Catalog, conf_folder
 from dlfound.config.check import Rule, check_rules, check_tree
 from dlfound.config.config import FORMAT, Config
 from dlfound.config.files import plain, read_yaml
-from dlfound.config.options import registered
-from dlfound.config.overrides import Overrides, has_resolver, read_overrides
-from dlfound.errors import Code, Error, Problem
+from dlfound.config.overrides import Overrides, holds_resolver, read_overrides
+from dlfound.errors import Code, Error, Problem, printable
 
 Layers = list[tuple[str, dict[str, Any]]]
 
@@ -44,8 +44,8 @@ def compose(texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = ()) 
         raise Error.of(problems, Code.CONFIG)
     origins = _Origins(layers, words)
     try:
-        tree = _fill(_hydra(words.accepted, catalog), catalog)
-    except (HydraException, OmegaConfBaseException, RecursionError) as error:
+        tree = _hydra(words.accepted, _own_nodes(chosen, catalog, experiments))
+    except (HydraException, OmegaConfBaseException) as error:
         raise Error.of(problems or [_translate(error)], Code.CONFIG) from None
     sound, tree_problems = check_tree(tree, catalog, origins.told)
     rule_problems, warnings = check_rules(sound, rules)
@@ -67,12 +67,15 @@ def reopen(path: Path, catalog: Catalog) -> Config:
     if version != FORMAT:
         newer = isinstance(version, int) and version > FORMAT
         what = f"is newer than this dlfound ({FORMAT})" if newer else f"is not {FORMAT}"
-        raise Error(f"{path}: config format {version} {what}", "upgrade dlfound" if newer else "is it a run's?", Code.RUN)
+        fix = "upgrade dlfound" if newer else "is it a run's?"
+        raise Error(f"{path}: config format {printable(version)} {what}", fix, Code.RUN)
     if keys := _unsafe_keys(tree):
-        raise Error(f"{path}: {', '.join(keys)}: not allowed in a run's configuration", "do not use this run", Code.UNSAFE)
+        what = f"{path}: {', '.join(keys)}: not allowed in a run's configuration"
+        raise Error(what, "do not use this run", Code.UNSAFE)
     sound, problems = check_tree(tree, catalog, lambda key: f" ({path})")
     if problems:
-        raise Error.of([Problem(p.what, f"{p.fix} (options of one's own are named with --with FILE)") for p in problems], Code.RUN)
+        hint = "(options of one's own are named with --with FILE)"
+        raise Error.of([Problem(p.what, f"{p.fix} {hint}") for p in problems], Code.RUN)
     return Config(sound, catalog, {})
 
 
@@ -99,22 +102,33 @@ class _Experiments:
             self.trees[word] = {}
             try:
                 self.trees[word] = read_yaml(path)
-                self.problems += _file_problems(path, self.trees[word])
-                if not path.read_text().lstrip().startswith("# @package _global_"):
-                    what = f"{path} must begin with the line '# @package _global_'"
-                    self.problems.append(Problem(what, "put it at the head of the file"))
+                self.problems += self._problems(path, self.trees[word])
             except Error as error:
                 self.problems += error.problems
         return self.trees.get(word, {}) if word else {}
 
+    def _problems(self, path: Path, tree: dict[str, Any]) -> list[Problem]:
+        problems = _file_problems(path, {node: value for node, value in tree.items() if node != "defaults"})
+        for node in [n for n in (*self.catalog.plain, *self.catalog.groups) if n in tree]:
+            if not isinstance(tree[node], dict):
+                problems.append(Problem(f"{path}: {node} must be a mapping of settings", "see dlfound options"))
+            elif node in self.catalog.groups and "name" in tree[node]:
+                fix = f"write - override /{node}: {printable(tree[node]['name'])} below defaults"
+                problems.append(Problem(f"{path}: {node}.name is set by choosing an option", fix))
+        if not path.read_text(encoding="utf-8").lstrip().startswith("# @package _global_"):
+            what = f"{path} must begin with the line '# @package _global_'"
+            problems.append(Problem(what, "put it at the head of the file"))
+        return problems
+
     def choices(self, word: str | None) -> dict[str, str]:
         chosen = {}
-        for entry in self.tree(word).get("defaults") or []:
+        for entry in self._defaults(word):
             ((key, option),) = entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(str(entry), None)]
             group = key.removeprefix("override /")
             if entry == "_self_":
                 continue
-            if f"override /{group}" != key or option not in (self.catalog.words(group) if group in self.catalog.groups else ()):
+            known = self.catalog.words(group) if group in self.catalog.groups else ()
+            if f"override /{group}" != key or option not in known:
                 what = f"{self.catalog.paths[EXPERIMENT][word]}: no such choice in defaults: {key}: {option}"
                 problem = Problem(what, "write - override /GROUP: OPTION, with words of dlfound options")
                 if problem not in self.problems:
@@ -123,6 +137,10 @@ class _Experiments:
             chosen[group] = option
         return chosen
 
+    def _defaults(self, word: str | None) -> list:
+        entries = self.tree(word).get("defaults", [])
+        return entries if isinstance(entries, list) else [entries]
+
 
 def _file_problems(path: Path, tree: dict[str, Any]) -> list[Problem]:
     """What no file of options may hold, whatever its keys."""
@@ -130,12 +148,12 @@ def _file_problems(path: Path, tree: dict[str, Any]) -> list[Problem]:
     for node, value in tree.items():
         for key, v in value.items() if isinstance(value, dict) else [(None, value)]:
             name = node if key is None else f"{node}.{key}"
-            if node == "defaults":
-                continue
-            if isinstance(v, str) and has_resolver(v):
-                problems.append(Problem(f"{path}: resolvers are not allowed in a configuration: {name}", "write the value itself"))
-            elif node == "hydra" or not plain(v):
-                problems.append(Problem(f"{path}: {name} is not allowed", "an option file holds names and plain values only"))
+            if node == "hydra" or not plain(v):
+                fix = "an option file holds names and plain values only"
+                problems.append(Problem(f"{path}: {name} is not allowed", fix))
+            elif holds_resolver(v):
+                what = f"{path}: resolvers are not allowed in a configuration: {name}"
+                problems.append(Problem(what, "write the value itself"))
     return problems
 
 
@@ -148,17 +166,18 @@ def _layers(chosen: dict[str, str], catalog: Catalog, experiments: _Experiments)
             continue
         path = catalog.paths[group].get(word)
         try:
-            node = catalog.node(group, word)
+            content = catalog.content(group, word)
         except Error as error:
             problems += error.problems
             continue
-        if path is not None and path.parent.parent != conf_folder():
-            problems += _file_problems(path, {group: {k: v for k, v in node.items() if k != "defaults"}})
-            if "defaults" in node:
-                problems.append(Problem(f"{path}: defaults is not allowed", "write name: OPTION and the values that differ"))
-            if node["name"] != word and node["name"] in catalog.words(group):
-                layers.append((_label(catalog.paths[group].get(node["name"])), {group: catalog.node(group, node["name"])}))
-        layers.append((_label(path), {group: node}))
+        if path is not None and catalog.is_own(group, word):
+            problems += _file_problems(path, {group: {k: v for k, v in content.items() if k != "defaults"}})
+            if "defaults" in content:
+                what = f"{path}: defaults is not allowed"
+                problems.append(Problem(what, "write name: OPTION and the values that differ"))
+        name = content["name"]
+        layers.append((_label(catalog.paths[group].get(name)), {group: catalog.content(group, name)}))
+        layers.append((_label(path), {group: content}))
     if word := chosen.get(EXPERIMENT):
         layers.append((_label(catalog.paths[EXPERIMENT][word]), experiments.tree(word)))
         layers += [(layers[-1][0], {g: {"name": w}}) for g, w in experiments.choices(word).items()]
@@ -180,9 +199,8 @@ class _Origins:
 
     def of(self, key: str) -> str:
         node, _, setting = key.partition(".")
-        for name in (key, node):
-            if name in self.overrides:
-                return self.overrides[name]
+        if key in self.overrides:
+            return self.overrides[key]
         for label, tree in reversed(self.layers):
             if node in tree and (not setting or (isinstance(tree[node], dict) and setting in tree[node])):
                 return label
@@ -197,35 +215,61 @@ class _Origins:
         return {f"{n}.{k}": self.of(f"{n}.{k}") for n, settings in tree.items() for k in settings}
 
 
-def _hydra(accepted: list[str], catalog: Catalog) -> dict[str, Any]:
-    """Compose, in a Hydra of our own, whatever Hydra the calling program may be running."""
-    store = ConfigStore.instance()
-    for group, table in registered().items():
-        for name, option in table.items():
-            if name not in catalog.paths.get(group, {}):
-                store.store(group=group, name=name, node={"name": name, **option.defaults})
-    search = ",".join(f"'file://{folder.resolve()}'" for folder in catalog.config_dirs)
+def _own_nodes(chosen: dict[str, str], catalog: Catalog, experiments: _Experiments) -> list[tuple[str, str, dict]]:
+    """The chosen options and the experiment that a person added: group, word, and what our own reader found."""
+    own = [(group, word) for group, word in chosen.items() if catalog.is_own(group, word)]
+    return [(g, w, experiments.tree(w) if g == EXPERIMENT else catalog.node(g, w)) for g, w in own]
+
+
+def _hydra(accepted: list[str], own: list[tuple[str, str, dict]]) -> dict[str, Any]:
+    """Compose, in a Hydra of our own, whatever Hydra the calling program may be running.
+
+    Hydra reads the program's own files alone. What a person added is handed over as it was read and checked, in a
+    copy of Hydra's store.
+    """
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"):
-            composed = hydra_compose("config", overrides=[*([f"hydra.searchpath=[{search}]"] if search else []), *accepted])
-            return OmegaConf.to_container(composed, resolve=True)
+        with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"), _stored(own):
+            return _resolved(hydra_compose("config", overrides=accepted))
     finally:
-        GlobalHydra.instance().hydra = outer
+        GlobalHydra.instance().hydra = outer  # another instance by now
 
 
-def _fill(tree: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
-    """An option file of one's own may name only the values that differ; the others come from the option it names."""
-    for group in catalog.groups:
-        node = tree.get(group)
-        if isinstance(node, dict) and node.get("name") in catalog.words(group):
-            tree[group] = {**catalog.node(group, node["name"]), **node}
+@contextmanager
+def _stored(own: list[tuple[str, str, dict]]) -> Iterator[None]:
+    store = ConfigStore.instance()
+    before = store.repo
+    store.repo = {name: dict(entry) if isinstance(entry, dict) else entry for name, entry in before.items()}
+    try:
+        for group, word, node in own:
+            store.store(group=group, name=word, node=node, package="_global_" if group == EXPERIMENT else None)
+        yield
+    finally:
+        store.repo = before
+
+
+def _resolved(composed: DictConfig) -> dict[str, Any]:
+    """The plain tree, its references followed; one that leads nowhere stays as it was written."""
+    try:
+        return OmegaConf.to_container(composed, resolve=True)
+    except (OmegaConfBaseException, RecursionError):
+        tree = OmegaConf.to_container(composed)
+    for node, settings in tree.items():
+        if isinstance(settings, dict):
+            tree[node] = {key: _followed(composed[node], key, value) for key, value in settings.items()}
     return tree
+
+
+def _followed(node: DictConfig, key: str, written: Any) -> Any:
+    if "${" not in str(written):
+        return written
+    try:
+        return OmegaConf.to_container(OmegaConf.create([node[key]], parent=node), resolve=True)[0]
+    except (OmegaConfBaseException, RecursionError):
+        return written
 
 
 def _translate(error: Exception) -> Problem:
     text = str(error.__cause__ or error).strip().partition("\n")[0]
-    if isinstance(error, RecursionError) or "recursi" in text.lower() or "loop" in text.lower():
-        return Problem("interpolation loop: a value refers to itself", "write one of the values out")
     return Problem(f"the configuration cannot be composed: {text}", "see dlfound train --cfg and dlfound options")

@@ -1,13 +1,14 @@
 """The checked configuration: every value plain and resolved, ready to be built, shown and saved."""
 
+import json
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import yaml
-
 from dlfound.config.catalog import Catalog
+from dlfound.config.files import dump_yaml
+from dlfound.errors import printable
 
 FORMAT = 1  # of config.yaml in a run's folder
 
@@ -55,7 +56,7 @@ class Config:
 
     def saved(self) -> str:
         """The text of `config.yaml`: plain YAML, nothing to resolve."""
-        return yaml.safe_dump({"format": FORMAT, **self.tree}, sort_keys=False, allow_unicode=True)
+        return dump_yaml({"format": FORMAT, **self.tree})
 
     def shown(self) -> str:
         """YAML with the file or the override behind each value as its comment."""
@@ -63,7 +64,8 @@ class Config:
         for node, settings in self.tree.items():
             lines.append((f"{node}:", ""))
             for key, value in settings.items():
-                text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]
-                lines.append((f"  {key}: {text}", self.origins.get(f"{node}.{key}", "")))
-        width = max(len(text) for text, origin in lines if origin)
+                text = dump_yaml([value], default_flow_style=True, width=10**6).strip()[1:-1]
+                text = text if text.isprintable() else json.dumps(value)  # one line, whatever stands in it
+                lines.append((f"  {key}: {text}", printable(self.origins.get(f"{node}.{key}", ""))))
+        width = max((len(text) for text, origin in lines if origin), default=0)
         return "\n".join(f"{text:<{width}}  # {origin}" if origin else text for text, origin in lines)

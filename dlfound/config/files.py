@@ -1,6 +1,7 @@
-"""Reading YAML that a person or a stranger wrote: plain names and values, within limits, with line numbers."""
+"""YAML from a person or a stranger: plain names and values, read within limits, with line numbers; and written."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_DIGITS = 400
 
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+
 
 _Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same reader in C, where PyYAML was built with it
 
@@ -21,23 +24,32 @@ class _Loader(_Safe):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag.rsplit(":", 1)[-1] in ("null", "merge")]
+    first: [(tag, pattern) for tag, pattern in found if tag.endswith(":null")]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
 
-def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
-    text = node.value
-    if node.style:  # quoted: a word, whatever it looks like
-        return text
+class _Dumper(yaml.SafeDumper):
+    """YAML's safe dumper, with quotes around every text that the loader would read as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _unquoted(text: str) -> Any:
+    """What a word without quotes stands for: a truth value, a number, or itself."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    for read in (int, float):
-        try:
-            return text if "_" in text else read(text)
-        except ValueError:
-            continue
-    return text
+    if not _NUMBER.fullmatch(text):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    return node.value if node.style else _unquoted(node.value)
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
@@ -56,6 +68,19 @@ _Loader.add_constructor("tag:yaml.org,2002:str", _scalar)
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
+def _text_node(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None if _unquoted(text) == text else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
+
+
+def dump_yaml(value: Any, **layout: Any) -> str:
+    """YAML that `read_yaml`, and any other reader, takes for the same values."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **layout)
+
+
 def read_yaml(path: Path, code: Code = Code.CONFIG) -> dict[str, Any]:
     """The mapping in a YAML file: words and plain values only.
 
@@ -70,11 +95,14 @@ def read_yaml(path: Path, code: Code = Code.CONFIG) -> dict[str, Any]:
     try:
         _check_shape(text)
         tree = yaml.load(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:  # has no mark
+        line = text.encode()[: error.position].count(b"\n") + 1
+        raise Error(f"{path}:{line}: {error.reason}", "remove what is not text", code) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         problem = printable(getattr(error, "problem", None) or "not YAML")
-        if "'\\t'" in problem:
+        if mark and "".join(text.split("\n")[mark.line : mark.line + 1]).lstrip(" ").startswith("\t"):
             problem = "tabs are not allowed; indent with blanks"
         raise Error(f"{path}{place}: {problem}", "write names and values, one a line, as in conf/", code) from None
     if not isinstance(tree, dict):
@@ -106,10 +134,14 @@ def _check_shape(text: str) -> None:
             why = f"tags are not allowed ({event.tag})"
         elif depth > MAX_DEPTH:
             why = f"too complex (nested more than {MAX_DEPTH} deep)"
-        elif isinstance(event, yaml.ScalarEvent) and event.value.strip("+-").isdigit() and len(event.value) > MAX_DIGITS:
+        elif _long_number(getattr(event, "value", "")):
             why = f"too complex (a number of {len(event.value)} digits)"
         if why:
             raise yaml.MarkedYAMLError(problem=why, problem_mark=event.start_mark)
+
+
+def _long_number(text: str) -> bool:
+    return len(text) > MAX_DIGITS and text.strip("+-").isdigit()
 
 
 def plain(value: Any) -> bool:

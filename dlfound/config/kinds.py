@@ -82,9 +82,14 @@ def _widths(value: Any) -> list[int]:
     return _LAYERS.read(value if isinstance(value, list) else [value])
 
 
-def _split(value: Any) -> list[float]:
-    parts = listed("", number("", lambda v: 0 < v < 1), 3, 3).read(value)
-    return _ensure(parts, math.isclose(sum(parts), 1, abs_tol=1e-6))
+def _fractions(count: int) -> Kind:
+    """So many parts of a whole."""
+    parts = listed("", number("", lambda v: 0 < v < 1), count, count)
+
+    def read(value: Any) -> list[float]:
+        return _ensure(parts.read(value), math.isclose(sum(value), 1, abs_tol=1e-6))
+
+    return Kind(f"{'two' if count == 2 else 'three'} numbers in (0, 1) that add up to 1", read)
 
 
 _LAYERS = listed("", whole("", 1, 65536), 1, 100)
@@ -102,7 +107,9 @@ Rows = Annotated[int, whole("a whole number in 10...10000000", 10, 10**7)]
 Seed = Annotated[int, whole("a whole number in 0...4294967295", 0, 2**32 - 1)]
 Betas = Annotated[list, listed("a list of two numbers in [0, 1)", number("", lambda v: 0 <= v < 1), 2, 2)]
 Widths = Annotated[list, Kind("a list of 1 to 100 whole numbers in 1...65536", _widths)]
-Split = Annotated[list, Kind("three numbers in (0, 1) that add up to 1", _split)]
+Split = Annotated[list, _fractions(3)]
+TrainVal = Annotated[list, _fractions(2)]
+Pixels = Annotated[int, whole("a whole number in 1...1024", 1, 1024)]
 Text = Annotated[str, _TEXT]
 OptionalText = Annotated[str | None, either(_TEXT, _NULL)]
 BatchSize = Annotated[int | str, either(whole("a whole number >= 1", 1, 10**12), word("full", "auto"))]

@@ -1,11 +1,13 @@
 """What can be chosen: groups, their options, and each option's settings, read off the callables themselves."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlfound.config.kinds import Kind, kind_of
+from dlfound.config.nearest import nearest
 from dlfound.errors import Code, Error
 
 
@@ -49,7 +51,7 @@ def register(group: str, name: str, callable: Callable, **defaults: Any) -> None
 
     Args:
         group: a configuration group, as `dlfound options` lists them.
-        name: the word that chooses it: letters, digits, `_` and `-`.
+        name: the word that chooses it: a letter first, then letters, digits, `_` and `-`.
         callable: takes the settings as keywords, and what its group supplies by position (the built-in
             options of the group show what that is); an activation, for one, is a class of `torch.nn.Module`.
         defaults: the settings and their values.
@@ -57,8 +59,8 @@ def register(group: str, name: str, callable: Callable, **defaults: Any) -> None
     Raises:
         Error: a name that is no word, or a setting that the callable does not take (code 2).
     """
-    if not name.replace("_", "").replace("-", "").isalnum():
-        raise Error(f"{name!r} cannot name an option", "use letters, digits, _ and -", Code.CONFIG)
+    if not re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII) or name.lower() in ("null", "true", "false", "nan", "inf"):
+        raise Error(f"{name!r} cannot name an option", "a letter first, then letters, digits, _ and -", Code.CONFIG)
     option = Option(callable, dict(defaults))
     if unknown := set(defaults) - set(option.settings):
         raise Error(f"{name} of {group} takes no setting {min(unknown)!r}", "name parameters of it", Code.CONFIG)
@@ -69,16 +71,17 @@ def with_registered(tables: Mapping[str, Mapping[str, Callable]]) -> Groups:
     """The program's own tables and what was registered, as options.
 
     Raises:
-        Error: something was registered in a group that does not exist (code 2).
+        Error: something was registered in a group that does not exist, or under a name of the program's own (code 2);
+            it is forgotten, so that the calling program can mend it.
     """
-    if stray := set(_registered) - set(tables):
-        raise Error(f"there is no group {min(stray)!r}", f"groups: {', '.join(sorted(tables))}", Code.CONFIG)
+    for group, name in [(group, name) for group, table in _registered.items() for name in table]:
+        if group not in tables:
+            del _registered[group]
+            raise Error(f"there is no group {group!r}", f"did you mean {nearest(group, tables)}?", Code.CONFIG)
+        if name in tables[group]:
+            del _registered[group][name]
+            raise Error(f"{group} has a {name!r} of its own", f"register {name!r} under another name", Code.CONFIG)
     return {
         group: {name: Option(made) for name, made in table.items()} | _registered.get(group, {})
         for group, table in tables.items()
     }
-
-
-def registered() -> Groups:
-    """What was registered, by group."""
-    return _registered

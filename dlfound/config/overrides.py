@@ -14,11 +14,11 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from dlfound.config.catalog import EXPERIMENT, Catalog
-from dlfound.config.check import shown, unknown_key, unknown_option
+from dlfound.config.check import broken_kind, shown, unknown_key, unknown_option
 from dlfound.config.nearest import nearest
-from dlfound.errors import Problem
+from dlfound.errors import Error, Problem, printable
 
-_REFERENCE = re.compile(r"\$\{[\w.\[\]]+\}")
+_REFERENCE = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.\w+|\[\w+\])*\}", re.ASCII)
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Overrides:
     Attributes:
         accepted: the sound overrides, as Hydra takes them.
         choices: group -> word, for the groups that were chosen soundly.
-        values: "node.setting" (or a bare node) -> the text that set it last.
+        values: "node.setting" -> the text that set it last.
         problems, warnings: what to tell.
     """
 
@@ -63,56 +63,62 @@ def _parse(text: str, catalog: Catalog, result: Overrides) -> Override | None:
     try:
         override = OverridesParser.create().parse_override(text)
     except (HydraException, ValueError, RecursionError) as error:
-        why = "" if "=" in text else ": there is no '=' in it"
-        place = re.search(r"col(?:umn)? (\d+)", str(error))
-        why = why or (f" (at character {place[1]})" if place else "")
-        result.problems.append(Problem(f"cannot read override {shown(text)}{why}", _nearest_override(text, catalog)))
+        why = _place(error) if "=" in text else ": there is no '=' in it"
+        key = text.partition("=")[0]
+        quote = f"mend it there, or put the value in quotes: {key}='...'"
+        fix = quote if key in catalog.all_keys() else _nearest_override(text, catalog)
+        result.problems.append(Problem(f"cannot read override {shown(text)}{why}", fix))
         return None
     key, refused = override.key_or_group, None
-    if key.partition(".")[0] == "hydra":
+    if re.split("[./]", key)[0] == "hydra":
         refused = f"{key!r} is Hydra's own and cannot be set here", _nearest_override(text, catalog)
     elif override.package is not None:
         refused = f"'@' is not used here: {shown(text)}", _nearest_override(key or text, catalog)
     elif override.type == OverrideType.DEL:
         refused = _refuse_removal(key, catalog)
     elif override.is_sweep_override():
-        refused = f"{shown(text)} is a choice of several values, but one run takes one", f"give {key} one value"
-    elif _has_resolver(override.value()):
-        refused = f"resolvers are not allowed in a configuration: {shown(text)}", "write the value itself"
+        fix = f"give {key} one value" if key in catalog.everything() else _nearest_override(text, catalog)
+        refused = f"{shown(text)} is a choice of several values, but one run takes one", fix
+    elif holds_resolver(override.value()):
+        fix = f"write the value of {key} itself" if key in catalog.everything() else _nearest_override(text, catalog)
+        refused = f"resolvers are not allowed in a configuration: {shown(text)}", fix
     if refused:
         result.problems.append(Problem(*refused))
         return None
     return override
 
 
+def _place(error: Exception) -> str:
+    """Where Hydra's lexer or parser stopped, where it tells."""
+    at = getattr(error.__cause__, "startIndex", None)
+    if at is None:
+        at = getattr(getattr(error.__cause__, "offendingToken", None), "column", None)
+    return "" if at is None else f" (at character {at + 1})"
+
+
 def _refuse_removal(key: str, catalog: Catalog) -> tuple[str, str]:
-    words = [*catalog.groups, *catalog.all_keys()]
-    near = nearest(key, words)
+    words = catalog.everything()
     if key not in words:
-        return f"unknown key {shown(key)}, and nothing can be removed", f"did you mean {near}?"
-    none = f"{key}=none" if "none" in catalog.paths.get(key, {}) else f"{key}=..."
-    return f"{key} cannot be removed: a run needs every setting", f"choose another value: {none}"
+        return f"unknown key {shown(key)}, and nothing can be removed", f"did you mean {nearest(key, words)}?"
+    none = "null" if key == EXPERIMENT else "none" if "none" in catalog.paths.get(key, {}) else "..."
+    return f"{key} cannot be removed: a run needs every setting", f"choose another value: {key}={none}"
 
 
 def _nearest_override(text: str, catalog: Catalog) -> str:
-    key, equals, word = text.lstrip("+~").partition("=")
-    for group in catalog.groups:
+    key, equals, _ = text.lstrip("+~").partition("=")
+    for group in catalog.paths:
         if not equals and text in catalog.words(group):
             return f"did you mean {group}={text}?"
-    return f"write key=value; did you mean {nearest(key, [*catalog.groups, *catalog.plain, *catalog.all_keys()])}=...?"
+    return f"write key=value; did you mean {nearest(key, catalog.everything())}=...?"
 
 
-def _has_resolver(value: Any) -> bool:
+def holds_resolver(value: Any) -> bool:
+    """True where a text in the value holds a ${...} that is more than a reference to another key."""
     if isinstance(value, dict):
-        return any(_has_resolver(part) for pair in value.items() for part in pair)
+        return any(holds_resolver(part) for pair in value.items() for part in pair)
     if isinstance(value, list):
-        return any(_has_resolver(part) for part in value)
-    return isinstance(value, str) and has_resolver(value)
-
-
-def has_resolver(text: str) -> bool:
-    """True where the text holds a ${...} that is more than a reference to another key."""
-    return "${" in _REFERENCE.sub("", text)
+        return any(holds_resolver(part) for part in value)
+    return isinstance(value, str) and "${" in _REFERENCE.sub("", value)
 
 
 def _read_choice(override: Override, catalog: Catalog, result: Overrides, failed: set[str]) -> None:
@@ -126,6 +132,13 @@ def _read_choice(override: Override, catalog: Catalog, result: Overrides, failed
     if override.type == OverrideType.ADD:
         failed.add(group)
         result.problems.append(Problem(f"'+' is not needed: {group} is a group already", f"write {group}={word}"))
+        return
+    try:
+        if group != EXPERIMENT:
+            catalog.content(group, word)
+    except Error as error:  # a broken file of one's own
+        failed.add(group)
+        result.problems += error.problems
         return
     _note_repeat(f"{group}.name", override, result)
     result.choices[group] = word
@@ -142,22 +155,35 @@ def _read_value(override: Override, catalog: Catalog, chosen: dict, failed: set[
             result.problems.append(unknown_key(key, [f"{node}.{s}" for s in known]))
         if setting not in catalog.keys(node, chosen[node]):
             return
-    problem = _key_problem(key, catalog, chosen)
-    if problem is None and override.type == OverrideType.ADD:
-        problem = Problem(f"'+' is not needed: {key} exists already", f"write {override.input_line[1:]}")
-    if problem is None and not setting and not isinstance(override.value(), dict):
-        settings = ", ".join(f"{node}.{s}" for s in catalog.plain[node].settings)
-        problem = Problem(f"{node} holds settings, not a value", f"set one of: {settings}")
-    if problem is not None:
-        result.problems.append(problem)
+    if problems := _value_problems(override, catalog, chosen):
+        result.problems += problems
         return
-    _note_repeat(key, override, result)
+    for changed in [key] if setting else [f"{key}.{s}" for s in override.value()]:
+        _note_repeat(changed, override, result)
     result.accepted.append(override.input_line)
+
+
+def _value_problems(override: Override, catalog: Catalog, chosen: dict[str, str]) -> list[Problem]:
+    """What is wrong with an override before its value is looked at, or with a mapping where a value belongs."""
+    key, value = override.key_or_group, override.value()
+    node, _, setting = key.partition(".")
+    if problem := _key_problem(key, catalog, chosen):
+        return [problem]
+    if override.type == OverrideType.ADD:
+        return [Problem(f"'+' is not needed: {key} exists already", f"write {override.input_line[1:]}")]
+    option = catalog.plain.get(node) or catalog.option(node, chosen[node])
+    if setting:
+        return [broken_kind(key, option.settings[setting], value)] if isinstance(value, dict) else []
+    known = [f"{node}.{s}" for s in option.settings]
+    if not isinstance(value, dict):
+        return [Problem(f"{node} holds settings, not a value", f"set one of: {', '.join(known)}")]
+    return [unknown_key(f"{node}.{s}", known) for s in value if s not in option.settings]
 
 
 def _note_repeat(key: str, override: Override, result: Overrides) -> None:
     if key in result.values:
-        result.warnings.append(f"{key.removesuffix('.name')} is set twice; the last counts: {override.input_line}")
+        last = printable(override.input_line)
+        result.warnings.append(f"{key.removesuffix('.name')} is set twice; the last counts: {last}")
     result.values[key] = override.input_line
 
 
@@ -169,11 +195,13 @@ def _key_problem(key: str, catalog: Catalog, chosen: dict[str, str]) -> Problem 
     if node not in catalog.groups:
         # `lr=0.1`: the word exists, one level down.
         below = [f"{g}.{node}" for g, word in chosen.items() if node in catalog.keys(g, word)]
-        return unknown_key(key, below if not setting and below else [*catalog.groups, *catalog.plain, *catalog.all_keys()])
+        return unknown_key(key, below if not setting and below else catalog.everything())
     if setting == "name":
         return Problem(f"{key} is set by choosing an option", f"write {node}=...: {', '.join(catalog.words(node))}")
     if setting in catalog.keys(node, chosen[node]):
         return None
     if others := [w for w in catalog.words(node) if setting in catalog.keys(node, w)]:
-        return Problem(f"{node}={chosen[node]} has no setting {key!r}", f"{', '.join(f'{node}={w}' for w in others)} has it")
-    return unknown_key(key, [f"{node}.{s}" for s in catalog.keys(node, chosen[node])])
+        has = ", ".join(f"{node}={word}" for word in others)
+        return Problem(f"{node}={chosen[node]} has no setting {key!r}", f"{has} has it")
+    known = catalog.keys(node, chosen[node]) or [s for w in catalog.words(node) for s in catalog.keys(node, w)]
+    return unknown_key(key, [f"{node}.{s}" for s in known])

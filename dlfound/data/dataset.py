@@ -40,6 +40,11 @@ class Dataset:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
+    def class_counts(self) -> list[int]:
+        """Training rows of each class; empty for regression."""
+        train = self.targets[self.parts["train"]]
+        return np.bincount(train, minlength=len(self.classes)).tolist() if self.classes else []
+
     def schema(self) -> dict:
         """What `schema.json` says of the data."""
         return {
@@ -48,6 +53,7 @@ class Dataset:
             "features": self.features,
             "image": self.image and list(self.image),
             "classes": self.classes,
+            "class_counts": self.class_counts(),
             "targets": [] if self.classes else [f"y{k + 1}" for k in range(self.targets.shape[1])],
             "split": {name: len(rows) for name, rows in self.parts.items()},
             "fingerprint": self.fingerprint(),
@@ -61,12 +67,27 @@ def cut(rows: int, fractions: list[float], seed: int) -> "dict[str, np.ndarray]"
         Error: too few rows to give each part one (code 3).
     """
     held_out = [max(1, round(rows * share)) for share in fractions[1:]]
-    if rows - sum(held_out) < 1:
+    while rows >= 3 and rows - sum(held_out) < 1:
+        held_out[held_out.index(max(held_out))] -= 1
+    if rows < 3:
         what = f"{rows} row{'s' * (rows != 1)}: need at least 3 to make train, val and test"
         raise Error(what, "give more rows", Code.DATA)
     order = np.random.default_rng([seed, 0]).permutation(rows)
     train = rows - sum(held_out)
     return dict(zip(("train", "val", "test"), np.split(order, [train, train + held_out[0]]), strict=True))
+
+
+def cut_training(train: int, rows: int, fractions: list[float], seed: int) -> "dict[str, np.ndarray]":
+    """Row numbers where the source has a test set of its own: the rows from `train` on. The others are cut in two.
+
+    Raises:
+        Error: fewer than two rows to train and validate on (code 3).
+    """
+    held_out = max(1, round(train * fractions[1]))
+    if train - held_out < 1:
+        raise Error(f"{train} training images: too few to train and validate on", "give more rows", Code.DATA)
+    order = np.random.default_rng([seed, 0]).permutation(train)
+    return {"train": order[:-held_out], "val": order[-held_out:], "test": np.arange(train, rows)}
 
 
 def classification(

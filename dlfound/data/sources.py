@@ -4,10 +4,16 @@ from typing import Any
 
 from dlfound.data.arrays import arrays
 from dlfound.data.digits import digits
+from dlfound.data.image_folder import image_folder
+from dlfound.data.images import cifar10, fashion_mnist, mnist
 from dlfound.data.toys import circles, moons, parity, passfail, sine, spirals, xor
 
 TABLE = {
     "digits": digits,
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "image_folder": image_folder,
     "xor": xor,
     "spirals": spirals,
     "circles": circles,
@@ -19,7 +25,7 @@ TABLE = {
 }
 
 _TASKS = {
-    "digits": lambda settings: "multiclass",
+    **dict.fromkeys(("digits", "mnist", "fashion_mnist", "cifar10"), lambda settings: "multiclass"),
     "spirals": lambda settings: "binary" if settings["classes"] == 2 else "multiclass",
     "passfail": lambda settings: "binary" if settings["target"] == "pass" else "regression",
     "sine": lambda settings: "regression",

@@ -1,11 +1,12 @@
 """Normalisation of pre-activations. Each option takes a layer's width and returns its module, or None."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+
+import lazy_loader
 
 from dlfound.config.kinds import Positive, Share, word
 
-if TYPE_CHECKING:
-    import torch
+torch = lazy_loader.load("torch")
 
 Statistics = Annotated[str, word("exact", "running")]
 
@@ -24,4 +25,12 @@ def batch(width: int, *, momentum: Share, eps: Positive, statistics: Statistics)
     return BatchNorm(width, momentum, eps, exact=statistics == "exact")
 
 
-TABLE = {"none": none, "batch": batch}
+def layer(width: int, *, eps: Positive) -> "torch.nn.Module":
+    """Each row by its own mean and variance over the units of the layer, then a gain and a shift.
+
+    Source: Ba, Kiros & Hinton 2016.
+    """
+    return torch.nn.LayerNorm(width, eps=eps)
+
+
+TABLE = {"none": none, "batch": batch, "layer": layer}

@@ -4,6 +4,7 @@ Noise is a factor for every example and unit, with mean one: expectation is kept
 done at test time. It is drawn outside the net, so that a training step is a function of its arguments alone.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,9 +35,22 @@ def standard(*, input: Fraction, hidden: Fraction) -> Noise:
     return Noise(input, hidden, _bernoulli)
 
 
+def gaussian(*, input: Fraction, hidden: Fraction) -> Noise:
+    """Each unit times 1 + sqrt(rate / (1 - rate)) z, z normal: the variance of dropout at that rate, without zeros.
+
+    Source: Srivastava et al. 2014, section 10.
+    """
+    return Noise(input, hidden, _gaussian)
+
+
 def _bernoulli(shape: tuple[int, int], rate: float, generator: "torch.Generator") -> "torch.Tensor":
     kept = torch.empty(shape, device=generator.device).bernoulli_(1 - rate, generator=generator)
     return kept.div_(1 - rate)
 
 
-TABLE = {"none": none, "standard": standard}
+def _gaussian(shape: tuple[int, int], rate: float, generator: "torch.Generator") -> "torch.Tensor":
+    factors = torch.empty(shape, device=generator.device)
+    return factors.normal_(1, math.sqrt(rate / (1 - rate)), generator=generator)
+
+
+TABLE = {"none": none, "standard": standard, "gaussian": gaussian}

@@ -4,7 +4,7 @@ import math
 
 import lazy_loader
 
-from dlfound.config.kinds import Positive
+from dlfound.config.kinds import Count, Number, Positive
 
 torch = lazy_loader.load("torch")
 
@@ -19,6 +19,24 @@ def glorot_uniform(weight: "torch.Tensor", generator: "torch.Generator", *, gain
     weight.uniform_(-bound, bound, generator=generator)
 
 
+def glorot_normal(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:
+    """Normal with deviation gain sqrt(2 / (inputs + units)): Glorot's variance, without the uniform's bounds.
+
+    Source: Glorot & Bengio 2010, equation 12.
+    """
+    units, inputs = weight.shape
+    weight.normal_(0, gain * math.sqrt(2 / (inputs + units)), generator=generator)
+
+
+def he_uniform(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:
+    """Uniform in +-gain sqrt(6 / inputs): the variance of he_normal.
+
+    Source: He, Zhang, Ren & Sun 2015, equation 10.
+    """
+    bound = gain * math.sqrt(6 / weight.shape[1])
+    weight.uniform_(-bound, bound, generator=generator)
+
+
 def he_normal(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:
     """Normal with deviation gain sqrt(2 / inputs): Glorot's recipe for units that are zero half of the time.
 
@@ -27,12 +45,55 @@ def he_normal(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Pos
     weight.normal_(0, gain * math.sqrt(2 / weight.shape[1]), generator=generator)
 
 
+def lecun_normal(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:
+    """Normal with deviation gain sqrt(1 / inputs): keeps the variance of linear units, as SELU needs it.
+
+    Source: LeCun et al. 1998, "Efficient BackProp", equation 16; Klambauer et al. 2017.
+    """
+    weight.normal_(0, gain * math.sqrt(1 / weight.shape[1]), generator=generator)
+
+
+def uniform(weight: "torch.Tensor", generator: "torch.Generator", *, low: Number, high: Number) -> None:
+    """Uniform between two given bounds, whatever the layer's size.
+
+    Source: Glorot & Bengio 2010, equation 1: the heuristic in common use before, +-1 / sqrt(inputs).
+    """
+    weight.uniform_(low, high, generator=generator)
+
+
 def normal(weight: "torch.Tensor", generator: "torch.Generator", *, std: Positive) -> None:
     """Normal with a given deviation, whatever the layer's size.
 
     Source: MIT 6.S191, lecture 1: weights ~ N(0, sigma^2).
     """
     weight.normal_(0, std, generator=generator)
+
+
+def orthogonal(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:
+    """gain times a random matrix with orthonormal rows, or columns where there are fewer of them.
+
+    Source: Saxe, McClelland & Ganguli 2014.
+    """
+    torch.nn.init.orthogonal_(weight, gain, generator=generator)
+
+
+def sparse(weight: "torch.Tensor", generator: "torch.Generator", *, nonzero: Count, std: Positive) -> None:
+    """Each unit gets `nonzero` incoming weights, normal with deviation `std`; the others are zero.
+
+    Source: Martens 2010, section 5.
+    """
+    count = min(nonzero, weight.shape[1])
+    order = torch.rand(weight.shape, generator=generator).argsort(1)[:, :count]  # distinct inputs for each unit
+    values = torch.empty(order.shape, dtype=weight.dtype).normal_(0, std, generator=generator)
+    weight.zero_().scatter_(1, order, values)
+
+
+def constant(weight: "torch.Tensor", generator: "torch.Generator", *, value: Number) -> None:
+    """All the same: equal units get equal gradients, and stay copies of each other.
+
+    Source: the lecture, minute 31.
+    """
+    weight.fill_(value)
 
 
 def zeros(weight: "torch.Tensor", generator: "torch.Generator") -> None:
@@ -44,13 +105,26 @@ def zeros(weight: "torch.Tensor", generator: "torch.Generator") -> None:
 
 
 def auto(weight: "torch.Tensor", generator: "torch.Generator") -> None:
-    """He for the ReLU family, Glorot uniform else: `recipe` names the option, which takes this one's place."""
+    """He for the ReLU family, LeCun normal for SELU, Glorot uniform else: `recipe` names the option, which takes this one's place."""
     raise TypeError("auto stands for another option: choose recipe(activation)")
 
 
-TABLE = {"auto": auto, "glorot_uniform": glorot_uniform, "he_normal": he_normal, "normal": normal, "zeros": zeros}
+TABLE = {
+    "auto": auto,
+    "glorot_uniform": glorot_uniform,
+    "glorot_normal": glorot_normal,
+    "he_uniform": he_uniform,
+    "he_normal": he_normal,
+    "lecun_normal": lecun_normal,
+    "uniform": uniform,
+    "normal": normal,
+    "orthogonal": orthogonal,
+    "sparse": sparse,
+    "zeros": zeros,
+    "constant": constant,
+}
 
-_RECIPES = {"relu": "he_normal"}
+_RECIPES = dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "silu", "mish"), "he_normal") | {"selu": "lecun_normal"}
 
 
 def recipe(activation: str) -> str:

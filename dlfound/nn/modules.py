@@ -9,6 +9,20 @@ from torch.nn import functional as F
 from dlfound.nn.dropout import Noise
 
 
+class Maxout(nn.Module):
+    """The largest of each unit's pieces, (rows, units * pieces) -> (rows, units). Source: Goodfellow et al. 2013."""
+
+    def __init__(self, pieces: int):
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, a: Tensor) -> Tensor:
+        return a.unflatten(1, (-1, self.pieces)).max(2).values
+
+    def extra_repr(self) -> str:
+        return f"pieces={self.pieces}"
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation of pre-activations, (rows, width) -> (rows, width).
 
@@ -112,9 +126,11 @@ def build_mlp(
 
     layers = []
     for below, width in zip([inputs, *hidden], hidden, strict=False):
-        normalised = norm(width)  # its shift takes the place of the layer's own bias
-        weights = linear(below, width, normalised is None, initialize, generator)
-        layers.append(Layer(weights, normalised, activation(), noise and dropout(width, noise.hidden)))
+        g = activation()
+        units = width * getattr(g, "pieces", 1)  # pre-activations: maxout takes several a unit
+        normalised = norm(units)  # its shift takes the place of the layer's own bias
+        weights = linear(below, units, normalised is None, initialize, generator)
+        layers.append(Layer(weights, normalised, g, noise and dropout(width, noise.hidden)))
     output = linear([inputs, *hidden][-1], outputs, True, initialize, generator)
     return MLP(noise and dropout(inputs, noise.input), layers, output)
 

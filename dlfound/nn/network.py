@@ -20,9 +20,9 @@ class Network(nn.Module):
         super().__init__()
         self.preprocessing, self.body, self.target = preprocessing, body, target
 
-    def preprocess(self, x: Tensor) -> Tensor:
-        """Raw inputs of any number type -> float32, normalised."""
-        return self.preprocessing(x.to(torch.float32))
+    def ready(self, x: Tensor) -> Tensor:
+        """Inputs as they lie on the device -> float32, normalised: pixels are normalised here, the rest is already."""
+        return self.preprocessing(x) if x.dtype == torch.uint8 else x
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(self.preprocess(x))
+        return self.body(self.preprocessing(x))

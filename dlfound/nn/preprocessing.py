@@ -3,19 +3,23 @@
 import torch
 from torch import Tensor, nn
 
-FLOOR = 1e-6  # of a deviation, relative to the column's magnitude: below it the column is constant up to rounding
+FLOOR = 1e-12  # of a deviation, relative to the column's magnitude: below it the column is constant up to rounding
 
 
 class Standardise(nn.Module):
-    """(x - mean) / deviation, (rows, columns) -> (rows, columns) float32."""
+    """(x - mean) / deviation, (rows, columns) of any number type -> (rows, columns) float32.
+
+    Computed in the type of its two numbers: float64 for columns, which may be large and differ little (time stamps);
+    float32 for pixels.
+    """
 
     def __init__(self, mean: Tensor, deviation: Tensor):
         super().__init__()
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("deviation", deviation.float())
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.deviation
+        return ((x.to(self.mean.dtype) - self.mean) / self.deviation).float()
 
     def inverse(self, z: Tensor) -> Tensor:
         """Back to the unit of x."""
@@ -42,13 +46,16 @@ def fit_images(x: Tensor, channels: int) -> Standardise:
     mean = planes.mean((0, 2))
     deviation = _floored(planes.std((0, 2), unbiased=False), planes.abs().amax((0, 2)))
     size = planes.shape[2]
-    return Standardise(mean.repeat_interleave(size), deviation.repeat_interleave(size))
+    return Standardise(mean.float().repeat_interleave(size), deviation.float().repeat_interleave(size))
 
 
 def _floored(deviation: Tensor, magnitude: Tensor) -> Tensor:
-    return torch.where(deviation > FLOOR * magnitude, deviation, torch.ones_like(deviation))
+    """What is constant is divided by its own size, so that no rounding is blown up."""
+    return torch.where(deviation > FLOOR * magnitude, deviation, torch.where(magnitude > 0, magnitude, 1.0))
 
 
-def identity(columns: int) -> Standardise:
-    """Leaves the targets of a classification as they are."""
-    return Standardise(torch.zeros(columns), torch.ones(columns))
+def empty(columns: int, image: bool) -> Standardise:
+    """Of the right shape and type, to be filled with a run's numbers."""
+    kind = torch.float32 if image else torch.float64
+    return Standardise(torch.zeros(columns, dtype=kind), torch.ones(columns, dtype=kind))
+

@@ -1,19 +1,54 @@
-"""Losses. Each option is a class with the tasks it serves, and what belongs to it: encoding, prediction."""
+"""Losses. Each option is a class, made from the number of training rows in each class (none for numbers).
+
+Besides the loss itself it knows the tasks it serves, how many outputs a net needs for it, how targets are encoded,
+and which class outputs stand for.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
 
 import lazy_loader
 
+from dlfound.config.kinds import Fraction, Positive, either, listed, number, word
+from dlfound.errors import Code, Error
 from dlfound.objective.tasks import BINARY, MULTICLASS, REGRESSION
 
 torch = lazy_loader.load("torch")
+
+_WEIGHTS = listed("a list of numbers > 0, one a class", number("", lambda v: v > 0), 2, 10_000)
+ClassWeight = Annotated[str | list, either(word("none", "balanced"), _WEIGHTS)]
+
+
+def class_weights(setting: str | list[float], counts: Sequence[int]) -> "torch.Tensor | None":
+    """One weight a class: None for all alike; balanced gives rows / (classes * rows of the class).
+
+    A class that has no training rows gets the weight 1. Source: King & Zeng 2001.
+
+    Raises:
+        Error: as many weights as there are no classes (code 2).
+    """
+    if setting == "none":
+        return None
+    if setting == "balanced":
+        return torch.tensor([sum(counts) / (len(counts) * n) if n else 1.0 for n in counts])
+    if len(setting) != len(counts):
+        what = f"loss.class_weight has {len(setting)} numbers, but there are {len(counts)} classes"
+        raise Error(what, "give one number a class, in the order of schema.json", Code.CONFIG)
+    return torch.tensor(setting)
 
 
 class CrossEntropy:
     """-log softmax(outputs)[class]: the negative log-likelihood of the right class.
 
-    Source: the lecture, minutes 15 to 18; Bishop 2006, equation 4.108.
+    With label smoothing the right class counts 1 - s + s/K and each other one s/K; with class weights each row's
+    loss is multiplied by its class's. The mean is always over rows.
+    Source: the lecture, minutes 15 to 18; Bishop 2006, equation 4.108; smoothing: Szegedy et al. 2016.
     """
 
     tasks = (BINARY, MULTICLASS)
+
+    def __init__(self, counts: Sequence[int] = (), *, label_smoothing: Fraction, class_weight: ClassWeight):
+        self.smoothing, self.weights = label_smoothing, class_weights(class_weight, counts)
 
     def outputs(self, classes: int, columns: int) -> int:
         """How many outputs the net needs: one a class."""
@@ -25,7 +60,15 @@ class CrossEntropy:
 
     def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
         """The mean over rows; outputs (rows, classes)."""
-        return torch.nn.functional.cross_entropy(outputs, encoded)
+        entropy = torch.nn.functional.cross_entropy
+        if self.weights is None:
+            return entropy(outputs, encoded, label_smoothing=self.smoothing)
+        self.weights = self.weights.to(outputs)
+        return (self.weights[encoded] * entropy(outputs, encoded, label_smoothing=self.smoothing, reduction="none")).mean()
+
+    def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
+        """The most probable class of each row, (rows,)."""
+        return outputs.argmax(1)
 
     def probabilities(self, outputs: "torch.Tensor") -> "torch.Tensor":
         """Softmax: (rows, classes)."""
@@ -35,10 +78,14 @@ class CrossEntropy:
 class BinaryCrossEntropy:
     """-log sigmoid(output) for class 1, -log(1 - sigmoid(output)) for class 0.
 
+    With label smoothing s the two targets are s/2 and 1 - s/2.
     Source: MIT 6.S191, lecture 1; Bishop 2006, equation 4.90.
     """
 
     tasks = (BINARY,)
+
+    def __init__(self, counts: Sequence[int] = (), *, label_smoothing: Fraction, class_weight: ClassWeight):
+        self.smoothing, self.weights = label_smoothing, class_weights(class_weight, counts)
 
     def outputs(self, classes: int, columns: int) -> int:
         """One output: the log-odds of class 1."""
@@ -50,20 +97,58 @@ class BinaryCrossEntropy:
 
     def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
         """The mean over rows; outputs (rows, 1)."""
-        return torch.nn.functional.binary_cross_entropy_with_logits(outputs, encoded)
+        target = encoded * (1 - self.smoothing) + self.smoothing / 2 if self.smoothing else encoded
+        weight = None
+        if self.weights is not None:
+            self.weights = self.weights.to(outputs)
+            weight = torch.lerp(self.weights[0], self.weights[1], encoded)
+        return torch.nn.functional.binary_cross_entropy_with_logits(outputs, target, weight)
+
+    def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
+        """Class 1 where its probability is above one half, (rows,)."""
+        return (outputs[:, 0] > 0).long()
 
     def probabilities(self, outputs: "torch.Tensor") -> "torch.Tensor":
         """(rows, 2): of class 0 and class 1."""
         return torch.sigmoid(torch.cat([-outputs, outputs], 1))
 
 
-class MSE:
-    """(output - target)^2, the mean over rows and over the columns of the target, which is standardised.
+class Hinge:
+    """The mean over classes of max(0, 1 - output of the right class + output of the other): a margin of 1.
 
-    Source: MIT 6.S191, lecture 1; Bishop 2006, equation 1.2.
+    Source: Weston & Watkins 1999; for two classes Cortes & Vapnik 1995.
     """
 
+    tasks = (BINARY, MULTICLASS)
+    probabilities = None  # outputs are scores, not log-odds
+
+    def __init__(self, counts: Sequence[int] = ()):
+        pass
+
+    def outputs(self, classes: int, columns: int) -> int:
+        """One score a class."""
+        return classes
+
+    def encode(self, target: "torch.Tensor") -> "torch.Tensor":
+        """Class numbers (rows,)."""
+        return target.long()
+
+    def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+        """The mean over rows; outputs (rows, classes)."""
+        return torch.nn.functional.multi_margin_loss(outputs, encoded)
+
+    def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
+        """The class with the highest score, (rows,)."""
+        return outputs.argmax(1)
+
+
+class _Numbers:
+    """What the losses for numbers share: one output a column of the target, which is standardised."""
+
     tasks = (REGRESSION,)
+
+    def __init__(self, function, **settings):
+        self._function, self._settings = function, settings
 
     def outputs(self, classes: int, columns: int) -> int:
         """One output a column of the target."""
@@ -75,15 +160,52 @@ class MSE:
 
     def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
         """The mean over rows and columns; outputs (rows, columns)."""
-        return torch.nn.functional.mse_loss(outputs, encoded)
+        return self._function(outputs, encoded, **self._settings)
 
 
-def auto() -> None:
+def mse(counts: Sequence[int] = ()) -> _Numbers:
+    """(output - target)^2, the mean over rows and over the columns of the target, which is standardised.
+
+    Source: MIT 6.S191, lecture 1; Bishop 2006, equation 1.2.
+    """
+    return _Numbers(torch.nn.functional.mse_loss)
+
+
+def mae(counts: Sequence[int] = ()) -> _Numbers:
+    """|output - target|: outliers pull no harder than other rows; aims at the median.
+
+    Source: Bishop 2006, section 1.5.5.
+    """
+    return _Numbers(torch.nn.functional.l1_loss)
+
+
+def huber(counts: Sequence[int] = (), *, delta: Positive) -> _Numbers:
+    """Half the square of errors up to delta (in deviations of the target), growing linearly beyond.
+
+    Source: Huber 1964.
+    """
+    return _Numbers(torch.nn.functional.huber_loss, delta=delta)
+
+
+def auto(counts: Sequence[int] = ()) -> None:
     """cross_entropy for several classes, binary_cross_entropy for two, mse for numbers."""
     raise TypeError("auto stands for another option: choose recipe(task)")
 
 
-TABLE = {"auto": auto, "cross_entropy": CrossEntropy, "binary_cross_entropy": BinaryCrossEntropy, "mse": MSE}
+TABLE = {
+    "auto": auto,
+    "cross_entropy": CrossEntropy,
+    "binary_cross_entropy": BinaryCrossEntropy,
+    "hinge": Hinge,
+    "mse": mse,
+    "mae": mae,
+    "huber": huber,
+}
+
+TASKS = {name: made.tasks for name, made in TABLE.items() if hasattr(made, "tasks")} | dict.fromkeys(
+    ("mse", "mae", "huber"), _Numbers.tasks
+)
+"""Loss -> the tasks it serves; what is registered from Python is not in it."""
 
 
 def recipe(task: str) -> str:

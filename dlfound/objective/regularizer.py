@@ -30,4 +30,12 @@ def l1(weights: Sequence["torch.Tensor"], *, strength: NonNegative) -> "torch.Te
     return strength * sum(w.abs().sum() for w in weights)
 
 
-TABLE = {"none": none, "l2": l2, "l1": l1}
+def l1_l2(weights: Sequence["torch.Tensor"], *, l1: NonNegative, l2: NonNegative) -> "torch.Tensor":
+    """l1 times the sum of magnitudes and l2 times the sum of squares: the elastic net.
+
+    Source: Zou & Hastie 2005.
+    """
+    return l1 * sum(w.abs().sum() for w in weights) + l2 * sum(w.square().sum() for w in weights)
+
+
+TABLE = {"none": none, "l2": l2, "l1": l1, "l1_l2": l1_l2}

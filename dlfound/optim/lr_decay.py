@@ -1,41 +1,143 @@
-"""Learning-rate decay. Each option is an object that is told the learning rate and each validation's value."""
+"""Learning-rate decay. Each option is a class, made from the number of epochs of the run.
 
-from dataclasses import dataclass, field
+`rate(lr, epoch, share)` is the learning rate of a step: `epoch` epochs (with fractions) were done before it, and it does
+`share` of one; `after(value)` tells the value of each validation. With a warm-up the rate first grows linearly from
+near zero, over `warmup` epochs, and only then the decay begins (Goyal et al. 2017, section 2.2).
+"""
 
-from dlfound.config.kinds import Count, NonNegative, Shrink
+import math
+
+from dlfound.config.kinds import Count, NonNegative, Positive, Share, Shrink
 from dlfound.optim.early_stopping import Patience
 
 
 class Constant:
     """The learning rate stays."""
 
-    def after(self, value: float, lr: float) -> float:
-        """The rate of the next epoch."""
+    def __init__(self, epochs: int):
+        pass
+
+    def rate(self, lr: float, epoch: float, share: float) -> float:
+        """The rate of a step."""
         return lr
 
+    def after(self, value: float) -> None:
+        """Nothing follows from a validation."""
 
-@dataclass(kw_only=True)
+
+def _warm(warmup: float, epoch: float, share: float) -> tuple[float, float]:
+    """The warm-up's factor for this step, and how many epochs were done since its end."""
+    return min(1.0, (epoch + share) / warmup) if warmup > 0 else 1.0, max(0.0, epoch - warmup)
+
+
 class Plateau:
     """The rate is multiplied by `factor` at the `patience`-th validation in a row without improvement, again and again.
 
     Source: the lecture, minute 39.
     """
 
-    factor: Shrink
-    patience: Count
-    min_delta: NonNegative
-    min_lr: NonNegative
-    count: Patience = field(init=False, repr=False)
+    def __init__(
+        self, epochs: int, *, factor: Shrink, patience: Count, min_delta: NonNegative, min_lr: NonNegative, warmup: NonNegative
+    ):
+        self.factor, self.patience, self.min_lr, self.warmup = factor, patience, min_lr, warmup
+        self.count, self.cuts = Patience(min_delta), 0
 
-    def __post_init__(self) -> None:
-        self.count = Patience(self.min_delta)
+    def rate(self, lr: float, epoch: float, share: float) -> float:
+        """The rate of a step."""
+        warm, _ = _warm(self.warmup, epoch, share)
+        return warm * max(lr * self.factor**self.cuts, min(self.min_lr, lr))
 
-    def after(self, value: float, lr: float) -> float:
-        """The rate of the next epoch, given this validation's value (lower is better; NaN never improves)."""
-        if self.count.see(value) < self.patience:
-            return lr
-        self.count.waited = 0
-        return max(lr * self.factor, min(self.min_lr, lr))
+    def after(self, value: float) -> None:
+        """One more validation (lower is better; NaN never improves)."""
+        if self.count.see(value) >= self.patience:
+            self.count.waited, self.cuts = 0, self.cuts + 1
 
 
-TABLE = {"none": Constant, "plateau": Plateau}
+class _Scheduled:
+    """What the decays that follow from the epoch alone share: a warm-up, then `curve(lr, epochs since, epochs left)`."""
+
+    def __init__(self, epochs: int, warmup: float, curve):
+        self._epochs, self._warmup, self._curve = epochs, warmup, curve
+
+    def rate(self, lr: float, epoch: float, share: float) -> float:
+        """The rate of a step."""
+        warm, done = _warm(self._warmup, epoch, share)
+        return warm * self._curve(lr, done, self._epochs - self._warmup)
+
+    def after(self, value: float) -> None:
+        """Nothing follows from a validation."""
+
+
+def step(epochs: int, *, step_size: Count, gamma: Share, warmup: NonNegative) -> _Scheduled:
+    """The rate is multiplied by gamma every step_size epochs.
+
+    Source: Krizhevsky, Sutskever & Hinton 2012, section 5 (by hand there).
+    """
+    return _Scheduled(epochs, warmup, lambda lr, done, length: lr * gamma ** math.floor(done / step_size))
+
+
+def exponential(epochs: int, *, gamma: Share, warmup: NonNegative) -> _Scheduled:
+    """The rate is multiplied by gamma each epoch, a little at each step.
+
+    Source: Senior et al. 2013, section 3.1.
+    """
+    return _Scheduled(epochs, warmup, lambda lr, done, length: lr * gamma**done)
+
+
+def inverse_time(epochs: int, *, half_life: Positive, warmup: NonNegative) -> _Scheduled:
+    """lr / (1 + epochs / half_life): halved after half_life epochs, a third after two of them.
+
+    Source: Robbins & Monro 1951; Bottou 2012, section 5.2.
+    """
+    return _Scheduled(epochs, warmup, lambda lr, done, length: lr / (1 + done / half_life))
+
+
+def linear(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Scheduled:
+    """In a straight line from lr to final_lr at the end of the run.
+
+    Source: Bengio 2012, section 3.1.1.
+    """
+    return _Scheduled(epochs, warmup, lambda lr, done, length: lr + (final_lr - lr) * done / length)
+
+
+def cosine(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Scheduled:
+    """Along half a cosine from lr to final_lr at the end of the run.
+
+    Source: Loshchilov & Hutter 2017, equation 5, without restarts.
+    """
+    return _Scheduled(epochs, warmup, lambda lr, done, length: _cosine(lr, final_lr, done / length))
+
+
+class OneCycle:
+    """Up in a straight line from lr to max_lr during the warm-up, then down along half a cosine to final_lr.
+
+    Source: Smith & Topin 2018.
+    """
+
+    def __init__(self, epochs: int, *, max_lr: Positive, final_lr: NonNegative, warmup: NonNegative):
+        self.epochs, self.max_lr, self.final_lr, self.warmup = epochs, max_lr, final_lr, warmup
+
+    def rate(self, lr: float, epoch: float, share: float) -> float:
+        """The rate of a step."""
+        if epoch < self.warmup:
+            return lr + (self.max_lr - lr) * epoch / self.warmup
+        return _cosine(self.max_lr, self.final_lr, (epoch - self.warmup) / (self.epochs - self.warmup))
+
+    def after(self, value: float) -> None:
+        """Nothing follows from a validation."""
+
+
+def _cosine(high: float, low: float, share: float) -> float:
+    return low + (high - low) * (1 + math.cos(math.pi * share)) / 2
+
+
+TABLE = {
+    "none": Constant,
+    "plateau": Plateau,
+    "step": step,
+    "exponential": exponential,
+    "inverse_time": inverse_time,
+    "linear": linear,
+    "cosine": cosine,
+    "one_cycle": OneCycle,
+}

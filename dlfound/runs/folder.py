@@ -39,6 +39,10 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise Error(f"{self.path / name} cannot be read: {error}", "use another run", Code.RUN) from None
 
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """The objects of one of the folder's .jsonl files."""
+        return [json.loads(line) for line in (self.path / name).read_text(encoding="utf-8").splitlines()]
+
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """A JSON file; numbers in it must be finite."""
         self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -11,7 +11,7 @@ from dlfound.errors import Code, Error
 from dlfound.nn import initializer
 from dlfound.nn.modules import MLP, build_mlp
 from dlfound.nn.network import Network
-from dlfound.nn.preprocessing import Standardise, fit_columns, fit_images
+from dlfound.nn.preprocessing import empty, fit_columns, fit_images
 from dlfound.objective import loss as losses
 from dlfound.streams import stream
 from dlfound.training.loop import has_batch_statistics
@@ -52,10 +52,11 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly
     Raises:
         Error: settings that do not fit the data (code 2).
     """
-    loss = config.build("loss")()
+    loss = config.build("loss")(dataset.class_counts())
     network = fit_network(config, dataset, loss).to(device)
     rows = len(dataset.parts["train"])
-    batch_size = find_batch_size(config["train"]["batch_size"], rows)
+    asked = "full" if config.name("optim") == "lbfgs" else config["train"]["batch_size"]
+    batch_size = find_batch_size(asked, rows)
     if has_batch_statistics(network) and min(batch_size, rows) < 2:
         what = "batchnorm=batch needs at least two rows in a batch, and there is one training row"
         raise Error(what, "give more rows, or batchnorm=none", Code.CONFIG)
@@ -81,12 +82,11 @@ def fit_network(config: Config, dataset: Dataset, loss) -> Network:
     return Network(preprocessing, build_body(config, inputs.shape[1], outputs), target)
 
 
-def empty_network(config: Config, columns: int, classes: int, targets: int) -> Network:
-    """A net of the right shapes, to be filled with a run's weights."""
-    preprocessing = Standardise(torch.zeros(columns), torch.ones(columns))
-    target = None if classes else Standardise(torch.zeros(targets), torch.ones(targets))
-    outputs = config.build("loss")().outputs(classes, targets)
-    return Network(preprocessing, build_body(config, columns, outputs), target)
+def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:
+    """A net of the shapes that a run's `schema.json` leads to, to be filled with its weights."""
+    columns, classes, targets = (len(schema[name]) for name in ("features", "classes", "targets"))
+    body = build_body(config, columns, loss.outputs(classes, targets))
+    return Network(empty(columns, bool(schema["image"])), body, None if classes else empty(targets, False))
 
 
 def build_body(config: Config, inputs: int, outputs: int) -> MLP:

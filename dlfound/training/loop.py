@@ -22,7 +22,7 @@ class Epoch:
 
     Attributes:
         number: 1, 2, ...
-        lr: the learning rate it was trained with.
+        lr: the learning rate of its last step.
         train: loss and metrics of the batches as they were trained (dropout on), over all rows.
         val: loss and metrics on the validation rows, in evaluation mode.
         train_seconds, val_seconds: wall-clock time.
@@ -44,16 +44,19 @@ class Diverged(Error):
 
 
 def fit(
-    network: Network, step: Step, loss, train: Part, val: Part, *, epochs: int, batch_size: int, seed: int
+    network: Network, step: Step, loss, decay, train: Part, val: Part, *, epochs: int, batch_size: int, seed: int
 ) -> Iterator[Epoch]:
-    """Train, epoch by epoch; between two of them the caller may log, set the rate, or stop.
+    """Train, epoch by epoch; between two of them the caller may log, tell the decay, or stop.
+
+    Args:
+        decay: one of `optim.lr_decay`: the rate of each step.
 
     Raises:
         Diverged: a loss or gradient was not finite; `step` holds the state before it.
     """
     for number in range(1, epochs + 1):
         started = time.perf_counter()
-        found = _pass(network, step, loss, train, batch_size, seed, number)
+        found = _pass(network, step, loss, decay, train, batch_size, seed, number)
         trained = time.perf_counter()
         validated = evaluate(network, loss, val)
         if not all_finite([validated["loss"]]):
@@ -61,7 +64,7 @@ def fit(
         yield Epoch(number, step.lr, found, validated, trained - started, time.perf_counter() - trained)
 
 
-def _pass(network: Network, step: Step, loss, train: Part, batch_size: int, seed: int, number: int) -> dict:
+def _pass(network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int, number: int) -> dict:
     """One pass over the training rows in a fresh order; every row counts once."""
     network.train()
     rows, device = len(train.inputs), train.inputs.device
@@ -72,7 +75,8 @@ def _pass(network: Network, step: Step, loss, train: Part, batch_size: int, seed
     for i, batch in enumerate(batches):
         generator.manual_seed(stream_seed(seed, "dropout", first + i))
         noise = network.body.noise(len(batch), generator)
-        value, out = step(train.inputs[batch], train.encoded[batch], noise)
+        step.set_lr(decay.rate(step.base_lr, number - 1 + i / len(batches), 1 / len(batches)))
+        value, out = step(network.ready(train.inputs[batch]), train.encoded[batch], noise)
         losses.append(value)
         outputs.append(out)
     _check_finite(torch.stack(losses), first, number, step)

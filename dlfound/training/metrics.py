@@ -20,9 +20,9 @@ def evaluate(network: Network, loss, part: Part) -> dict[str, float | None]:
 
 @torch.inference_mode()
 def outputs_of(network: Network, inputs: Tensor) -> Tensor:
-    """(rows, columns) normalised inputs -> (rows, outputs), in evaluation mode."""
+    """(rows, columns) inputs of a part -> (rows, outputs), in evaluation mode."""
     network.eval()
-    return torch.cat([network.body(x) for x in inputs.split(EVALUATION_ROWS)])
+    return torch.cat([network.body(network.ready(x)) for x in inputs.split(EVALUATION_ROWS)])
 
 
 @torch.inference_mode()
@@ -40,13 +40,14 @@ def measure(network: Network, loss, outputs: Tensor, encoded: Tensor, targets: T
         return found | regression_metrics(network.target.inverse(outputs), targets)
     if found["loss"] is None:  # argmax of NaN is class 0: never call that a prediction
         return found | {"accuracy": None}
-    return found | {"accuracy": _number((loss.probabilities(outputs).argmax(1) == targets).double().mean())}
+    return found | {"accuracy": _number((loss.classes(outputs) == targets).double().mean())}
 
 
 def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float | None]:
     """Root mean squared error, mean absolute error, and the share of variance explained (mean over columns)."""
     error = predicted.double() - targets.double()
     spread = (targets.double() - targets.double().mean(0)).square().mean(0)
+    spread = torch.where(spread > (1e-12 * targets.double().abs().amax(0)).square(), spread, 0.0)  # constant but for rounding
     return {
         "rmse": _number(error.square().mean().sqrt()),
         "mae": _number(error.abs().mean()),

@@ -13,7 +13,7 @@ class Part(NamedTuple):
     """Training, validation or test rows.
 
     Attributes:
-        inputs: (rows, columns) float32, normalised.
+        inputs: (rows, columns): pixels as uint8, everything else float32 and normalised; `Network.ready` takes both.
         encoded: the targets as the loss takes them.
         targets: class numbers (rows,), or (rows, columns) in the target's own unit.
     """
@@ -24,10 +24,12 @@ class Part(NamedTuple):
 
 
 def make_resident(dataset: Dataset, network: Network, loss, device: torch.device) -> dict[str, Part]:
-    """train, val and test, normalised by the network's own numbers."""
+    """train, val and test on the device; pixels stay bytes there, a quarter of the memory."""
     parts = {}
     for name, rows in dataset.parts.items():
-        inputs = network.preprocess(torch.from_numpy(dataset.inputs[rows]).to(device))
+        inputs = torch.from_numpy(dataset.inputs[rows]).to(device)
+        if inputs.dtype != torch.uint8:
+            inputs = network.preprocessing(inputs)
         targets = torch.from_numpy(dataset.targets[rows]).to(device)
         standardised = targets if network.target is None else network.target(targets)
         parts[name] = Part(inputs, loss.encode(standardised), targets)

@@ -61,12 +61,14 @@ class Gradient(NamedTuple):
 
     Attributes:
         loss: mean loss over the rows, without the penalty (scalar).
+        objective: the loss and the penalty (scalar).
         grads: gradient of the objective, loss and penalty, as one vector.
         outputs: what the net put out, (rows, outputs).
         buffers: the moving averages after this batch.
     """
 
     loss: Tensor
+    objective: Tensor
     grads: Tensor
     outputs: Tensor
     buffers: Tensor
@@ -83,7 +85,7 @@ class Step:
         optimizer: a rule of `optim.optimizers`; its `lr` becomes a tensor, so that it can change between steps.
 
     Attributes:
-        lr: the learning rate of the next steps.
+        base_lr, lr: the learning rate as configured, and that of the next step.
         params, buffers: the net's parameters and moving averages.
         slots: the vectors that the optimizer keeps.
         t: updates made so far (scalar).
@@ -96,11 +98,12 @@ class Step:
         self.weights = [i for i, shape in enumerate(self.parameter_layout.shapes) if len(shape) >= 2]
         self.params = self.parameter_layout.vector()
         self.buffers = self.buffer_layout.vector()
-        self.optimizer, self.lr = optimizer, optimizer.lr
+        self.optimizer, self.base_lr, self.lr = optimizer, optimizer.lr, optimizer.lr
         optimizer.lr = torch.tensor(optimizer.lr, dtype=self.params.dtype, device=self.params.device)
-        self.slots = tuple(torch.zeros_like(self.params) for _ in optimizer.slots)
+        zeros = tuple(torch.zeros_like(self.params) for _ in optimizer.slots)
+        self.slots = optimizer.start(self.params) if hasattr(optimizer, "start") else zeros
         self.t = self.params.new_zeros(())
-        self.skip = self.params.new_zeros(())
+        self.skip = torch.zeros((), device=self.params.device)  # float32, as torch's kernels want it
 
     def loss_grad(self, params: Tensor, buffers: Tensor, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> Gradient:
         """The objective's gradient at `params`, for rows x with targets y under the given noise."""
@@ -115,40 +118,60 @@ class Step:
         loss = self.loss(outputs, y)
         objective = loss + self.penalty([leaves[i] for i in self.weights])
         grads = torch.autograd.grad(objective, leaves, materialize_grads=True)
-        return Gradient(loss.detach(), torch.cat([g.flatten() for g in grads]), outputs.detach(), buffers)
+        flat = torch.cat([g.flatten() for g in grads])
+        return Gradient(loss.detach(), objective.detach(), flat, outputs.detach(), buffers)
 
     def update(self, params: Tensor, grads: Tensor, slots: Sequence[Tensor], t: Tensor, skip: Tensor) -> None:
         """The optimizer's rule at step t, written over params and slots; nothing where `skip` is 1."""
         if hasattr(self.optimizer, "fused"):
             self.optimizer.fused(params, grads, slots, t, skip)
             return
-        keep = skip > 0
+        if getattr(self.optimizer, "whole", False):
+            _put((params, *slots), self.optimizer.rule(params, grads, slots, t, self.parameter_layout), skip)
+            return
         for w, g, *s in zip(*(v.split(BLOCK) for v in (params, grads, *slots)), strict=True):
-            new_w, new_s = self.optimizer.rule(w, g, s, t)
-            for old, new in zip((w, *s), (new_w, *new_s), strict=True):
-                torch.where(keep, old, new, out=old)
+            _put((w, *s), self.optimizer.rule(w, g, s, t), skip)
+
+    def search(self, params: Tensor, found: Gradient, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> None:
+        """The update of an optimizer that evaluates the objective where it likes, under the same rows and noise."""
+
+        def evaluate(candidate: Tensor) -> Tensor:
+            return self.loss_grad(candidate, self.buffers, x, y, noise).objective
+
+        new = self.optimizer.search(params, found.grads, found.objective, self.slots, self.t, evaluate)
+        _put((params, *self.slots), new, self.skip)
 
     def project(self, params: Tensor) -> None:
         """Each weight matrix to the nearest allowed one, in place."""
         if self.constraint is not None:
             views = self.parameter_layout.views(params)
             for i in self.weights:
-                views[i].copy_(self.constraint(views[i]))
+                torch.where(self.skip > 0, views[i], self.constraint(views[i]), out=views[i])
 
     def __call__(self, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """One update of the net's own vectors; returns the loss (scalar) and the outputs (rows, outputs)."""
-        loss, grads, outputs, buffers = self.loss_grad(self.params, self.buffers, x, y, noise)
-        loss = loss + 0 * torch.linalg.vector_norm(grads)  # not finite where a gradient is not
+        found = self.loss_grad(self.params, self.buffers, x, y, noise)
+        loss = found.loss + 0 * torch.linalg.vector_norm(found.grads, torch.inf)  # not finite where a gradient is not
         # A flag on the device: no step waits for it. The loop reads it when an epoch is over.
         torch.maximum(self.skip, loss.isfinite().logical_not(), out=self.skip)
         self.t += 1 - self.skip
-        self.update(self.params, grads, self.slots, self.t, self.skip)
+        if hasattr(self.optimizer, "search"):
+            self.search(self.params, found, x, y, noise)
+        else:
+            self.update(self.params, found.grads, self.slots, self.t, self.skip)
         self.project(self.params)
-        if len(buffers):
-            torch.where(self.skip > 0, self.buffers, buffers, out=self.buffers)
-        return loss, outputs
+        if len(found.buffers):
+            torch.where(self.skip > 0, self.buffers, found.buffers, out=self.buffers)
+        return loss, found.outputs
 
     def set_lr(self, lr: float) -> None:
         """The learning rate of the next steps."""
-        self.lr = lr
-        self.optimizer.lr.fill_(lr)
+        if lr != self.lr:
+            self.lr = lr
+            self.optimizer.lr.fill_(lr)
+
+
+def _put(old: Sequence[Tensor], new: tuple[Tensor, Sequence[Tensor]], skip: Tensor) -> None:
+    """Write new parameters and slots over the old ones, by a select on the device: nothing where skip is 1."""
+    for kept, updated in zip(old, (new[0], *new[1]), strict=True):
+        torch.where(skip > 0, kept, updated, out=kept)

@@ -3,9 +3,10 @@
 import json
 import shutil
 
-import dlfound
 import numpy as np
 import pytest
+
+import dlfound
 from dlfound.cli import main
 
 QUICK = ["train.epochs=3", "early_stopping=none", "lr_decay=none", "model.hidden=[16]"]

@@ -4,8 +4,9 @@ import json
 from functools import cache
 from pathlib import Path
 
-import dlfound
 import pytest
+
+import dlfound
 from dlfound.commands.configure import catalog
 
 BASE = [
@@ -15,19 +16,43 @@ BASE = [
 NOISY = ["optim.lr=0.3"]  # so that validation does not improve each time
 PATIENT = ["train.epochs=16", *NOISY]
 
+FULL = ["train.batch_size=full"]
+
 # Key of the setting ("group=option setting", or "node setting") -> (what makes it matter, the turned value).
 TURNS: dict[str, tuple[list[str], str]] = {
     "model=mlp hidden": ([], "[9]"),
+    "activation=leaky_relu slope": ([], "0.3"),
+    "activation=elu alpha": ([], "2"),
+    "activation=maxout pieces": ([], "3"),
     "initializer=glorot_uniform gain": ([], "2"),
+    "initializer=glorot_normal gain": ([], "2"),
+    "initializer=he_uniform gain": ([], "2"),
+    "initializer=lecun_normal gain": ([], "2"),
+    "initializer=uniform low": ([], "-0.5"),
+    "initializer=uniform high": ([], "0.5"),
+    "initializer=orthogonal gain": ([], "2"),
+    "initializer=sparse nonzero": ([], "1"),
+    "initializer=sparse std": ([], "1"),
+    "initializer=constant value": ([], "0.3"),
     "initializer=he_normal gain": ([], "2"),
     "initializer=normal std": ([], "0.5"),
     "batchnorm=batch momentum": ([], "0.5"),
     "batchnorm=batch eps": ([], "0.1"),
     "batchnorm=batch statistics": ([], "running"),
+    "batchnorm=layer eps": ([], "0.1"),
+    "dropout=gaussian input": ([], "0.2"),
+    "dropout=gaussian hidden": ([], "0.2"),
     "dropout=standard input": ([], "0.2"),
     "dropout=standard hidden": ([], "0.2"),
     "regularizer=l2 strength": ([], "0.1"),
     "regularizer=l1 strength": ([], "0.1"),
+    "regularizer=l1_l2 l1": ([], "0.1"),
+    "regularizer=l1_l2 l2": ([], "0.1"),
+    "loss=cross_entropy label_smoothing": ([], "0.2"),
+    "loss=cross_entropy class_weight": ([], "[1,3]"),
+    "loss=binary_cross_entropy label_smoothing": ([], "0.2"),
+    "loss=binary_cross_entropy class_weight": ([], "balanced"),
+    "loss=huber delta": (["data=sine"], "0.1"),
     "constraint=max_norm max_norm": ([], "0.5"),
     "optim=sgd lr": ([], "0.2"),
     "optim=momentum lr": ([], "0.2"),
@@ -35,6 +60,51 @@ TURNS: dict[str, tuple[list[str], str]] = {
     "optim=adam lr": ([], "0.2"),
     "optim=adam betas": ([], "[0.5,0.9]"),
     "optim=adam eps": ([], "0.1"),
+    "optim=nesterov lr": ([], "0.2"),
+    "optim=nesterov momentum": ([], "0.5"),
+    "optim=adagrad lr": ([], "0.2"),
+    "optim=adagrad eps": ([], "0.1"),
+    "optim=adadelta lr": ([], "0.2"),
+    "optim=adadelta rho": ([], "0.5"),
+    "optim=adadelta eps": ([], "0.1"),
+    "optim=rmsprop lr": ([], "0.2"),
+    "optim=rmsprop rho": ([], "0.5"),
+    "optim=rmsprop eps": ([], "0.1"),
+    "optim=adamw lr": ([], "0.2"),
+    "optim=adamw betas": ([], "[0.5,0.9]"),
+    "optim=adamw eps": ([], "0.1"),
+    "optim=adamw weight_decay": ([], "0.5"),
+    "optim=nadam lr": ([], "0.2"),
+    "optim=nadam betas": ([], "[0.5,0.9]"),
+    "optim=nadam eps": ([], "0.1"),
+    "optim=nadam momentum_decay": ([], "0.5"),
+    "optim=radam lr": ([], "0.2"),
+    "optim=radam betas": ([], "[0.5,0.9]"),
+    "optim=radam eps": ([], "0.1"),
+    "optim=lbfgs lr": (FULL, "0.2"),
+    "optim=lbfgs history": (FULL, "2"),
+    "optim=lbfgs line_search": ([*FULL, "optim.lr=3"], "none"),
+    "optim=muon lr": ([], "0.2"),
+    "optim=muon momentum": ([], "0.5"),
+    "optim=muon weight_decay": ([], "0.5"),
+    "optim=muon vector_lr": ([], "0.2"),
+    "optim=muon betas": ([], "[0.5,0.9]"),
+    "optim=muon eps": ([], "0.1"),
+    "lr_decay=plateau warmup": ([], "2"),
+    "lr_decay=step step_size": (["lr_decay.step_size=2"], "3"),
+    "lr_decay=step gamma": (["lr_decay.step_size=2"], "0.5"),
+    "lr_decay=step warmup": ([], "2"),
+    "lr_decay=exponential gamma": ([], "0.5"),
+    "lr_decay=exponential warmup": ([], "2"),
+    "lr_decay=inverse_time half_life": ([], "2"),
+    "lr_decay=inverse_time warmup": ([], "2"),
+    "lr_decay=linear final_lr": ([], "0.01"),
+    "lr_decay=linear warmup": ([], "2"),
+    "lr_decay=cosine final_lr": ([], "0.01"),
+    "lr_decay=cosine warmup": ([], "2"),
+    "lr_decay=one_cycle max_lr": (["lr_decay.warmup=3"], "0.1"),
+    "lr_decay=one_cycle final_lr": (["lr_decay.warmup=3"], "0.005"),
+    "lr_decay=one_cycle warmup": (["lr_decay.warmup=3"], "2"),
     "lr_decay=plateau factor": (PATIENT, "0.1"),
     "lr_decay=plateau patience": (PATIENT, "1"),
     "lr_decay=plateau min_delta": (PATIENT, "10"),
@@ -77,6 +147,8 @@ TURNS |= {f"data={toy} split": ([], "[0.6,0.2,0.2]") for toy in TOYS}
 
 ELSEWHERE = {
     "run device": "test_a_device_that_is_absent",
+    **{f"data={name} {setting}": "tests/data/test_images.py" for name in ("mnist", "fashion_mnist", "cifar10") for setting in ("root", "seed", "split")},
+    **{f"data=image_folder {setting}": "tests/data/test_images.py" for setting in ("path", "size", "seed", "split")},
     "data=arrays task": "test_python.py", "data=arrays seed": "test_arrays", "data=arrays split": "test_arrays",
 }  # fmt: skip
 
@@ -118,11 +190,14 @@ def without(words: list[str], *heads: str) -> list[str]:
 
 @pytest.mark.parametrize("group", [g for g in catalog().groups if g not in ("data", "loss", "logger")])
 def test_another_option_changes_the_run(group):
-    """All options of a group, each at its defaults, lead to different weights."""
+    """All options of a group, each at its defaults, lead to different runs."""
     base = [*without(BASE, f"{group}=", f"{group}."), "train.epochs=40", *without(NOISY, f"{group}.")]
+    if group == "optim":
+        base = [*without(base, "train.batch_size="), *FULL]  # lbfgs takes no other
     words = [w for w in catalog().words(group) if (group, w) != ("initializer", "auto")]  # stands for another
-    weights = {outcome(tuple([f"{group}={word}", *base]))[1]["model.safetensors"] for word in words}
-    assert len(weights) == len(words) > 1
+    needs = {"one_cycle": ("lr_decay.max_lr=1",)}  # above the rate of NOISY
+    files = [outcome((f"{group}={word}", *base, *needs.get(word, ())))[1] for word in words]
+    assert len({(f["metrics.jsonl"], f["model.safetensors"]) for f in files}) == len(words) > 1
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])

@@ -1,9 +1,10 @@
 """The same thing from Python."""
 
-import dlfound
 import numpy as np
 import pytest
 import torch
+
+import dlfound
 from dlfound.config import options
 
 QUICK = ["train.epochs=3", "early_stopping=none", "lr_decay=none", "model.hidden=[16]", "logger=none"]

@@ -1,0 +1,100 @@
+"""Measure what the experiments of conf/experiment/ claim, on MNIST, and print the numbers.
+
+python scripts/experiments.py glorot_depth --root FOLDER    (FOLDER holds MNIST/raw/)
+"""
+
+import argparse
+
+import torch
+
+import dlfound
+from dlfound.commands.configure import configure
+from dlfound.commands.training import load_data
+from dlfound.runs.folder import RunFolder
+from dlfound.training.assemble import assemble, resolve
+
+
+def curves(words: list[str], part: str, metric: str) -> list[float]:
+    """A metric after each epoch of a run."""
+    run = dlfound.train(words)
+    lines = RunFolder(run.path).read_lines("metrics.jsonl")
+    return [line[part][metric] for line in lines]
+
+
+def batchnorm_sigmoid(root: str, seeds: int) -> None:
+    """Validation accuracy after each epoch, with and without batch normalisation."""
+    for seed in range(seeds):
+        words = ["experiment=batchnorm_sigmoid", f"data.root={root}", f"run.seed={seed}"]
+        with_it, without = (curves([*words, *more], "val", "accuracy") for more in ([], ["batchnorm=none"]))
+        print(f"seed {seed}   epoch  batchnorm  none")
+        for epoch, (a, b) in enumerate(zip(with_it, without, strict=True), 1):
+            print(f"         {epoch:5}     {a:.4f}  {b:.4f}")
+        ahead = sum(a > b for a, b in zip(with_it, without, strict=True))
+        print(f"ahead in {ahead} of {len(with_it)} epochs")
+
+
+def gradient_spread(root: str, seed: int, *more: str) -> list[float]:
+    """The deviation of the loss's gradient by each hidden layer's pre-activations, before any training."""
+    config = configure(["experiment=glorot_depth", f"data.root={root}", f"run.seed={seed}", *more])
+    dataset = load_data(config)
+    config, _ = resolve(config, dataset.task)
+    built = assemble(config, dataset, torch.device("cpu"))
+    network, part, kept = built.network.train(), built.parts["train"], []
+
+    def keep(module, args, a):
+        a.retain_grad()
+        kept.append(a)
+
+    for layer in network.body.hidden:
+        layer.linear.register_forward_hook(keep)
+    built.loss(network.body(network.ready(part.inputs[:1000])), part.encoded[:1000]).backward()
+    return [float(a.grad.std()) for a in kept]
+
+
+def glorot_depth(root: str, seeds: int) -> None:
+    """How much of the gradient's spread is left five layers down, for both ways to begin."""
+    bound = 1000**-0.5
+    old = ("initializer=uniform", f"initializer.low={-bound}", f"initializer.high={bound}")
+    for seed in range(seeds):
+        for name, more in (("normalised", ()), ("standard", old)):
+            spread = gradient_spread(root, seed, *more)
+            layers = " ".join(f"{value:.2e}" for value in spread)
+            print(f"seed {seed}  {name:<10}  layers 1 to 5: {layers}  largest / smallest {max(spread) / min(spread):.1f}")
+
+
+def adam_vs(root: str, seeds: int) -> None:
+    """The training loss after each epoch, each optimizer at its defaults."""
+    for seed in range(seeds):
+        for optim in ("adam", "adagrad", "rmsprop", "nesterov", "adadelta"):
+            words = ["experiment=adam_vs", f"data.root={root}", f"run.seed={seed}", f"optim={optim}"]
+            losses = " ".join(f"{value:.4f}" for value in curves(words, "train", "loss"))
+            print(f"seed {seed}  {optim:<9} {losses}", flush=True)
+
+
+def accuracy(experiment: str):
+    """The test accuracy and the time of a run, for each seed."""
+
+    def measure(root: str, seeds: int) -> None:
+        for seed in range(seeds):
+            run = dlfound.train([f"experiment={experiment}" if experiment else "data=mnist", f"data.root={root}", f"run.seed={seed}"])
+            print(f"seed {seed}  test accuracy {run.report['test']['accuracy']:.4f}  {run.report['seconds']['total']:.0f} s", flush=True)
+
+    return measure
+
+
+MEASURES = {
+    "mnist": accuracy(""),
+    "mnist_dropout": accuracy("mnist_dropout"),
+    "mnist_maxnorm": accuracy("mnist_maxnorm"),
+    "batchnorm_sigmoid": batchnorm_sigmoid,
+    "glorot_depth": glorot_depth,
+    "adam_vs": adam_vs,
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", choices=MEASURES)
+    parser.add_argument("--root", required=True, help="the folder that holds MNIST/raw/")
+    parser.add_argument("--seeds", type=int, default=1)
+    args = parser.parse_args()
+    MEASURES[args.experiment](args.root, args.seeds)

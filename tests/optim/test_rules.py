@@ -1,0 +1,149 @@
+"""Every element-by-element rule: its paper's formula in NumPy for ten steps, torch.optim for two hundred."""
+
+import numpy as np
+import pytest
+import torch
+
+from dlfound.commands.configure import configure
+from dlfound.optim.optimizers import TABLE
+
+ELEMENTWISE = sorted(set(TABLE) - {"muon", "lbfgs"})
+
+
+def rule_of(name, *settings):
+    return configure([f"optim={name}", *settings]).build("optim")()
+
+
+def follow(optimizer, w, gradient, steps):
+    """The parameters after each step of our rule."""
+    slots, path = tuple(torch.zeros_like(w) for _ in optimizer.slots), []
+    for t in range(1, steps + 1):
+        w, slots = optimizer.rule(w, gradient(w), slots, torch.tensor(float(t), dtype=w.dtype))
+        path.append(w.numpy().copy())
+    return np.array(path)
+
+
+def numpy_path(name, w, gradient, steps):
+    """The papers' formulas, with the defaults of conf/ written out."""
+    path, d, s, v, u, m, product = [], 0.0, 0.0, 0.0, 0.0, 0.0, 1.0
+    for t in range(1, steps + 1):
+        g = gradient(w)
+        b1, b2 = 0.9, 0.999
+        if name in ("adam", "adamw", "nadam", "radam"):
+            m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+            mh, vh = m / (1 - b1**t), v / (1 - b2**t)
+        if name == "sgd":
+            w = w - 0.1 * g
+        elif name == "momentum":
+            d = g + 0.9 * d
+            w = w - 0.01 * d
+        elif name == "nesterov":  # Sutskever et al. 2013, rewritten for the gradient at the looked-ahead point
+            d = g + 0.9 * d
+            w = w - 0.01 * (g + 0.9 * d)
+        elif name == "adagrad":
+            s = s + g**2
+            w = w - 0.01 * g / (np.sqrt(s) + 1e-10)
+        elif name == "rmsprop":
+            s = 0.9 * s + 0.1 * g**2
+            w = w - 0.001 * g / (np.sqrt(s) + 1e-8)
+        elif name == "adadelta":
+            s = 0.95 * s + 0.05 * g**2
+            step = np.sqrt(u + 1e-6) / np.sqrt(s + 1e-6) * g
+            u = 0.95 * u + 0.05 * step**2
+            w = w - step
+        elif name == "adam":
+            w = w - 0.001 * mh / (np.sqrt(vh) + 1e-8)
+        elif name == "adamw":
+            w = w - 0.001 * (mh / (np.sqrt(vh) + 1e-8) + 0.01 * w)
+        elif name == "nadam":
+            mu, following = b1 * (1 - 0.5 * 0.96 ** (t * 0.004)), b1 * (1 - 0.5 * 0.96 ** ((t + 1) * 0.004))
+            product *= mu
+            ahead = (1 - mu) * g / (1 - product) + following * m / (1 - product * following)
+            w = w - 0.002 * ahead / (np.sqrt(vh) + 1e-8)
+        elif name == "radam":
+            longest = 2 / (1 - b2) - 1
+            length = longest - 2 * t * b2**t / (1 - b2**t)
+            if length > 5:
+                r = np.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+                w = w - 0.001 * r * mh * np.sqrt(1 - b2**t) / (np.sqrt(v) + 1e-8)
+            else:
+                w = w - 0.001 * mh
+        path.append(w.copy())
+    return np.array(path)
+
+
+SCALES = np.array([1.0, 10.0, 0.1, 3.0, 0.01])
+START = np.array([1.0, -2.0, 3.0, 0.5, -4.0])
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_ten_steps_of_the_papers_formula(name):
+    ours = follow(rule_of(name), torch.tensor(START), lambda w: torch.tensor(SCALES) * w, 10)
+    np.testing.assert_allclose(ours, numpy_path(name, START, lambda w: SCALES * w, 10), rtol=1e-12)
+
+
+def torch_optimizer(name, w):
+    o = torch.optim
+    return {
+        "sgd": lambda: o.SGD([w], 0.1),
+        "momentum": lambda: o.SGD([w], 0.01, momentum=0.9),
+        "nesterov": lambda: o.SGD([w], 0.01, momentum=0.9, nesterov=True),
+        "adagrad": lambda: o.Adagrad([w], 0.01),
+        "rmsprop": lambda: o.RMSprop([w], 0.001, alpha=0.9),
+        "adadelta": lambda: o.Adadelta([w], 1.0, rho=0.95, eps=1e-6),
+        "adam": lambda: o.Adam([w]),
+        "adamw": lambda: o.AdamW([w]),
+        "nadam": lambda: o.NAdam([w]),
+        "radam": lambda: o.RAdam([w]),
+    }[name]()
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_two_hundred_steps_of_torch_optim(name):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 6, generator=generator, dtype=torch.float64)
+    y = (x @ torch.randn(6, generator=generator, dtype=torch.float64) > 0).double()
+
+    def objective(w):  # logistic regression: neither quadratic nor separable into coordinates
+        return torch.nn.functional.binary_cross_entropy_with_logits(x @ w, y)
+
+    theirs = torch.zeros(6, dtype=torch.float64, requires_grad=True)
+    optimizer, path = torch_optimizer(name, theirs), []
+    for _ in range(200):
+        optimizer.zero_grad()
+        objective(theirs).backward()
+        optimizer.step()
+        path.append(theirs.detach().numpy().copy())
+
+    def gradient(w):
+        w = w.clone().requires_grad_()
+        return torch.autograd.grad(objective(w), w)[0]
+
+    ours = follow(rule_of(name), torch.zeros(6, dtype=torch.float64), gradient, 200)
+    rounding = 1e-5 if name == "nadam" else 1e-9  # torch keeps nadam's product of momenta in float32
+    np.testing.assert_allclose(ours, np.array(path), rtol=rounding, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [n for n in ELEMENTWISE if hasattr(TABLE[n], "fused")])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_kernels_do_what_the_rule_says(name, dtype):
+    optimizer = rule_of(name)
+    ours = follow(optimizer, torch.tensor(START, dtype=dtype), lambda w: torch.tensor(SCALES, dtype=dtype) * w, 50)
+    w, skip, t = torch.tensor(START, dtype=dtype), torch.zeros(()), torch.zeros((), dtype=dtype)
+    slots = tuple(torch.zeros_like(w) for _ in optimizer.slots)
+    for row in ours:
+        t += 1
+        optimizer.fused(w, torch.tensor(SCALES, dtype=dtype) * w, slots, t, skip)
+        np.testing.assert_allclose(w.numpy(), row, rtol=1e-12 if dtype == torch.float64 else 2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_settings_broadcast_over_a_population(name):
+    rates = torch.tensor([[0.001], [0.01], [0.1]], dtype=torch.float64)
+    together = rule_of(name)
+    together.lr = rates
+    w = torch.tensor(START).expand(3, -1)
+    path = follow(together, w, lambda w: torch.tensor(SCALES) * w, 5)
+    for i, rate in enumerate(rates[:, 0].tolist()):
+        alone = follow(rule_of(name, f"optim.lr={rate}"), torch.tensor(START), lambda w: torch.tensor(SCALES) * w, 5)
+        np.testing.assert_allclose(path[:, i], alone, rtol=1e-12)

@@ -1,0 +1,92 @@
+"""The decays that follow from the epoch alone, with and without a warm-up, against tables written by hand."""
+
+import math
+
+import pytest
+
+from dlfound.cli import main
+from dlfound.optim.lr_decay import TABLE
+
+HALF, ROOT = 0.5, math.sqrt(2) / 2
+
+# decay -> (settings, epochs of the run, epoch -> the rate of a step that begins there; the configured rate is 1)
+WRITTEN = {
+    "none": ({}, 10, {0: 1, 3.7: 1, 9: 1}),
+    "step": ({"step_size": 3, "gamma": 0.1}, 10, {0: 1, 2.99: 1, 3: 0.1, 5.5: 0.1, 6: 0.01, 9: 0.001}),
+    "exponential": ({"gamma": 0.25}, 10, {0: 1, 0.5: HALF, 1: 0.25, 2: 0.0625, 3: 0.015625}),
+    "inverse_time": ({"half_life": 4.0}, 10, {0: 1, 4: HALF, 8: 1 / 3, 2: 2 / 3, 12: 0.25}),
+    "linear": ({"final_lr": 0.2}, 8, {0: 1, 2: 0.8, 4: 0.6, 6: 0.4, 8: 0.2}),
+    "cosine": ({"final_lr": 0.0}, 8, {0: 1, 2: (1 + ROOT) / 2, 4: HALF, 6: (1 - ROOT) / 2, 8: 0}),
+}
+WARM = {  # the same after a warm-up of two epochs, which ends at epoch 2
+    "step": ({"step_size": 3, "gamma": 0.1}, 12, {2: 1, 4.99: 1, 5: 0.1, 8: 0.01}),
+    "exponential": ({"gamma": 0.25}, 12, {2: 1, 2.5: HALF, 3: 0.25}),
+    "inverse_time": ({"half_life": 4.0}, 12, {2: 1, 6: HALF, 10: 1 / 3}),
+    "linear": ({"final_lr": 0.2}, 10, {2: 1, 4: 0.8, 6: 0.6, 10: 0.2}),
+    "cosine": ({"final_lr": 0.0}, 10, {2: 1, 4: (1 + ROOT) / 2, 6: HALF, 10: 0}),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_as_written_down(name):
+    settings, epochs, table = WRITTEN[name]
+    decay = TABLE[name](epochs, **settings, **({} if name == "none" else {"warmup": 0.0}))
+    for epoch, rate in table.items():
+        assert decay.rate(1.0, epoch, 0.01) == pytest.approx(rate, abs=1e-12), epoch
+        assert decay.rate(0.3, epoch, 0.01) == pytest.approx(_scaled(name, 0.3, rate, settings), abs=1e-12), epoch
+
+
+def _scaled(name, lr, rate, settings):
+    """All of them are proportional to the rate, but for the part that ends at final_lr."""
+    final = settings.get("final_lr", 0.0)
+    return lr * rate if final == 0 else final + (lr - final) * (rate - final) / (1 - final)
+
+
+@pytest.mark.parametrize("name", WARM)
+def test_a_warm_up_comes_first(name):
+    settings, epochs, table = WARM[name]
+    decay = TABLE[name](epochs, **settings, warmup=2.0)
+    # Four steps an epoch: an eighth of the way after the first step, and all of it after the eighth.
+    for i in range(8):
+        assert decay.rate(1.0, i / 4, 1 / 4) == pytest.approx((i + 1) / 8)
+    for epoch, rate in table.items():
+        assert decay.rate(1.0, epoch, 1 / 4) == pytest.approx(rate, abs=1e-12), epoch
+
+
+def test_plateau_has_a_warm_up_too():
+    decay = TABLE["plateau"](20, factor=0.5, patience=1, min_delta=0.0, min_lr=0.0, warmup=2.0)
+    assert [decay.rate(1.0, i / 2, 1 / 2) for i in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    decay.after(1.0)
+    decay.after(1.0)
+    assert decay.rate(1.0, 3, 1 / 2) == 0.5
+
+
+def test_one_cycle():
+    """From 0.1 up to 1 in four epochs, then down along half a cosine to 0.02 in eight."""
+    decay = TABLE["one_cycle"](12, max_lr=1.0, final_lr=0.02, warmup=4.0)
+    table = {0: 0.1, 1: 0.325, 2: 0.55, 4: 1, 6: 0.02 + 0.98 * (1 + ROOT) / 2, 8: 0.51, 12: 0.02}
+    for epoch, rate in table.items():
+        assert decay.rate(0.1, epoch, 0.1) == pytest.approx(rate), epoch
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["lr_decay=cosine", "lr_decay.warmup=200"], "lr_decay.warmup"),
+        (["lr_decay=plateau", "train.epochs=30", "lr_decay.warmup=31"], "lr_decay.warmup"),
+        (["lr_decay=one_cycle", "optim.lr=0.5"], "lr_decay.max_lr"),
+    ],
+)
+def test_schedules_that_make_no_sense(words, told, capsys):
+    assert main(["train", "--cfg", *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_rate_reaches_the_steps_and_the_metrics():
+    import dlfound
+    from dlfound.runs.folder import RunFolder
+
+    words = ["lr_decay=step", "lr_decay.step_size=2", "lr_decay.gamma=0.5", "train.epochs=6", "early_stopping=none"]
+    run = dlfound.train([*words, "data=xor", "model.hidden=[4]", "optim=sgd", "logger=none"])
+    rates = [line["lr"] for line in RunFolder(run.path).read_lines("metrics.jsonl")]
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025])

@@ -1,0 +1,183 @@
+"""Metrics against scikit-learn and NumPy; what is not defined is None, never a number."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error, r2_score
+
+from dlfound.nn import activation, batchnorm, dropout, initializer
+from dlfound.nn.modules import build_mlp
+from dlfound.nn.network import Network
+from dlfound.nn.preprocessing import Standardise, empty
+from dlfound.objective import loss
+from dlfound.streams import stream
+from dlfound.training import metrics
+from dlfound.training.resident import Part
+
+PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
+CE, BCE = (loss.TABLE[name]((), **PLAIN) for name in ("cross_entropy", "binary_cross_entropy"))
+MSE = loss.TABLE["mse"]()
+
+
+def network(target: Standardise | None = None, outputs: int = 3, norm=False) -> Network:
+    body = build_mlp(
+        4, outputs, [6], activation=activation.TABLE["tanh"], initialize=lambda w, g: initializer.normal(w, g, std=1.0),
+        norm=lambda width: batchnorm.batch(width, momentum=0.1, eps=1e-5, statistics="exact") if norm else None,
+        noise=dropout.standard(input=0.2, hidden=0.5), generator=stream(0, "test"),
+    )  # fmt: skip
+    return Network(empty(4, image=True), body, target)
+
+
+def measure(of, outputs: np.ndarray, targets: np.ndarray, target: Standardise | None = None) -> dict:
+    """Of given outputs, the targets encoded as a run does it."""
+    wanted = torch.from_numpy(targets)
+    encoded = of.encode(wanted if target is None else target(wanted))
+    return metrics.measure(network(target), of, torch.from_numpy(outputs), encoded, wanted)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_classes_against_scikit_learn(seed):
+    """Loss and accuracy of several classes."""
+    rng = np.random.default_rng(seed)
+    o, c = rng.standard_normal((101, 4)).astype(np.float32), rng.integers(0, 4, 101)
+    p = np.exp(o - logsumexp(o, 1, keepdims=True)).astype(float)
+    found = measure(CE, o, c)
+    assert set(found) == {"loss", "accuracy"}
+    assert found["loss"] == pytest.approx(log_loss(c, p / p.sum(1, keepdims=True), labels=range(4)), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(accuracy_score(c, o.argmax(1)), rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_classes_against_scikit_learn(seed):
+    """Loss and accuracy of one output, class 1 where it is above zero."""
+    rng = np.random.default_rng(seed)
+    o, c = rng.standard_normal((101, 1)).astype(np.float32), rng.integers(0, 2, 101)
+    found = measure(BCE, o, c)
+    assert found["loss"] == pytest.approx(log_loss(c, 1 / (1 + np.exp(-o[:, 0].astype(float)))), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(accuracy_score(c, o[:, 0] > 0), rel=1e-12)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_numbers_against_scikit_learn(seed, columns):
+    """rmse, mae and r2 (each column's, then the mean) in the target's unit; the loss in deviations."""
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal((83, columns)) * [1, 50, 0.01][:columns] + [5, -100, 0][:columns]
+    target = Standardise(torch.tensor([5.0, -100, 0][:columns]), torch.tensor([1.0, 50, 0.01][:columns]))
+    o = (target(torch.from_numpy(y)).numpy() + 0.3 * rng.standard_normal((83, columns))).astype(np.float32)
+    p = o * target.deviation.numpy().astype(float) + target.mean.numpy()
+    found = measure(MSE, o, y, target)
+    assert set(found) == {"loss", "rmse", "mae", "r2"}
+    assert found["rmse"] == pytest.approx(math.sqrt(mean_squared_error(y, p)), rel=1e-4)
+    assert found["mae"] == pytest.approx(mean_absolute_error(y, p), rel=1e-4)
+    assert found["r2"] == pytest.approx(r2_score(y, p), rel=1e-4)
+    assert found["r2"] == pytest.approx(np.mean([r2_score(y[:, k], p[:, k]) for k in range(columns)]), rel=1e-4)
+    assert found["loss"] == pytest.approx(((o - target(torch.from_numpy(y)).numpy()) ** 2).mean(), rel=1e-4)
+
+
+def test_numbers_by_hand():
+    """Errors 1 and -3 around targets 2 and 6: rmse sqrt 5, mae 2, r2 1 - 10 / 8."""
+    found = metrics.regression_metrics(torch.tensor([[3.0], [3.0]]), torch.tensor([[2.0], [6.0]]))
+    assert found == {"rmse": pytest.approx(5**0.5), "mae": pytest.approx(2.0), "r2": pytest.approx(-0.25)}
+
+
+def test_a_perfect_prediction():
+    """Nothing is missed: 0, 0 and 1."""
+    y = torch.randn(50, 2, generator=stream(0, "y"), dtype=torch.float64)
+    assert metrics.regression_metrics(y, y) == {"rmse": 0, "mae": 0, "r2": 1}
+
+
+def test_r2_far_from_zero():
+    """Targets of a million with a spread of one keep their r2: the mean is taken off before squaring."""
+    rng = np.random.default_rng(0)
+    y = 1e6 + rng.standard_normal((200, 1))
+    p = y + 0.5 * rng.standard_normal((200, 1))
+    found = metrics.regression_metrics(torch.from_numpy(p), torch.from_numpy(y))
+    assert found["r2"] == pytest.approx(r2_score(y, p), rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1 / 3, 7.7, -1e6 / 7, 1e-20])
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 10, 100])
+def test_r2_of_a_constant_target_is_undefined(value, rows):
+    """There is no variance to explain, whatever rounding makes of the mean; the errors are still measured."""
+    y = torch.full((rows, 1), value, dtype=torch.float64)
+    for error in (0.0, 0.5):
+        found = metrics.regression_metrics(y + error, y)
+        assert found["r2"] is None
+        assert found["rmse"] == pytest.approx(error)
+        assert found["mae"] == pytest.approx(error)
+
+
+def test_r2_with_one_constant_column_is_undefined():
+    """The mean over columns is not taken over those that happen to be defined."""
+    y = torch.randn(50, 2, generator=stream(0, "y"), dtype=torch.float64)
+    y[:, 1] = 3
+    assert metrics.regression_metrics(y + 0.1, y)["r2"] is None
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("of", [CE, BCE], ids=["cross_entropy", "binary_cross_entropy"])
+def test_outputs_that_are_not_finite_give_no_accuracy(of, bad):
+    """One NaN or wrong infinity: no loss and no accuracy, though an argmax would find a class."""
+    o, c = np.zeros((10, 1 if of is BCE else 3), np.float32), np.array([0, 1] * 5)
+    o[4, 0] = bad
+    if bad == -math.inf and of is BCE:
+        c[4] = 1
+    if of is CE and bad == -math.inf:
+        c[4] = 0
+    if of is BCE and bad == math.inf:
+        c[4] = 0
+    assert measure(of, o, c) == {"loss": None, "accuracy": None}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_give_no_metric(bad):
+    """One bad prediction among ten: every metric is undefined."""
+    o, y = np.zeros((10, 2), np.float32), np.arange(20.0).reshape(10, 2)
+    o[4, 1] = bad
+    target = Standardise(torch.zeros(2), torch.ones(2))
+    assert measure(MSE, o, y, target) == {"loss": None, "rmse": None, "mae": None, "r2": None}
+
+
+@pytest.mark.parametrize("rows", [1, metrics.EVALUATION_ROWS, 2 * metrics.EVALUATION_ROWS + 3])
+def test_evaluation_in_pieces_is_evaluation_at_once(rows):
+    """Every row counts once, also the few of a last piece: the mean over rows, in NumPy."""
+    net = network(norm=True)
+    x, c = torch.randn(rows, 4, generator=stream(1, "x")), torch.randint(0, 3, (rows,), generator=stream(2, "c"))
+    found = metrics.evaluate(net, CE, Part(x, c, c))
+    net.eval()
+    with torch.no_grad():
+        o = net.body(x).double().numpy()
+    expected = (logsumexp(o, 1) - o[np.arange(rows), c.numpy()]).mean()
+    assert found["loss"] == pytest.approx(expected, rel=1e-4)
+    assert found["accuracy"] == pytest.approx((o.argmax(1) == c.numpy()).mean(), abs=1e-9)
+
+
+def test_evaluation_draws_and_changes_nothing():
+    """From a net in training: dropout off, averages used and kept, no random numbers, the same answer each time."""
+    net = network(norm=True).train()
+    x, c = torch.randn(20, 4, generator=stream(1, "x")), torch.zeros(20, dtype=torch.int64)
+    before, state = {k: v.clone() for k, v in net.state_dict().items()}, torch.get_rng_state()
+    first = metrics.evaluate(net, CE, Part(x, c, c))
+    net.train()
+    assert metrics.evaluate(net, CE, Part(x, c, c)) == first
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_what_the_monitor_sees():
+    """Lower is better: what grows is turned over, what is undefined is NaN."""
+    found = {"loss": 0.5, "accuracy": 0.75, "rmse": 2.0, "mae": 1.0, "r2": 0.25}
+    seen = {name: metrics.watch(name)(found) for name in ("auto", *found)}
+    assert seen == {"auto": 0.5, "loss": 0.5, "accuracy": -0.75, "rmse": 2.0, "mae": 1.0, "r2": -0.25}
+    for name in ("auto", *found):
+        assert math.isnan(metrics.watch(name)(dict.fromkeys(found)))
+
+
+def test_all_finite():
+    """False where one value is undefined; zero is a number."""
+    assert metrics.all_finite([0.0, 1.0])
+    assert not metrics.all_finite([0.0, None])
