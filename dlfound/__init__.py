@@ -1,8 +1,8 @@
 """Train feed-forward nets: the lecture "Foundations of Deep Learning" as a program.
 
-    import dlfound
-    run = dlfound.train(["data=digits", "optim=adam"])
-    run.report["test"]["accuracy"]
+import dlfound
+run = dlfound.train(["data=digits", "optim=adam"])
+run.report["test"]["accuracy"]
 """
 
 from typing import Any

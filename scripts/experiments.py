@@ -59,7 +59,8 @@ def glorot_depth(root: str, seeds: int) -> None:
         for name, more in (("normalised", ()), ("standard", old)):
             spread = gradient_spread(root, seed, *more)
             layers = " ".join(f"{value:.2e}" for value in spread)
-            print(f"seed {seed}  {name:<10}  layers 1 to 5: {layers}  largest / smallest {max(spread) / min(spread):.1f}")
+            lost = max(spread) / min(spread)
+            print(f"seed {seed}  {name:<10}  layers 1 to 5: {layers}  largest / smallest {lost:.1f}")
 
 
 def adam_vs(root: str, seeds: int) -> None:
@@ -76,8 +77,10 @@ def accuracy(experiment: str):
 
     def measure(root: str, seeds: int) -> None:
         for seed in range(seeds):
-            run = dlfound.train([f"experiment={experiment}" if experiment else "data=mnist", f"data.root={root}", f"run.seed={seed}"])
-            print(f"seed {seed}  test accuracy {run.report['test']['accuracy']:.4f}  {run.report['seconds']['total']:.0f} s", flush=True)
+            what = f"experiment={experiment}" if experiment else "data=mnist"
+            report = dlfound.train([what, f"data.root={root}", f"run.seed={seed}"]).report
+            seconds = report["seconds"]["total"]
+            print(f"seed {seed}  test accuracy {report['test']['accuracy']:.4f}  {seconds:.0f} s", flush=True)
 
     return measure
 

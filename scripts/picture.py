@@ -18,9 +18,7 @@ COMMANDS = ["dlfound train model=mlp optim=adam", "dlfound train optim=sdg model
 def main() -> None:
     console = Console(record=True, width=84, file=open("/dev/null", "w"))  # noqa: SIM115
     for command in COMMANDS:
-        done = subprocess.run(
-            [sys.executable, "-m", *command.split()], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, "-m", *command.split()], capture_output=True, text=True, check=False)
         console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
         console.print(Text(done.stdout + done.stderr))
     svg = console.export_svg(title="dlfound", theme=MONOKAI)

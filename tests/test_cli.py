@@ -73,10 +73,11 @@ def test_the_examples_of_options_work(capsys):
 
 @pytest.mark.parametrize(
     ("word", "near"),
-    [("trian", "train"), ("optoins", "options"), ("evl", "eval"), ("--hlp", "--help"), ("help", "--help"), ("-v",
-    "--version"),
-     ("--verison", "--version"), ("", ""), ("train ", "train"), ("../train", "train"), ("_train", "train"),
-     ("dlfound.train", "train")],
+    [
+        ("trian", "train"), ("optoins", "options"), ("evl", "eval"), ("--hlp", "--help"), ("help", "--help"),
+        ("-v", "--version"), ("--verison", "--version"), ("", ""), ("train ", "train"), ("../train", "train"),
+        ("_train", "train"), ("dlfound.train", "train"),
+    ],
 )  # fmt: skip
 def test_a_verb_that_is_none(word, near, capsys):
     out, err = said(capsys, word, "optim=adam", code=2)
@@ -87,11 +88,12 @@ def test_a_verb_that_is_none(word, near, capsys):
 
 @pytest.mark.parametrize(
     ("words", "flag", "near"),
-    [(["train", "--cgf"], "--cgf", "--cfg"), (["train", "--jsn", "optim=adam"], "--jsn", "--json"), (["train",
-    "--conf-dir", "x"],
-     "--conf-dir", "--config-dir"), (["options", "--jason"], "--jason", "--json"), (["options", "optim",
-     "--cfg"], "--cfg", "-"),
-     (["train", "--cf"], "--cf", "--cfg"), (["eval", "latest", "--jso"], "--jso", "--json")],
+    [
+        (["train", "--cgf"], "--cgf", "--cfg"), (["train", "--jsn", "optim=adam"], "--jsn", "--json"),
+        (["train", "--conf-dir", "x"], "--conf-dir", "--config-dir"), (["options", "--jason"], "--jason", "--json"),
+        (["options", "optim", "--cfg"], "--cfg", "-"), (["train", "--cf"], "--cf", "--cfg"),
+        (["eval", "latest", "--jso"], "--jso", "--json"),
+    ],
 )  # fmt: skip
 def test_a_flag_that_is_none(words, flag, near, capsys):
     out, err = said(capsys, *words, code=2)
@@ -101,8 +103,10 @@ def test_a_flag_that_is_none(words, flag, near, capsys):
 
 @pytest.mark.parametrize(
     "words",
-    [["train", "--config-dir"], ["train", "--json=3"], ["eval"], ["eval", "a", "b"], ["options", "optim",
-    "data"], ["options", "--with"]],
+    [
+        ["train", "--config-dir"], ["train", "--json=3"], ["eval"], ["eval", "a", "b"], ["options", "optim", "data"],
+        ["options", "--with"],
+    ],
 )  # fmt: skip
 def test_wrong_use_points_to_the_help(words, capsys):
     out, err = said(capsys, *words, code=2)

@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,7 @@ def name(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def parsed():
     return {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in FILES}
 
@@ -226,15 +228,12 @@ def test_every_folder_is_a_package_and_every_package_is_named():
     "text",
     [
         "import pickle", "from joblib import dump", "import random", "def f():\n    import dill", "eval('1')",
-        "exec('1')",
-        "__import__('os')", "importlib.import_module(name)", "torch.save(x, f)", "torch.load(f)",
-        "torch.manual_seed(1)",
-        "torch.cuda.manual_seed_all(1)", "torch.random.fork_rng()", "torch.get_rng_state()", "np.random.seed(1)",
-        "numpy.random.rand(3)", "np.random.permutation(3)", "np.random.default_rng()", "torch.rand(3)",
-        "torch.randperm(3)",
-        "x.normal_()", "x.weight.uniform_(-1, 1)", "torch.nn.init.kaiming_uniform_(x)", "np.load(f, allow_pickle=True)",
-        "np.load(f, allow_pickle=flag)", "hydra.utils.instantiate(c)",
-        "class A:\n    def f(self):\n        return torch.randn(2)",
+        "exec('1')", "__import__('os')", "importlib.import_module(name)", "torch.save(x, f)", "torch.load(f)",
+        "torch.manual_seed(1)", "torch.cuda.manual_seed_all(1)", "torch.random.fork_rng()", "torch.get_rng_state()",
+        "np.random.seed(1)", "numpy.random.rand(3)", "np.random.permutation(3)", "np.random.default_rng()",
+        "torch.rand(3)", "torch.randperm(3)", "x.normal_()", "x.weight.uniform_(-1, 1)",
+        "torch.nn.init.kaiming_uniform_(x)", "np.load(f, allow_pickle=True)", "np.load(f, allow_pickle=flag)",
+        "hydra.utils.instantiate(c)", "class A:\n    def f(self):\n        return torch.randn(2)",
     ],
 )  # fmt: skip
 def test_the_scan_sees_what_is_forbidden(text):
@@ -245,9 +244,9 @@ def test_the_scan_sees_what_is_forbidden(text):
     "text",
     [
         "network.eval()", "loader.exec_module(m)", "torch.rand(3, generator=g)", "x.normal_(generator=g)",
-        "np.random.default_rng(3)",
-        "np.random.Generator(np.random.PCG64(1))", "torch.Generator().manual_seed(1)", "np.load(f, allow_pickle=False)",
-        "torch.nn.init.constant_(x, 1)", "import secrets", "torch.normal(0.0, s, size, generator=g)",
+        "np.random.default_rng(3)", "np.random.Generator(np.random.PCG64(1))", "torch.Generator().manual_seed(1)",
+        "np.load(f, allow_pickle=False)", "torch.nn.init.constant_(x, 1)", "import secrets",
+        "torch.normal(0.0, s, size, generator=g)",
     ],
 )  # fmt: skip
 def test_the_scan_lets_the_rest_pass(text):

@@ -1,5 +1,6 @@
 """From the words of a command to a checked configuration."""
 
+import argparse
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,17 @@ from dlfound.config.catalog import Catalog
 from dlfound.config.config import Config
 from dlfound.config.options import Option, with_registered
 from dlfound.errors import Code, Error
+
+
+def own_options(parser: argparse.ArgumentParser, config_dirs: bool = True) -> None:
+    """The flags by which a person adds options of their own."""
+    if config_dirs:
+        parser.add_argument(
+            "--config-dir", action="append", default=[], metavar="DIR", help="a folder with options of your own"
+        )
+    parser.add_argument(
+        "--with", action="append", default=[], dest="files", metavar="FILE", help="a Python file that registers options"
+    )
 
 
 def catalog(config_dirs: Sequence[str | Path] = ()) -> Catalog:

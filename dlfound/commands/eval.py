@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from dlfound.commands.configure import load_options
+from dlfound.commands.configure import load_options, own_options
 from dlfound.commands.table import result_table
 from dlfound.errors import Code, Error
 
@@ -19,7 +19,7 @@ examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("run", metavar="RUN", help="a run's folder, its name, or latest")
-    parser.add_argument("--with", action="append", default=[], dest="files", metavar="FILE", help="a Python file that registers options")
+    own_options(parser, config_dirs=False)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON and nothing else")
 
 

@@ -95,7 +95,7 @@ class Run:
         if array.ndim > 2 and self.schema["image"]:
             array = array.reshape(len(array), -1)
         if array.ndim != 2 or array.shape[1] != columns:
-            raise Error(f"rows have shape {array.shape}, the net takes (rows, {columns})", "give one column a feature", Code.DATA)
+            raise Error(f"rows have shape {array.shape}, not (rows, {columns})", "give one column a feature", Code.DATA)
         if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise Error("rows hold values that are no finite numbers", "convert or fill them", Code.DATA)
         return outputs_of(self.model, self.model.preprocessing(torch.from_numpy(array)))
@@ -111,4 +111,3 @@ def open_run(run: str | Path) -> Run:
         Error: there is no such run (code 4).
     """
     return Run(find_run(str(run)))
-

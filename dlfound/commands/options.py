@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from dlfound.commands.configure import catalog, load_options
+from dlfound.commands.configure import catalog, load_options, own_options
 from dlfound.config.catalog import EXPERIMENT, Catalog
 from dlfound.config.check import unknown_key
 from dlfound.errors import Code, Error
@@ -21,9 +21,7 @@ examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("group", nargs="?", metavar="GROUP", help="one group in detail")
-    more = {"action": "append", "default": []}
-    parser.add_argument("--config-dir", **more, metavar="DIR", help="a folder with options of your own")
-    parser.add_argument("--with", **more, dest="files", metavar="FILE", help="a Python file that registers options")
+    own_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 

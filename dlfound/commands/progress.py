@@ -43,4 +43,5 @@ class Progress:
             return
         losses = f"loss {number(epoch.train['loss'])} val {number(epoch.val['loss'])}"
         watched = "" if self.monitor == "loss" else f" {self.monitor} {number(epoch.val[self.monitor])}"
-        self._bar.update(self._task, completed=epoch.number, description=f"{losses}{watched} best @{best_epoch} lr {epoch.lr:.2g}")
+        text = f"{losses}{watched} best @{best_epoch} lr {epoch.lr:.2g}"
+        self._bar.update(self._task, completed=epoch.number, description=text)

@@ -13,14 +13,15 @@ from dlfound.objective.tasks import METRICS
 def _decay_before_stop(look_ahead: int, patience: int) -> Problem | None:
     if look_ahead > patience:
         return None
-    what = f"early_stopping.look_ahead ({look_ahead}) is not longer than lr_decay.patience ({patience}): the decay could never help"
-    return Problem(what, f"early_stopping.look_ahead={3 * patience} or lr_decay=none")
+    what = f"early_stopping.look_ahead ({look_ahead}) is not longer than lr_decay.patience ({patience})"
+    return Problem(f"{what}: the decay could never help", f"early_stopping.look_ahead={3 * patience} or lr_decay=none")
 
 
 def _batch_for_statistics(batch_size: int | str, batchnorm: str) -> Problem | None:
     if batchnorm != "batch" or batch_size != 1:
         return None
-    return Problem("train.batch_size=1 cannot train batchnorm=batch: one row has no variance", "train.batch_size=2 or more, or batchnorm=none")
+    what = "train.batch_size=1 cannot train batchnorm=batch: one row has no variance"
+    return Problem(what, "train.batch_size=2 or more, or batchnorm=none, or batchnorm=layer")
 
 
 def loss_fits(loss: str, data: dict[str, Any]) -> Problem | None:
@@ -34,7 +35,8 @@ def loss_fits_task(loss: str, task: str) -> Problem | None:
     if tasks is None or task in tasks:
         return None
     fitting = [name for name, served in losses.TASKS.items() if task in served]
-    return Problem(f"loss={loss} is for {' and '.join(tasks)} tasks, but this task is {task}", f"loss={fitting[0]} or loss=auto")
+    what = f"loss={loss} is for {' and '.join(tasks)} tasks, but this task is {task}"
+    return Problem(what, f"loss={fitting[0]} or loss=auto")
 
 
 def monitor_exists(monitor: str, data: dict[str, Any]) -> Problem | None:
@@ -60,7 +62,8 @@ def _decay_acts(patience: int, epochs: int) -> Problem | None:
 def _stop_acts(look_ahead: int, epochs: int) -> Problem | None:
     if look_ahead + 1 < epochs:
         return None
-    return Problem(f"early_stopping.look_ahead={look_ahead} can never act in {epochs} epochs", "shorten it, or early_stopping=none")
+    what = f"early_stopping.look_ahead={look_ahead} can never act in {epochs} epochs"
+    return Problem(what, "shorten it, or early_stopping=none")
 
 
 def _lbfgs_constraint(optim: str, constraint: str) -> Problem | None:
@@ -73,13 +76,15 @@ def _lbfgs_constraint(optim: str, constraint: str) -> Problem | None:
 def _lbfgs_batch(optim: str, batch_size: int | str) -> Problem | None:
     if optim != "lbfgs" or batch_size in ("auto", "full"):
         return None
-    return Problem(f"optim=lbfgs works on the full batch, not on train.batch_size={batch_size}", "train.batch_size=full")
+    what = f"optim=lbfgs works on the full batch, not on train.batch_size={batch_size}"
+    return Problem(what, "train.batch_size=full")
 
 
 def _warmup_ends(warmup: float, epochs: int) -> Problem | None:
     if warmup < epochs:
         return None
-    return Problem(f"lr_decay.warmup ({warmup:g} epochs) must be shorter than train.epochs ({epochs})", "lr_decay.warmup=0")
+    what = f"lr_decay.warmup ({warmup:g} epochs) must be shorter than train.epochs ({epochs})"
+    return Problem(what, "lr_decay.warmup=0")
 
 
 def _cycle_rises(max_lr: float, lr: float) -> Problem | None:

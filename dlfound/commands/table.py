@@ -13,7 +13,9 @@ def result_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join([cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]).rstrip()
+    return "  ".join(
+        [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
+    ).rstrip()
 
 
 def number(value: float | None) -> str:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import Any
 
-from dlfound.commands.configure import configure, load_options
+from dlfound.commands.configure import configure, load_options, own_options
 from dlfound.commands.table import result_table
 from dlfound.errors import Code
 
@@ -26,9 +26,8 @@ examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=option, or node.setting=value")
-    parser.add_argument("--config-dir", action="append", default=[], metavar="DIR", help="a folder with options of your own")
-    parser.add_argument("--with", action="append", default=[], dest="files", metavar="FILE", help="a Python file that registers options")
-    parser.add_argument("--cfg", action="store_true", help="print the configuration and where each value comes from; train nothing")
+    own_options(parser)
+    parser.add_argument("--cfg", action="store_true", help="print every value and where it comes from; train nothing")
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
 
 
@@ -52,5 +51,5 @@ def describe(run: Any) -> str:
     report = run.report
     parts = {name: report[name] for name in ("train", "val", "test")}
     what = f"{report['data']['name']}: {report['net']}, {report['parameters']:,} parameters, {report['device']}"
-    how = f"best epoch {report['best_epoch']} of {report['epochs_run']} ({report['stopped_by']}), {report['seconds']['total']:.1f} s"
-    return f"{what}\n{result_table(parts)}\n{how}\n{run.path}"
+    how = f"best epoch {report['best_epoch']} of {report['epochs_run']} ({report['stopped_by']})"
+    return f"{what}\n{result_table(parts)}\n{how}, {report['seconds']['total']:.1f} s\n{run.path}"

@@ -73,16 +73,17 @@ def run_training(config: Config, data: Any, command: str, shown: bool) -> tuple[
     dataset = load_data(config, data)
     _check_task(config, dataset)
     settled, notes = resolve(config, dataset.task)
-    folder = _open_folder(path, settled)
+    assembly, schema = assemble(settled, dataset, device), dataset.schema()
+    folder = _open_folder(path, settled)  # only now: nothing is left behind by a mistake
     journal = _Journal(folder, shown)
     for note in notes:
         journal.note(note)
     for warning in config.warnings:
         journal.warn(warning)
     _note_batch(settled, dataset, journal)
-    folder.write_json("schema.json", dataset.schema())
-    trained = _Training(settled, dataset, device, folder, journal).run()
-    report = _report(settled, dataset, trained, journal, command, time.perf_counter() - clock)
+    folder.write_json("schema.json", schema)
+    trained = _Training(settled, assembly, folder, journal).run()
+    report = _report(settled, schema, trained, journal, command, time.perf_counter() - clock)
     folder.write_json("report.json", report)
     folder.finish()
     return _ended(path)
@@ -171,10 +172,9 @@ class _Trained:
 class _Training:
     """The loop over epochs and what happens between them."""
 
-    def __init__(self, config: Config, dataset: Dataset, device: torch.device, folder: RunFolder, journal: _Journal):
-        self.config, self.dataset, self.device, self.folder, self.journal = config, dataset, device, folder, journal
+    def __init__(self, config: Config, assembly: Assembly, folder: RunFolder, journal: _Journal):
+        self.config, self.assembly, self.folder, self.journal = config, assembly, folder, journal
         self.monitor = "loss" if config["train"]["monitor"] == "auto" else config["train"]["monitor"]
-        self.assembly = assemble(config, dataset, device)
         self.best, self.epochs_run, self.seconds = Best(), 0, 0.0
 
     def run(self) -> _Trained:
@@ -241,18 +241,17 @@ class _Training:
 
 
 def _report(
-    config: Config, dataset: Dataset, trained: _Trained, journal: _Journal, command: str, total: float
+    config: Config, schema: dict[str, Any], trained: _Trained, journal: _Journal, command: str, total: float
 ) -> dict[str, Any]:
-    a, rows = trained.assembly, len(dataset.parts["train"])
-    done = rows * trained.epochs_run
-    widths = [len(dataset.features), *config.build("model")(), a.network.body.output.out_features]
+    a, done = trained.assembly, schema["split"]["train"] * trained.epochs_run
+    widths = [len(schema["features"]), *config.build("model")(), a.network.body.output.out_features]
     return {
         "format": REPORT_FORMAT,
         "status": trained.status,
         "warnings": journal.warnings,
         "stopped_by": trained.stopped_by,
         **({"error": asdict(trained.error)} if trained.error else {}),
-        "task": dataset.task,
+        "task": schema["task"],
         "monitor": "loss" if config["train"]["monitor"] == "auto" else config["train"]["monitor"],
         "epochs_run": trained.epochs_run,
         "best_epoch": trained.best.epoch,
@@ -275,9 +274,9 @@ def _report(
         "command": command,
         "data": {
             "name": config.name("data"),
-            "rows": len(dataset.inputs),
-            "features": len(dataset.features),
-            "classes": len(dataset.classes),
-            "fingerprint": dataset.fingerprint(),
+            "rows": schema["rows"],
+            "features": len(schema["features"]),
+            "classes": len(schema["classes"]),
+            "fingerprint": schema["fingerprint"],
         },
     }

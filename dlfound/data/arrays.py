@@ -45,7 +45,8 @@ def _numbers(name: str, array: "np.ndarray") -> "np.ndarray":
     bad = ~np.isfinite(array)
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
-        raise Error(f"{name} has {int(bad.sum())} missing or infinite values (first in row {row})", "fill or drop them", Code.DATA)
+        what = f"{name} has {int(bad.sum())} missing or infinite values (first in row {row})"
+        raise Error(what, "fill or drop them", Code.DATA)
     return array
 
 

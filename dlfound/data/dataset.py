@@ -103,6 +103,8 @@ def classification(
     return Dataset(inputs, targets.astype(np.int64), task, classes, features, image, parts)
 
 
-def regression(inputs: "np.ndarray", targets: "np.ndarray", features: list[str], parts: "dict[str, np.ndarray]") -> Dataset:
+def regression(
+    inputs: "np.ndarray", targets: "np.ndarray", features: list[str], parts: "dict[str, np.ndarray]"
+) -> Dataset:
     """Rows with one number or several each."""
     return Dataset(inputs, targets.reshape(len(targets), -1), "regression", [], features, None, parts)

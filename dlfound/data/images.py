@@ -40,7 +40,7 @@ def cifar10(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     Source: Krizhevsky 2009.
     """
     folder = Path(root).expanduser()
-    wanted = ["cifar-10-batches-py/data_batch_1 to _5, test_batch and batches.meta (or the archive cifar-10-python.tar.gz)"]
+    wanted = ["cifar-10-batches-py/data_batch_1 to _5, test_batch and batches.meta", "or cifar-10-python.tar.gz"]
 
     def load(download: bool) -> list:
         from torchvision.datasets import CIFAR10  # checks each file's MD5 before it reads it

@@ -32,9 +32,7 @@ def xor(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     return classification(inputs, labels, ["same", "different"], PLANE, cut(rows, split, seed))
 
 
-def spirals(
-    *, rows: Rows, classes: Arms, turns: Positive, noise: NonNegative, seed: Seed, split: Split
-) -> Dataset:
+def spirals(*, rows: Rows, classes: Arms, turns: Positive, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """Interleaved spiral arms around a centre, a class each.
 
     Source: Lang & Witbrock 1988.
@@ -109,4 +107,5 @@ def parity(*, rows: Rows, bits: Bits, noise: Fraction, seed: Seed, split: Split)
     rng = _points(seed)
     inputs = rng.integers(0, 2, (rows, bits))
     labels = (inputs.sum(1) + (rng.uniform(size=rows) < noise)) % 2
-    return classification(inputs, labels, ["even", "odd"], [f"bit_{b + 1}" for b in range(bits)], cut(rows, split, seed))
+    names = [f"bit_{b + 1}" for b in range(bits)]
+    return classification(inputs, labels, ["even", "odd"], names, cut(rows, split, seed))

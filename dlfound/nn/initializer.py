@@ -1,4 +1,4 @@
-"""Initial weights. Each option fills `weight` in place, of shape (units, inputs), from `generator`; biases start at zero."""
+"""Initial weights. Each option fills `weight`, (units, inputs), in place and from `generator`. Biases start at zero."""
 
 import math
 
@@ -105,7 +105,10 @@ def zeros(weight: "torch.Tensor", generator: "torch.Generator") -> None:
 
 
 def auto(weight: "torch.Tensor", generator: "torch.Generator") -> None:
-    """He for the ReLU family, LeCun normal for SELU, Glorot uniform else: `recipe` names the option, which takes this one's place."""
+    """He for the ReLU family, LeCun normal for SELU, Glorot uniform else.
+
+    `recipe` names the option, which takes this one's place before a net is built.
+    """
     raise TypeError("auto stands for another option: choose recipe(activation)")
 
 

@@ -58,4 +58,3 @@ def empty(columns: int, image: bool) -> Standardise:
     """Of the right shape and type, to be filled with a run's numbers."""
     kind = torch.float32 if image else torch.float64
     return Standardise(torch.zeros(columns, dtype=kind), torch.ones(columns, dtype=kind))
-

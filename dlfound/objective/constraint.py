@@ -1,4 +1,4 @@
-"""Constraints: projections of the weights after each update. Each option maps a (units, inputs) matrix to an allowed one."""
+"""Constraints: projections after each update. Each option maps weights, (units, inputs), to allowed ones."""
 
 import lazy_loader
 

@@ -64,7 +64,8 @@ class CrossEntropy:
         if self.weights is None:
             return entropy(outputs, encoded, label_smoothing=self.smoothing)
         self.weights = self.weights.to(outputs)
-        return (self.weights[encoded] * entropy(outputs, encoded, label_smoothing=self.smoothing, reduction="none")).mean()
+        each = entropy(outputs, encoded, label_smoothing=self.smoothing, reduction="none")
+        return (self.weights[encoded] * each).mean()
 
     def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
         """The most probable class of each row, (rows,)."""

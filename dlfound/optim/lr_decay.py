@@ -1,8 +1,8 @@
 """Learning-rate decay. Each option is a class, made from the number of epochs of the run.
 
-`rate(lr, epoch, share)` is the learning rate of a step: `epoch` epochs (with fractions) were done before it, and it does
-`share` of one; `after(value)` tells the value of each validation. With a warm-up the rate first grows linearly from
-near zero, over `warmup` epochs, and only then the decay begins (Goyal et al. 2017, section 2.2).
+`rate(lr, epoch, share)` is the learning rate of a step: `epoch` epochs (with fractions) were done before it, and it
+does `share` of one; `after(value)` tells the value of each validation. With a warm-up the rate first grows linearly
+from near zero, over `warmup` epochs, and only then the decay begins (Goyal et al. 2017, section 2.2).
 """
 
 import math
@@ -37,7 +37,14 @@ class Plateau:
     """
 
     def __init__(
-        self, epochs: int, *, factor: Shrink, patience: Count, min_delta: NonNegative, min_lr: NonNegative, warmup: NonNegative
+        self,
+        epochs: int,
+        *,
+        factor: Shrink,
+        patience: Count,
+        min_delta: NonNegative,
+        min_lr: NonNegative,
+        warmup: NonNegative,
     ):
         self.factor, self.patience, self.min_lr, self.warmup = factor, patience, min_lr, warmup
         self.count, self.cuts = Patience(min_delta), 0
@@ -54,7 +61,7 @@ class Plateau:
 
 
 class _Scheduled:
-    """What the decays that follow from the epoch alone share: a warm-up, then `curve(lr, epochs since, epochs left)`."""
+    """What the decays that follow from the epoch alone share: a warm-up, then `curve(lr, epochs since, length)`."""
 
     def __init__(self, epochs: int, warmup: float, curve):
         self._epochs, self._warmup, self._curve = epochs, warmup, curve

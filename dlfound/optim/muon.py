@@ -63,10 +63,8 @@ def orthogonalised(g):
     """
     a, b, c = NEWTON_SCHULZ
     x = g.to(torch.bfloat16) if g.is_cuda else g
-    if wide := g.shape[0] <= g.shape[1]:
-        x = x / x.norm().clamp(min=1e-7)
-    else:
-        x = x.T / x.norm().clamp(min=1e-7)
+    wide = g.shape[0] <= g.shape[1]
+    x = (x if wide else x.T) / x.norm().clamp(min=1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -99,7 +99,8 @@ def has_batch_statistics(network: Network) -> bool:
 def _check_finite(losses: Tensor, first: int, number: int, step: Step) -> None:
     if step.skip.item():
         at = int(losses.isfinite().logical_not().nonzero()[0])
-        raise Diverged(f"the loss or its gradient is not finite at step {first + at + 1} (epoch {number}, lr {step.lr:g})", step.lr)
+        place = f"step {first + at + 1} (epoch {number}, lr {step.lr:g})"
+        raise Diverged(f"the loss or its gradient is not finite at {place}", step.lr)
 
 
 class Best:

@@ -45,9 +45,11 @@ def measure(network: Network, loss, outputs: Tensor, encoded: Tensor, targets: T
 
 def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float | None]:
     """Root mean squared error, mean absolute error, and the share of variance explained (mean over columns)."""
-    error = predicted.double() - targets.double()
-    spread = (targets.double() - targets.double().mean(0)).square().mean(0)
-    spread = torch.where(spread > (1e-12 * targets.double().abs().amax(0)).square(), spread, 0.0)  # constant but for rounding
+    targets = targets.double()
+    error = predicted.double() - targets
+    spread = (targets - targets.mean(0)).square().mean(0)
+    rounding = (1e-12 * targets.abs().amax(0)).square()
+    spread = torch.where(spread > rounding, spread, 0.0)  # a constant target has no variance to explain
     return {
         "rmse": _number(error.square().mean().sqrt()),
         "mae": _number(error.abs().mean()),

@@ -147,8 +147,14 @@ TURNS |= {f"data={toy} split": ([], "[0.6,0.2,0.2]") for toy in TOYS}
 
 ELSEWHERE = {
     "run device": "test_a_device_that_is_absent",
-    **{f"data={name} {setting}": "tests/data/test_images.py" for name in ("mnist", "fashion_mnist", "cifar10") for setting in ("root", "seed", "split")},
-    **{f"data=image_folder {setting}": "tests/data/test_images.py" for setting in ("path", "size", "seed", "split")},
+    **{
+        f"data={name} {setting}": "tests/data/test_images.py"
+        for name, settings in {
+            **dict.fromkeys(("mnist", "fashion_mnist", "cifar10"), ("root", "seed", "split")),
+            "image_folder": ("path", "size", "seed", "split"),
+        }.items()
+        for setting in settings
+    },
     "data=arrays task": "test_python.py", "data=arrays seed": "test_arrays", "data=arrays split": "test_arrays",
 }  # fmt: skip
 

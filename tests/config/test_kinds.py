@@ -77,8 +77,8 @@ def test_a_kind_accepts_and_refuses(name, good, bad):
 
 @pytest.mark.parametrize(("name", "value", "read"), [
     ("Count", 64.0, 64), ("Seed", 3.0, 3), ("Widths", 64, [64]), ("Widths", [64.0, 32], [64, 32]),
-    ("BatchSize", 8.0, 8),
-    ("Positive", 1, 1.0), ("Betas", [0, 0], [0.0, 0.0]), ("BatchSize", "full", "full"), ("Count", 10**12, 10**12),
+    ("BatchSize", 8.0, 8), ("Positive", 1, 1.0), ("Betas", [0, 0], [0.0, 0.0]), ("BatchSize", "full", "full"),
+    ("Count", 10**12, 10**12),
 ])  # fmt: skip
 def test_a_value_is_read_as_its_type(name, value, read):
     got = ALL[name].read(value)
@@ -94,8 +94,10 @@ def test_words_are_told_for_the_nearest_match():
 
 @pytest.mark.parametrize(
     ("annotation", "good", "bad"),
-    [(float, [1, 0.5], [True, "1", math.nan]), (int, [1, 2.0, -5], [1.5, True, "1"]),
-     (bool, [True, False], [0, 1, "no"]), (str, ["a"], ["", 1, True])],
+    [
+        (float, [1, 0.5], [True, "1", math.nan]), (int, [1, 2.0, -5], [1.5, True, "1"]),
+        (bool, [True, False], [0, 1, "no"]), (str, ["a"], ["", 1, True]),
+    ],
 )  # fmt: skip
 def test_plain_annotations_of_registered_options(annotation, good, bad):
     kind = kind_of(annotation)

@@ -253,9 +253,11 @@ def package(rng, head):
 def resolver(rng, head):
     node, setting = a_key(rng, head)
     call = rng.choice(
-        ["${oc.env:HOME}", "'${oc.env:HOME}'", "[${oc.env:HOME}]", "a${oc.env:HOME}b", "${oc.decode:1}", "${now:%Y}",
-         "{a: '${oc.env:HOME}'}", "${hydra:run.dir}", "${oc.create:{a:1}}", "${${a}}", "${a.${b}}", '"${oc.env:X,y}"',
-         "'${'", "'${}'"]
+        [
+            "${oc.env:HOME}", "'${oc.env:HOME}'", "[${oc.env:HOME}]", "a${oc.env:HOME}b", "${oc.decode:1}",
+            "${now:%Y}", "{a: '${oc.env:HOME}'}", "${hydra:run.dir}", "${oc.create:{a:1}}", "${${a}}", "${a.${b}}",
+            '"${oc.env:X,y}"', "'${'", "'${}'",
+        ]
     )  # fmt: skip
     return Wrong(f"{rng.choice(['', '++'])}{node}.{setting}={call}", f"{node}.{setting}", f"{node}.{setting}")
 
@@ -326,8 +328,9 @@ def mapping(rng, head):
 
 
 MUTATIONS = (
-    group, option, stranger, key, key_of_no_node, bare_key, deep_key, target, value, value, value, grammar, broken_key,
-    bare_word, unicode, control, long, package, resolver, reference, hydras, sweep, removal, needless_plus, mapping,
+    group, option, stranger, key, key_of_no_node, bare_key, deep_key, target, value, value, value, grammar,
+    broken_key, bare_word, unicode, control, long, package, resolver, reference, hydras, sweep, removal,
+    needless_plus, mapping,
 )  # fmt: skip
 
 
@@ -337,19 +340,19 @@ def a_line(rng):
     found = {}
     for head, mutation in zip(heads, rng.sample(MUTATIONS, rng.randint(1, 3)), strict=False):
         made = mutation(rng, head)
-        found.setdefault(touched(made), made)
+        found.setdefault(touched(made.text), made)
     bad = list(found.values())
     # Sound words for groups that no wrong word touches, so that none is overruled or refused on another's account.
-    free = [h for h in heads if h in known().groups and h not in {touched(w).partition(".")[0] for w in bad}]
+    free = [h for h in heads if h in known().groups and h not in {touched(w.text) for w in bad}]
     sound = [f"{h}={known().defaults[h]}" for h in free[: rng.randint(0, 2)]]
     line = [w.text for w in bad] + sound
     rng.shuffle(line)
     return line, bad
 
 
-def touched(made):
-    """The node that a wrong override is about: of two about one node, only the last may be told."""
-    return re.split("[=.@/]", made.text.lstrip("+~"))[0]
+def touched(override):
+    """The node that an override is about: of two wrong ones about one node, only the last may be told."""
+    return re.split("[=.@/]", override.lstrip("+~"))[0]
 
 
 @cache
@@ -414,83 +417,97 @@ def test_the_nearest_word_is_mostly_the_one_that_was_meant():
 # ---- the cases of FAULTS, section 2.1
 
 
-@pytest.mark.parametrize(
-    ("overrides", "what", "fix"),
-    [
-        (["optim=nope"], "no optim named 'nope'; choose from: ", "did you mean optim="),  # C1
-        (["optm=adam"], "unknown key 'optm'", "did you mean optim?"),  # C2
-        (["experimnt=spirals_depth"], "unknown key 'experimnt'", "did you mean experiment?"),
-        (["adam"], "cannot read override 'adam': there is no '=' in it", "did you mean optim=adam?"),
-        (["spirals_depth"], "there is no '=' in it", "did you mean experiment=spirals_depth?"),
-        (["optim.lrr=1"], "unknown key 'optim.lrr'", "did you mean optim.lr?"),  # C3
-        (["+optim.lrr=1"], "unknown key 'optim.lrr'", "did you mean optim.lr?"),
-        (["++optim.lrr=1"], "unknown key 'optim.lrr'", "did you mean optim.lr?"),
-        (["~optim.lrr"], "unknown key 'optim.lrr'", "did you mean optim.lr?"),
-        (["lr=0.1"], "unknown key 'lr'", "did you mean optim.lr?"),
-        (["dropout.hidden=0.5"], "dropout=none has no setting 'dropout.hidden'", "dropout=standard"),
-        (["dropout.hiden=0.5"], "unknown key 'dropout.hiden'", "did you mean dropout.hidden?"),
-        (["optim.lr=abc"], "optim.lr must be a finite number > 0, got 'abc'", "optim.lr"),  # C4
-        (["optim.lr=1e-3x"], "optim.lr must be a finite number > 0, got '1e-3x'", "optim.lr"),
-        (["optim.lr=-1"], "optim.lr must be a finite number > 0, got -1", "optim.lr"),  # C5
-        (["optim.lr=0"], "optim.lr must be a finite number > 0, got 0", "optim.lr"),
-        (["optim.lr=nan"], "optim.lr must be a finite number > 0, got nan", "optim.lr"),
-        (["++optim.lr=inf"], "optim.lr must be a finite number > 0, got inf", "optim.lr"),
-        (["optim.lr=true"], "optim.lr must be a finite number > 0, got True", "optim.lr"),
-        (["optim.lr=null"], "optim.lr must be a finite number > 0, got None", "optim.lr"),
-        (["model.hidden=[]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),  # C6
-        (["model.hidden=[0]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
-        (["model.hidden=[-1]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
-        (["model.hidden=[64.5]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
-        (["model.hidden=" + str([4] * 1000)], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
-        (["dropout=standard", "dropout.hidden=1.5"], "must be a number in [0, 1), got 1.5", "dropout.hidden"),
-        (["dropout=standard", "dropout.hidden=1.0"], "must be a number in [0, 1), got 1.0", "dropout.hidden"),
-        (["run.seed=no"], "run.seed must be a whole number in 0...4294967295, got 'no'", "run.seed"),  # C8
-        (["run.seed=false"], "run.seed must be a whole number in 0...4294967295, got False", "run.seed"),
-        (["run.seed=-1"], "run.seed must be a whole number in 0...4294967295, got -1", "run.seed"),
-        (["run.seed=4294967296"], "run.seed must be a whole number in 0...4294967295, got 4294967296", "run.seed"),
-        (["run.seed=1.5"], "run.seed must be a whole number in 0...4294967295, got 1.5", "run.seed"),
-        (["train.epochs=0"], "train.epochs must be a whole number >= 1, got 0", "train.epochs"),  # C10
-        (["train.batch_size=0"], "must be a whole number >= 1 or full or auto, got 0", "train.batch_size"),
-        (["run.device=foo"], "run.device must be auto, cpu, cuda or cuda:N, got 'foo'", "run.device="),  # C11
-        (["run.device=cuda:"], "run.device must be auto, cpu, cuda or cuda:N, got 'cuda:'", "run.device=cuda"),
-        (["run.name=${run.dir}", "run.dir=${run.name}"], "interpolation loop at 'run.name'", "run.name"),  # C15
-        (["optim.lr=${optim.lr}"], "interpolation loop at 'optim.lr'", "optim.lr"),
-        (["optim.lr=${optim.lrr}"], "optim.lr refers to 'optim.lrr', which does not exist", "did you mean optim.lr?"),
-        (["run.name=${oc.env:NOPE}"], "resolvers are not allowed in a configuration", "run.name"),
-        (["run.name='${oc.env:NOPE}'"], "resolvers are not allowed in a configuration", "run.name"),
-        (["run.name=\\${x}"], "run.name refers to 'x', which does not exist", "did you mean "),
-        (["optim.betas=[0.9"], "cannot read override 'optim.betas=[0.9' (at character ", "optim.betas='...'"),  # C16
-        (["run.name='x"], "cannot read override \"run.name='x\" (at character 10)", "run.name='...'"),
-        (["run.name=größe"], "cannot read override 'run.name=größe' (at character 12)", "run.name='...'"),
-        (["run.name=🙂"], "cannot read override 'run.name=🙂' (at character 10)", "run.name='...'"),
-        (["run.name=a\x00"], "cannot read override 'run.name=a\\x00' (at character 11)", "run.name='...'"),
-        (["@pkg=1"], "'@' is not used here: '@pkg=1'", "did you mean "),
-        (["a=b=c"], "cannot read override 'a=b=c' (at character 4)", "did you mean "),
-        (["x" * 4096 + "=1"], "unknown key '" + "x" * 50, "did you mean "),
-        (["train={epochs: 3, epohcs: 4}"], "unknown key 'train.epohcs'", "did you mean train.epochs?"),
-        (["train=3"], "train holds settings, not a value", "train.epochs"),
-        (["optim.betas={a: 1}"], "optim.betas must be a list of two numbers in [0, 1), got {'a': 1}", "optim.betas"),
-        (["optim=adam,sgd"], "'optim=adam,sgd' is a choice of several values, but one run takes one", "optim"),
-        (["+optim=sgd"], "'+' is not needed", "write optim=sgd"),
-        (["+optim.lr=1"], "'+' is not needed", "write optim.lr=1"),
-        (["~optim"], "optim cannot be removed", "optim=..."),
-        (["~dropout"], "dropout cannot be removed", "dropout=none"),
-        (["~experiment"], "experiment cannot be removed", "experiment=null"),
-        (["optim.name=sgd"], "optim.name is set by choosing an option", "write optim=...: "),
-        (["model._target_=os.system"], "unknown key 'model._target_'", "did you mean model.hidden?"),  # X5
-        (["+model._target_=os.system"], "unknown key 'model._target_'", "did you mean model.hidden?"),
-        (["model=../../evil"], "no model named '../../evil'", "did you mean model="),  # X9
-        (["data=/etc/passwd"], "no data named '/etc/passwd'", "did you mean data="),
-        (["model=pkg://x"], "no model named 'pkg://x'", "did you mean model="),
-        (["hydra.run.dir=/x"], "'hydra.run.dir' is Hydra's own and cannot be set here", "did you mean run.dir=...?"),
-        (["hydra/launcher=x"], "'hydra/launcher' is Hydra's own and cannot be set here", "did you mean "),
-        (["+hydra.callbacks.c._target_=builtins.open"], "is Hydra's own and cannot be set here", "did you mean "),
-    ],
-)  # fmt: skip
-def test_a_wrong_word(overrides, what, fix, capsys, tmp_path, monkeypatch):
+CASES = [  # overrides, what is told of them, what the fix holds
+    (["optim=nope"], "no optim named 'nope'; choose from: ", "did you mean optim="),  # C1
+    (["optm=adam"], "unknown key 'optm'", "did you mean optim?"),  # C2
+    (["experimnt=spirals_depth"], "unknown key 'experimnt'", "did you mean experiment?"),
+    (["adam"], "cannot read override 'adam': there is no '=' in it", "did you mean optim=adam?"),
+    (["spirals_depth"], "there is no '=' in it", "did you mean experiment=spirals_depth?"),
+    (["optim.lrr=1"], "unknown key 'optim.lrr'", "did you mean optim.lr?"),  # C3
+    (["+optim.lrr=1"], "unknown key 'optim.lrr'", "did you mean optim.lr?"),
+    (["++optim.lrr=1"], "unknown key 'optim.lrr'", "did you mean optim.lr?"),
+    (["~optim.lrr"], "unknown key 'optim.lrr'", "did you mean optim.lr?"),
+    (["lr=0.1"], "unknown key 'lr'", "did you mean optim.lr?"),
+    (["dropout.hidden=0.5"], "dropout=none has no setting 'dropout.hidden'", "dropout=standard"),
+    (["dropout.hiden=0.5"], "unknown key 'dropout.hiden'", "did you mean dropout.hidden?"),
+    (["optim.lr=abc"], "optim.lr must be a finite number > 0, got 'abc'", "optim.lr"),  # C4
+    (["optim.lr=1e-3x"], "optim.lr must be a finite number > 0, got '1e-3x'", "optim.lr"),
+    (["optim.lr=-1"], "optim.lr must be a finite number > 0, got -1", "optim.lr"),  # C5
+    (["optim.lr=0"], "optim.lr must be a finite number > 0, got 0", "optim.lr"),
+    (["optim.lr=nan"], "optim.lr must be a finite number > 0, got nan", "optim.lr"),
+    (["++optim.lr=inf"], "optim.lr must be a finite number > 0, got inf", "optim.lr"),
+    (["optim.lr=true"], "optim.lr must be a finite number > 0, got True", "optim.lr"),
+    (["optim.lr=null"], "optim.lr must be a finite number > 0, got None", "optim.lr"),
+    (["model.hidden=[]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),  # C6
+    (["model.hidden=[0]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
+    (["model.hidden=[-1]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
+    (["model.hidden=[64.5]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
+    (["model.hidden=" + str([4] * 1000)], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
+    (["dropout=standard", "dropout.hidden=1.5"], "must be a number in [0, 1), got 1.5", "dropout.hidden"),
+    (["dropout=standard", "dropout.hidden=1.0"], "must be a number in [0, 1), got 1.0", "dropout.hidden"),
+    (["run.seed=no"], "run.seed must be a whole number in 0...4294967295, got 'no'", "run.seed"),  # C8
+    (["run.seed=false"], "run.seed must be a whole number in 0...4294967295, got False", "run.seed"),
+    (["run.seed=-1"], "run.seed must be a whole number in 0...4294967295, got -1", "run.seed"),
+    (["run.seed=4294967296"], "run.seed must be a whole number in 0...4294967295, got 4294967296", "run.seed"),
+    (["run.seed=1.5"], "run.seed must be a whole number in 0...4294967295, got 1.5", "run.seed"),
+    (["train.epochs=0"], "train.epochs must be a whole number >= 1, got 0", "train.epochs"),  # C10
+    (["train.batch_size=0"], "must be a whole number >= 1 or full or auto, got 0", "train.batch_size"),
+    (["run.device=foo"], "run.device must be auto, cpu, cuda or cuda:N, got 'foo'", "run.device="),  # C11
+    (["run.device=cuda:"], "run.device must be auto, cpu, cuda or cuda:N, got 'cuda:'", "run.device=cuda"),
+    (["run.name=${run.dir}", "run.dir=${run.name}"], "interpolation loop at 'run.name'", "run.name"),  # C15
+    (["optim.lr=${optim.lr}"], "interpolation loop at 'optim.lr'", "optim.lr"),
+    (["optim.lr=${optim.lrr}"], "optim.lr refers to 'optim.lrr', which does not exist", "did you mean optim.lr?"),
+    (["run.name=${oc.env:NOPE}"], "resolvers are not allowed in a configuration", "run.name"),
+    (["run.name='${oc.env:NOPE}'"], "resolvers are not allowed in a configuration", "run.name"),
+    (["run.name=\\${x}"], "run.name refers to 'x', which does not exist", "did you mean "),
+    (["optim.betas=[0.9"], "cannot read override 'optim.betas=[0.9' (at character ", "optim.betas='...'"),  # C16
+    (["run.name='x"], "cannot read override \"run.name='x\" (at character 10)", "run.name='...'"),
+    (["run.name=größe"], "cannot read override 'run.name=größe' (at character 12)", "run.name='...'"),
+    (["run.name=🙂"], "cannot read override 'run.name=🙂' (at character 10)", "run.name='...'"),
+    (["run.name=a\x00"], "cannot read override 'run.name=a\\x00' (at character 11)", "run.name='...'"),
+    (["@pkg=1"], "'@' is not used here: '@pkg=1'", "did you mean "),
+    (["a=b=c"], "cannot read override 'a=b=c' (at character 4)", "did you mean "),
+    (["x" * 4096 + "=1"], "unknown key '" + "x" * 50, "did you mean "),
+    (["train={epochs: 3, epohcs: 4}"], "unknown key 'train.epohcs'", "did you mean train.epochs?"),
+    (["train=3"], "train holds settings, not a value", "train.epochs"),
+    (["optim.betas={a: 1}"], "optim.betas must be a list of two numbers in [0, 1), got {'a': 1}", "optim.betas"),
+    (["optim=adam,sgd"], "'optim=adam,sgd' is a choice of several values, but one run takes one", "optim"),
+    (["+optim=sgd"], "'+' is not needed", "write optim=sgd"),
+    (["+optim.lr=1"], "'+' is not needed", "write optim.lr=1"),
+    (["~optim"], "optim cannot be removed", "optim=..."),
+    (["~dropout"], "dropout cannot be removed", "dropout=none"),
+    (["~experiment"], "experiment cannot be removed", "experiment=null"),
+    (["optim.name=sgd"], "optim.name is set by choosing an option", "write optim=...: "),
+    (["model._target_=os.system"], "unknown key 'model._target_'", "did you mean model.hidden?"),  # X5
+    (["+model._target_=os.system"], "unknown key 'model._target_'", "did you mean model.hidden?"),
+    (["model=../../evil"], "no model named '../../evil'", "did you mean model="),  # X9
+    (["data=/etc/passwd"], "no data named '/etc/passwd'", "did you mean data="),
+    (["model=pkg://x"], "no model named 'pkg://x'", "did you mean model="),
+    (["hydra.run.dir=/x"], "'hydra.run.dir' is Hydra's own and cannot be set here", "did you mean run.dir=...?"),
+    (["hydra/launcher=x"], "'hydra/launcher' is Hydra's own and cannot be set here", "did you mean "),
+    (["+hydra.callbacks.c._target_=builtins.open"], "is Hydra's own and cannot be set here", "did you mean "),
+]  # fmt: skip
+
+
+def in_lines(cases):
+    """The cases as few command lines: all mistakes are told at once, so those about different nodes share one."""
+    lines = []
+    for case in cases:
+        heads = {touched(override) for override in case[0]}
+        line = next((line for line in lines if not line[0] & heads), None)
+        if line is None:
+            lines.append(line := (set(), []))
+        line[0].update(heads)
+        line[1].append(case)
+    return [cases for _, cases in lines]
+
+
+@pytest.mark.parametrize("cases", in_lines(CASES), ids=lambda cases: f"{len(cases)} at once")
+def test_wrong_words(cases, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pairs = wrong(capsys, *overrides)
-    assert any(what in told and fix in mend for told, mend in pairs), pairs
+    pairs = wrong(capsys, *(override for overrides, _, _ in cases for override in overrides))
+    missed = [case for case in cases if not any(case[1] in told and case[2] in fix for told, fix in pairs)]
+    assert missed == [], pairs
     assert list(tmp_path.iterdir()) == []
 
 
@@ -501,12 +518,16 @@ def test_long_values_are_shown_short(capsys):
 
 def test_all_mistakes_are_told_at_once_and_nothing_is_made(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    line = ["optim=nope", "optm=1", "dropout.hiden=1", "a=[1", "train.epochs=x", "model.hidden=[0]", "data=digits,sine",
-            "run.name=${oc.env:HOME}", "~lr_decay", "early_stopping.look_ahead=1", "activatoin=relu"]  # fmt: skip
+    line = [
+        "optim=nope", "optm=1", "dropout.hiden=1", "a=[1", "train.epochs=x", "model.hidden=[0]", "data=digits,sine",
+        "run.name=${oc.env:HOME}", "~lr_decay", "early_stopping.look_ahead=1", "activatoin=relu",
+    ]  # fmt: skip
     pairs = wrong(capsys, *line, options=())
     told = "\n".join(what for what, _ in pairs)
-    names = ("'nope'", "'optm'", "'dropout.hiden'", "'a=[1'", "train.epochs", "model.hidden", "'data=digits,sine'",
-             "oc.env", "lr_decay cannot", "look_ahead (1)", "'activatoin'")  # fmt: skip
+    names = (
+        "'nope'", "'optm'", "'dropout.hiden'", "'a=[1'", "train.epochs", "model.hidden", "'data=digits,sine'",
+        "oc.env", "lr_decay cannot", "look_ahead (1)", "'activatoin'",
+    )  # fmt: skip
     assert [name for name in names if name not in told] == []
     assert len(pairs) == len(line)
     assert list(tmp_path.iterdir()) == []
