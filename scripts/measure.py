@@ -1,9 +1,15 @@
-"""Measure what the experiments of conf/experiment/ claim, on MNIST, and print the numbers.
+"""Measure what README.md and the experiments of conf/experiment/ claim, and print the numbers.
 
-python scripts/experiments.py glorot_depth --root FOLDER    (FOLDER holds MNIST/raw/)
+python scripts/measure.py start
+python scripts/measure.py glorot_depth --root FOLDER    (FOLDER holds MNIST/raw/; DLFOUND_DATA names it too)
 """
 
 import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
 
 import torch
 
@@ -19,6 +25,26 @@ def curves(words: list[str], part: str, metric: str) -> list[float]:
     run = dlfound.train(words)
     lines = RunFolder(run.path).read_lines("metrics.jsonl")
     return [line[part][metric] for line in lines]
+
+
+def timed(*command: str) -> float:
+    """Seconds of a whole process."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *command], capture_output=True, check=False)
+    return time.perf_counter() - began
+
+
+def start(root: str, seeds: int) -> None:
+    """The time of whole commands, as medians, and of a default run over `import torch`, pair by pair."""
+    pairs = [
+        (timed("-c", "import torch"), timed("-m", "dlfound", "train", "run.name=start")) for _ in range(2 + 5 * seeds)
+    ]
+    alone, trained = zip(*pairs[2:], strict=True)  # the first two fill the disk's cache
+    print(f"import torch {statistics.median(alone):.2f} s, dlfound train {statistics.median(trained):.2f} s")
+    print(f"their ratio, pair by pair: {statistics.median(b / a for a, b in pairs[2:]):.2f}")
+    for words in (["--help"], ["options"], ["train", "optim=sdg"], ["train", "optim.lrr=1", "data=digit"]):
+        seconds = statistics.median(timed("-m", "dlfound", *words) for _ in range(5 * seeds))
+        print(f"dlfound {' '.join(words)}: {seconds:.2f} s")
 
 
 def batchnorm_sigmoid(root: str, seeds: int) -> None:
@@ -72,23 +98,28 @@ def adam_vs(root: str, seeds: int) -> None:
             print(f"seed {seed}  {optim:<9} {losses}", flush=True)
 
 
-def accuracy(experiment: str):
-    """The test accuracy and the time of a run, for each seed."""
+def accuracy(what: str):
+    """The test accuracy and the time of a run, for each seed, and the mean."""
 
     def measure(root: str, seeds: int) -> None:
+        found: list[float] = []
         for seed in range(seeds):
-            what = f"experiment={experiment}" if experiment else "data=mnist"
-            report = dlfound.train([what, f"data.root={root}", f"run.seed={seed}"]).report
+            where = [] if what == "data=digits" else [f"data.root={root}"]
+            report = dlfound.train([what, *where, f"run.seed={seed}"]).report
+            found.append(report["test"]["accuracy"])
             seconds = report["seconds"]["total"]
             print(f"seed {seed}  test accuracy {report['test']['accuracy']:.4f}  {seconds:.0f} s", flush=True)
+        print(f"mean test accuracy {statistics.mean(found):.4f}")
 
     return measure
 
 
 MEASURES = {
-    "mnist": accuracy(""),
-    "mnist_dropout": accuracy("mnist_dropout"),
-    "mnist_maxnorm": accuracy("mnist_maxnorm"),
+    "start": start,
+    "digits": accuracy("data=digits"),
+    "mnist": accuracy("data=mnist"),
+    "mnist_dropout": accuracy("experiment=mnist_dropout"),
+    "mnist_maxnorm": accuracy("experiment=mnist_maxnorm"),
     "batchnorm_sigmoid": batchnorm_sigmoid,
     "glorot_depth": glorot_depth,
     "adam_vs": adam_vs,
@@ -97,7 +128,7 @@ MEASURES = {
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=MEASURES)
-    parser.add_argument("--root", required=True, help="the folder that holds MNIST/raw/")
+    parser.add_argument("--root", default=os.environ.get("DLFOUND_DATA"), help="the folder that holds MNIST/raw/")
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     MEASURES[args.experiment](args.root, args.seeds)
