@@ -43,5 +43,5 @@ def test_python_blocks_run(tmp_path):
 
 
 def test_files_that_it_names_exist():
-    for name in re.findall(r"(?:scripts|docs|conf)/[\w./]*\w", TEXT):
+    for name in re.findall(r"(?<!\w)(?:scripts|docs|conf)/[\w./]*\w", TEXT):
         assert (ROOT / name).exists(), name
