@@ -21,11 +21,13 @@ def _device(value: object) -> str:
 def _name(value: object) -> str:
     if not isinstance(value, str) or value in ("", ".", "..") or set(value) & set("/\\") or not value.isprintable():
         raise ValueError
+    if len(value.encode()) > 200:
+        raise ValueError
     return value
 
 
 Device = Annotated[str, Kind("auto, cpu, cuda or cuda:N", _device, ("auto", "cpu", "cuda"))]
-Name = Annotated[str, Kind("a name that can be a folder's", _name)]
+Name = Annotated[str, Kind("a name that can be a folder's, of at most 200 bytes", _name)]
 
 
 @dataclass(frozen=True, kw_only=True)

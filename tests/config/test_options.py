@@ -17,12 +17,6 @@ from dlfound.config.compose import reopen
 from dlfound.config.files import read_yaml
 
 CONF = Path(__file__).parents[2] / "conf"
-WITHOUT_A_REASON = {  # known, and to be mended: no other value may join them
-    ("config", "run.seed"),
-    *((f"data/{toy}", "rows") for toy in ("circles", "moons", "parity", "passfail", "sine", "spirals", "xor")),
-}
-
-
 @pytest.fixture(autouse=True)
 def forget_what_is_registered():
     """Registering is for the whole process: forget it after each test."""
@@ -110,7 +104,7 @@ def test_every_value_has_its_reason_beside_it():
             if not (reason or covered):
                 bare.add((path.relative_to(CONF).with_suffix("").as_posix(), node + key))
     assert seen > 60
-    assert bare <= WITHOUT_A_REASON
+    assert bare == set()
 
 
 @pytest.mark.parametrize("word", sorted(yamls(EXPERIMENT)))
