@@ -17,6 +17,8 @@ from dlfound.config.compose import reopen
 from dlfound.config.files import read_yaml
 
 CONF = Path(__file__).parents[2] / "conf"
+
+
 @pytest.fixture(autouse=True)
 def forget_what_is_registered():
     """Registering is for the whole process: forget it after each test."""
