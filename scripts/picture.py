@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-COMMANDS = ["dlfound train model=mlp optim=adam", "dlfound train optim=sdg model.hiden=[64] optim.lr=-1"]
+COMMANDS = ["dlfound train model=mlp optim=adam", "dlfound train activation=rlu model.hiden=[64] optim.lr=-1"]
 
 
 def main() -> None:
-    console = Console(record=True, width=84, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=92, file=open("/dev/null", "w"))  # noqa: SIM115
     for command in COMMANDS:
         done = subprocess.run([sys.executable, "-m", *command.split()], capture_output=True, text=True, check=False)
         console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))

@@ -151,6 +151,40 @@ def test_mnist_itself(data_root, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["test"]["accuracy"] > 0.9
 
 
+def test_cifar10_is_read_channel_by_channel(tmp_path, monkeypatch):
+    """A small set in CIFAR-10's own layout, with its digests in place of those that torchvision knows."""
+    import hashlib
+    import pickle
+
+    from torchvision.datasets import CIFAR10
+
+    from dlfound.data.images import cifar10
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    names = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
+    batches = {n: (rng.integers(0, 256, (20, 3072), dtype=np.uint8), rng.integers(0, 10, 20).tolist()) for n in names}
+    for name, (pixels, labels) in batches.items():
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": labels}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["airplane"]}))
+    digests = {f.name: hashlib.md5(f.read_bytes()).hexdigest() for f in folder.iterdir()}
+    monkeypatch.setattr(CIFAR10, "train_list", [[n, digests[n]] for n in names[:5]])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", digests["test_batch"]]])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": digests["batches.meta"]})
+    data = cifar10(root=str(tmp_path), seed=0, split=[0.9, 0.1])
+    assert data.image == (3, 32, 32) and data.classes[:2] == ["airplane", "automobile"]
+    np.testing.assert_array_equal(data.inputs[data.parts["test"]], batches["test_batch"][0])  # red, green, blue planes
+    assert data.targets[data.parts["test"]].tolist() == batches["test_batch"][1]
+    assert {name: len(rows) for name, rows in data.parts.items()} == {"train": 90, "val": 10, "test": 20}
+    damaged = folder / "data_batch_3"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(dlfound.Error) as caught:  # never unpickled: its digest is wrong
+        cifar10(root=str(tmp_path), seed=0, split=[0.9, 0.1])
+    assert caught.value.code == 3
+
+
 def paint(folder: Path, name: str, colour, size=(9, 7), mode="RGB"):
     folder.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(folder / name)
