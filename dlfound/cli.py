@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from dlfound.errors import Code, Error, Problem, printable
 
-VERBS = ("train", "eval", "options")
+VERBS = ("train", "eval", "board", "options")
 DOC = "train feed-forward nets from the command line: every choice is one word"
 
 

@@ -7,7 +7,7 @@ setup ''
 .venv/bin/dlfound train model=mlp optim=adam
 cat <<'END'
 
-The curves:       .venv/bin/tensorboard --logdir outputs
+The curves:       .venv/bin/dlfound board
 Change one word:  .venv/bin/dlfound train activation=tanh
 Every word:       .venv/bin/dlfound options
 END
