@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from contextlib import contextmanager
 
@@ -27,9 +28,15 @@ def board(*words):
         process.stdout.close()
 
 
-def scalars(address: str) -> dict:
-    with urllib.request.urlopen(f"{address}data/plugin/scalars/tags", timeout=30) as answer:
-        return json.load(answer)
+def scalars(address: str, runs: int = 1) -> dict:
+    """Run -> its curves, as soon as the board has read so many runs."""
+    for _ in range(120):
+        with urllib.request.urlopen(f"{address}data/plugin/scalars/tags", timeout=60) as answer:
+            found = json.load(answer)
+        if len(found) >= runs:
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"the board shows {found}")
 
 
 def test_the_curves_are_served_here_only_and_a_second_board_takes_the_next_port():
@@ -56,7 +63,7 @@ def test_runs_by_name():
     dlfound.train([*QUICK, "run.name=two"])
     dlfound.train([*QUICK, "run.name=three"])
     with board("one", "two", "--port", "16206") as (address, _):
-        assert sorted(name.partition("/")[0] for name in scalars(address)) == ["one", "two"]
+        assert sorted(name.partition("/")[0] for name in scalars(address, runs=2)) == ["one", "two"]
 
 
 def test_nothing_to_show_is_told(capsys):
