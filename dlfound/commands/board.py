@@ -75,5 +75,5 @@ def serve(logs: list[str], port: int) -> str:
     from tensorboard import program
 
     board = program.TensorBoard()
-    board.configure(argv=[None, *logs, "--host", HOST, "--port", str(port)])
+    board.configure(argv=[None, *logs, "--host", HOST, "--port", str(port), "--load_fast", "false"])
     return board.launch()
