@@ -59,9 +59,15 @@ def read_overrides(texts: Sequence[str], catalog: Catalog, experiment_choices: A
     return result
 
 
+def _quoted_home(text: str) -> str:
+    """`key=~/folder` as a shell leaves it; Hydra's grammar wants such a value in quotes."""
+    key, _, value = text.partition("=")
+    return f"{key}='{value}'" if value.startswith("~/") and "'" not in value else text
+
+
 def _parse(text: str, catalog: Catalog, result: Overrides) -> Override | None:
     try:
-        override = OverridesParser.create().parse_override(text)
+        override = OverridesParser.create().parse_override(_quoted_home(text))
     except (HydraException, ValueError, RecursionError) as error:
         why = _place(error) if "=" in text else ": there is no '=' in it"
         key = text.partition("=")[0]
