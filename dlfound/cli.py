@@ -13,6 +13,9 @@ VERBS = ("train", "eval", "board", "options")
 DOC = "train feed-forward nets from the command line: every choice is one word"
 
 
+_NO_MEMORY = Error("not enough memory", "take a smaller net, train.batch_size, or less data", Code.RESOURCES)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -32,9 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Code.DONE)
     except MemoryError:
-        _tell(Error("not enough memory", "a smaller net, or train.batch_size, or less data", Code.RESOURCES))
+        _tell(_NO_MEMORY)
         return int(Code.RESOURCES)
     except Exception as error:
+        if "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError":  # torch's, on either device
+            _tell(_NO_MEMORY)
+            return int(Code.RESOURCES)
         return _tell_bug(error)
 
 

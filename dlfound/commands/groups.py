@@ -13,13 +13,18 @@ from dlfound.runs import tensorboard
 
 def _device(value: object) -> str:
     head, _, index = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if value in ("auto", "cpu", "cuda") or (head == "cuda" and index.isdecimal()):
+    if value in ("auto", "cpu", "cuda") or (head == "cuda" and index.isdecimal() and len(index) <= 3):
         return str(value)
     raise ValueError
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str) or value in ("", ".", "..") or set(value) & set("/\\") or not value.isprintable():
+    if (
+        not isinstance(value, str)
+        or value in ("", ".", "..", "latest")
+        or set(value) & set("/\\")
+        or not value.isprintable()
+    ):
         raise ValueError
     if len(value.encode()) > 200:
         raise ValueError

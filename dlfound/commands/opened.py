@@ -10,6 +10,7 @@ import torch
 from dlfound.commands.configure import catalog
 from dlfound.config.compose import reopen
 from dlfound.config.config import Config
+from dlfound.data.arrays import as_array, plain_numbers
 from dlfound.errors import Code, Error
 from dlfound.nn.network import Network
 from dlfound.runs.folder import RunFolder, find_run
@@ -91,14 +92,17 @@ class Run:
         return self.loss.probabilities(self._outputs(rows)).numpy()
 
     def _outputs(self, rows: Any) -> torch.Tensor:
-        array, columns = np.asarray(rows), len(self.schema["features"])
+        array, columns = as_array("rows", rows), len(self.schema["features"])
         if array.ndim > 2 and self.schema["image"]:
             array = array.reshape(len(array), -1)
         if array.ndim != 2 or array.shape[1] != columns:
             raise Error(f"rows have shape {array.shape}, not (rows, {columns})", "give one column a feature", Code.DATA)
         if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise Error("rows hold values that are no finite numbers", "convert or fill them", Code.DATA)
-        return outputs_of(self.model, self.model.preprocessing(torch.from_numpy(array)))
+        outputs = outputs_of(self.model, self.model.preprocessing(torch.from_numpy(plain_numbers(array))))
+        if not outputs.isfinite().all():
+            raise Error("rows hold values far beyond those of the training", "check their unit", Code.DATA)
+        return outputs
 
 
 def open_run(run: str | Path) -> Run:

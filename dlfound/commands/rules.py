@@ -17,8 +17,8 @@ def _decay_before_stop(look_ahead: int, patience: int) -> Problem | None:
     return Problem(f"{what}: the decay could never help", f"early_stopping.look_ahead={3 * patience} or lr_decay=none")
 
 
-def _batch_for_statistics(batch_size: int | str, batchnorm: str) -> Problem | None:
-    if batchnorm != "batch" or batch_size != 1:
+def _batch_for_statistics(batch_size: int | str, batchnorm: str, model: str) -> Problem | None:
+    if batchnorm != "batch" or batch_size != 1 or model == "perceptron":
         return None
     what = "train.batch_size=1 cannot train batchnorm=batch: one row has no variance"
     return Problem(what, "train.batch_size=2 or more, or batchnorm=none, or batchnorm=layer")
@@ -100,9 +100,27 @@ def _range_is_one(low: float, high: float) -> Problem | None:
     return Problem(what, f"initializer.low={-abs(high) or -0.05:g}")
 
 
+def _step_acts(step_size: int, epochs: int) -> Problem | None:
+    if step_size < epochs:
+        return None
+    return Problem(f"lr_decay.step_size={step_size} can never act in {epochs} epochs", "shorten it, or lr_decay=none")
+
+
+def _plateau_acts(min_lr: float, lr: float) -> Problem | None:
+    if min_lr < lr:
+        return None
+    return Problem(f"lr_decay.min_lr ({min_lr:g}) keeps optim.lr ({lr:g}) from ever being cut", "lr_decay.min_lr=0")
+
+
+def _norm_acts(model: str, batchnorm: str) -> Problem | None:
+    if model != "perceptron" or batchnorm == "none":
+        return None
+    return Problem(f"batchnorm={batchnorm} does nothing in a perceptron, which has no hidden layer", "batchnorm=none")
+
+
 RULES = (
     Rule(("early_stopping.look_ahead", "lr_decay.patience"), _decay_before_stop),
-    Rule(("train.batch_size", "batchnorm.name"), _batch_for_statistics),
+    Rule(("train.batch_size", "batchnorm.name", "model.name"), _batch_for_statistics),
     Rule(("loss.name", "data"), loss_fits),
     Rule(("train.monitor", "data"), monitor_exists),
     Rule(("optim.name", "constraint.name"), _lbfgs_constraint),
@@ -112,4 +130,7 @@ RULES = (
     Rule(("initializer.low", "initializer.high"), _range_is_one),
     Rule(("lr_decay.patience", "train.epochs"), _decay_acts, warns=True),
     Rule(("early_stopping.look_ahead", "train.epochs"), _stop_acts, warns=True),
+    Rule(("lr_decay.step_size", "train.epochs"), _step_acts, warns=True),
+    Rule(("lr_decay.min_lr", "optim.lr"), _plateau_acts, warns=True),
+    Rule(("model.name", "batchnorm.name"), _norm_acts, warns=True),
 )

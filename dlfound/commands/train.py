@@ -36,7 +36,7 @@ def command(args: argparse.Namespace) -> int:
     load_options(args.files)
     config = configure(args.overrides, args.config_dir)
     if args.cfg:
-        print(config.shown())
+        print(json.dumps(config.tree, indent=2, ensure_ascii=False) if args.json else config.shown())
         return Code.DONE
     from dlfound.commands.training import raise_failure, run_training  # brings in torch
 

@@ -49,6 +49,9 @@ def train(
     """
     words = list(overrides) if data is None else ["data=arrays", *overrides]
     config = configure(words, config_dirs)
+    if data is not None and config.name("data") != "arrays":
+        what = f"data=(X, y) was handed over, and data={config.name('data')} asked for too"
+        raise Error(what, "leave one of them out", Code.CONFIG)
     run, code = run_training(config, data, f"dlfound.train({list(overrides)!r})", shown=False)
     raise_failure(run, code)
     return run
@@ -58,7 +61,8 @@ def raise_failure(run: Run, code: Code) -> None:
     """A training that went wrong, as an error; its folder holds the best net so far."""
     if code != Code.DONE:
         error = run.report["error"]
-        raise Error(error["what"], f"{error['fix']}; the best net so far is in {run.path}", code)
+        kept = f"; the best net so far is in {run.path}" if run.report["best_epoch"] else ""
+        raise Error(error["what"], error["fix"] + kept, code)
 
 
 def run_training(config: Config, data: Any, command: str, shown: bool) -> tuple[Run, Code]:
@@ -67,7 +71,9 @@ def run_training(config: Config, data: Any, command: str, shown: bool) -> tuple[
     path = Path(config["run"]["dir"]).expanduser() if config["run"]["dir"] else new_path(config["run"]["name"])
     if RunFolder(path).finished:
         _say(shown, f"{path} holds a finished run; it is left as it is (choose another run.dir to train anew)")
-        return Run(path), Code.DONE
+        if data is not None:  # the caller would take the old run's result for that of these arrays
+            raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
+        return _ended(path)
     check_place(path)
     device = find_device(config["run"]["device"])
     dataset = load_data(config, data)
@@ -176,6 +182,7 @@ class _Training:
         self.config, self.assembly, self.folder, self.journal = config, assembly, folder, journal
         self.monitor = "loss" if config["train"]["monitor"] == "auto" else config["train"]["monitor"]
         self.best, self.epochs_run, self.seconds = Best(), 0, 0.0
+        self.best.begin(assembly.step)
 
     def run(self) -> _Trained:
         weights = sum(w.numel() for w in self.assembly.network.body.parameters())
@@ -187,6 +194,8 @@ class _Training:
             except Diverged as diverged:
                 status, stopped_by, error = "diverged", "divergence", diverged.problems[0]
                 self.folder.append("log.txt", f"error: {error.what}; {error.fix}")
+            if self.best.epoch == 0 and status == "done":
+                self.journal.warn(f"{self.monitor} was undefined at every validation: no epoch counts as the best")
             parts = self._finish()
         best, epochs = self.best, self.epochs_run
         return _Trained(self.assembly, best, epochs, status, stopped_by, error, parts, self.seconds, count)

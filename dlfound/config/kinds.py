@@ -21,8 +21,11 @@ class Kind:
     words: tuple[str, ...] = ()
 
 
+LARGEST = 1e30  # well within float32, also when it is scaled
+
+
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         raise ValueError
     return float(value)
 

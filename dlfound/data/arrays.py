@@ -11,6 +11,7 @@ from dlfound.errors import Code, Error
 np = lazy_loader.load("numpy")
 
 Task = Annotated[str, word("auto", "classification", "regression")]
+LARGEST = 1e100  # squares of it are still numbers
 MOST_CLASSES = 10  # distinct whole numbers that still count as classes
 
 
@@ -22,7 +23,13 @@ def arrays(data: tuple[Any, Any] | None = None, *, task: Task, seed: Seed, split
     if data is None:
         what = "data=arrays has no arrays: it is chosen from Python"
         raise Error(what, "call dlfound.train([...], data=(X, y)), or choose another data", Code.CONFIG)
-    inputs, targets = (np.asarray(part) for part in data)
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise Error("data must be a pair (X, y)", "call dlfound.train([...], data=(X, y))", Code.DATA)
+    inputs, targets = as_array("X", data[0]), as_array("y", data[1])
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim not in (1, 2) or 0 in targets.shape:
+        raise Error(f"y has shape {targets.shape}", "give one class or number a row, or several numbers", Code.DATA)
     if inputs.ndim != 2 or inputs.shape[1] == 0 or len(inputs) != len(targets):
         what = f"X has shape {inputs.shape} and y {targets.shape}"
         raise Error(what, "give X as (rows, columns) and y with as many rows", Code.DATA)
@@ -32,26 +39,51 @@ def arrays(data: tuple[Any, Any] | None = None, *, task: Task, seed: Seed, split
         return regression(inputs, _numbers("y", targets), features, parts)
     if targets.ndim != 1:
         raise Error(f"y has shape {targets.shape}", "give one class a row, or data.task=regression", Code.DATA)
+    if targets.dtype.kind == "f":
+        targets = _numbers("y", targets)
     classes, numbers = np.unique(targets, return_inverse=True)
     if len(classes) < 2:
         raise Error(f"y has a single class ({classes[0]!s}); nothing to learn", "give rows of two classes", Code.DATA)
     return classification(inputs, numbers, [str(c) for c in classes], features, parts)
 
 
+def as_array(name: str, values: Any) -> "np.ndarray":
+    """Values as an array of numbers, truth values or text; Python objects become what they all are.
+
+    Raises:
+        Error: rows of unequal length, missing or mixed values (code 3).
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "O":
+            kinds = {type(v) for v in array.ravel()}
+            array = np.array(array.tolist()) if len(kinds) == 1 or kinds <= {int, float} else array
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise Error(f"{name} is no array: {error}", f"give {name} as rows of equal length", Code.DATA) from None
+    if array.dtype.kind not in "biufUS":
+        raise Error(f"{name} holds {array.dtype}, not numbers or text", f"convert {name}", Code.DATA)
+    return array
+
+
+def plain_numbers(array: "np.ndarray") -> "np.ndarray":
+    """The same numbers in a layout and type that torch takes: bytes stay bytes, all else is float64."""
+    return np.array(array, dtype=np.uint8 if array.dtype == np.uint8 else np.float64, order="C")
+
+
 def _numbers(name: str, array: "np.ndarray") -> "np.ndarray":
     if array.dtype.kind not in "biuf":
         raise Error(f"{name} holds {array.dtype}, not numbers", f"convert {name} to numbers", Code.DATA)
     array = array.astype(np.float64)
-    bad = ~np.isfinite(array)
+    bad = ~(np.abs(array) < LARGEST)
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
-        what = f"{name} has {int(bad.sum())} missing or infinite values (first in row {row})"
+        what = f"{name} has {int(bad.sum())} missing, infinite or huge values (first in row {row})"
         raise Error(what, "fill or drop them", Code.DATA)
     return array
 
 
 def _looks_like_classes(targets: "np.ndarray") -> bool:
-    if targets.dtype.kind in "bUSO":
+    if targets.dtype.kind in "bUS":
         return True
     distinct = np.unique(targets)
     return targets.ndim == 1 and len(distinct) <= MOST_CLASSES and bool((distinct == np.floor(distinct)).all())

@@ -24,7 +24,10 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """True once the run is over and everything is written."""
-        return (self.path / "DONE").exists()
+        try:
+            return (self.path / "DONE").exists()
+        except OSError as error:  # a name that no file system takes
+            raise _cannot_write(self.path, error) from None
 
     def read_json(self, name: str) -> dict[str, Any]:
         """One of the folder's JSON files.

@@ -39,8 +39,8 @@ class Epoch:
 class Diverged(Error):
     """The loss or a gradient is not finite any more; the net is as it was before that step."""
 
-    def __init__(self, what: str, lr: float):
-        super().__init__(what, f"try a smaller rate, optim.lr={lr / 10:.3g}, or batchnorm=batch", Code.NUMERIC)
+    def __init__(self, what: str, lr: float, fix: str = ""):
+        super().__init__(what, fix or f"try a smaller rate, optim.lr={lr / 10:.3g}, or batchnorm=batch", Code.NUMERIC)
 
 
 def fit(
@@ -100,6 +100,9 @@ def _check_finite(losses: Tensor, first: int, number: int, step: Step) -> None:
     if step.skip.item():
         at = int(losses.isfinite().logical_not().nonzero()[0])
         place = f"step {first + at + 1} (epoch {number}, lr {step.lr:g})"
+        if first + at == 0:
+            what = "the loss or its gradient is not finite at the very first step, before any update"
+            raise Diverged(what, step.lr, "look at the data, the initializer, the loss and the regularizer")
         raise Diverged(f"the loss or its gradient is not finite at {place}", step.lr)
 
 
@@ -109,6 +112,10 @@ class Best:
     def __init__(self) -> None:
         self.value, self.epoch = float("inf"), 0
         self._vectors: tuple[Tensor, Tensor] | None = None
+
+    def begin(self, step: Step) -> None:
+        """Keep the initial weights: to go back to where not one validation succeeds."""
+        self._vectors = step.params.clone(), step.buffers.clone()
 
     def see(self, value: float, epoch: int, step: Step) -> None:
         """Keep the step's weights if `value` (lower is better; NaN is never) beats all before."""

@@ -53,7 +53,14 @@ def parameter_layout(model: nn.Module) -> Layout:
 
 def buffer_layout(model: nn.Module) -> Layout:
     """The buffers of a net: moving averages."""
-    return Layout([(m._buffers, n) for m in model.modules() for n, b in m._buffers.items() if b is not None])
+    return Layout(
+        [
+            (m._buffers, n)
+            for m in model.modules()
+            for n, b in m._buffers.items()
+            if b is not None and b.is_floating_point()
+        ]
+    )
 
 
 class Gradient(NamedTuple):

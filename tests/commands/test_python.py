@@ -54,7 +54,7 @@ def test_arrays_train_as_classes_or_numbers():
     [
         ([1.0, 2.0], [1, 2], "shape"),
         ([[1.0], [2.0]], [1], "rows"),
-        ([[np.nan]] * 4, [0, 1, 0, 1], "missing or infinite"),
+        ([[np.nan]] * 4, [0, 1, 0, 1], "missing, infinite"),
         ([["a"]] * 4, [0, 1, 0, 1], "not numbers"),
         ([[1.0]] * 4, [1, 1, 1, 1], "single class"),
         ([[1.0], [2.0]], [0, 1], "2 rows"),
@@ -123,3 +123,61 @@ def test_a_registered_optimizer_without_a_kernel_trains(registry):
     dlfound.register("optim", "sign", SignSGD, lr=0.001)
     run = dlfound.train(["optim=sign", "train.epochs=20"])
     assert run.report["test"]["accuracy"] > 0.9
+
+
+def test_more_arrays_that_are_no_data_are_told_as_such():
+    x = np.random.default_rng(0).standard_normal((30, 2))
+    y = np.arange(30) % 2
+    mixed = np.array(["a", None] * 15, dtype=object)
+    bad = [(x, 1), (x,), ([[1.0], [1.0, 2.0]], y), (x, mixed), (x, np.zeros((30, 0))), (x * 1e200, y)]
+    for data in bad:
+        with pytest.raises(dlfound.Error) as caught:
+            dlfound.train(QUICK, data=data)
+        assert caught.value.code == 3, data
+    with pytest.raises(dlfound.Error) as caught:
+        dlfound.train([*QUICK, "data=digits"], data=(x, y))
+    assert caught.value.code == 2
+    column = dlfound.train(QUICK, data=(x.tolist(), y[:, None]))
+    assert column.report["task"] == "binary"
+    numbers = dlfound.train(QUICK, data=(x, np.array(list(x[:, 0]), dtype=object)))
+    assert numbers.report["task"] == "regression"
+
+
+def test_predict_takes_any_layout_and_refuses_what_overflows():
+    run = dlfound.train(["data=moons", *QUICK])
+    x = np.random.default_rng(0).standard_normal((6, 2))
+    expected = run.predict(x)
+    for same in (x[::-1][::-1], np.asfortranarray(x), x.astype(">f8"), x.tolist(), x.astype(object)):
+        assert (run.predict(same) == expected).all()
+    with pytest.raises(dlfound.Error) as caught:
+        run.predict(x * 1e300)
+    assert caught.value.code == 3
+
+
+def test_a_run_that_cannot_begin_says_so_and_keeps_the_initial_weights(capsys):
+    from dlfound.cli import main
+
+    words = ["regularizer=l2", "regularizer.strength=1e30", "initializer=normal", "initializer.std=1e20"]
+    assert main(["train", *QUICK, *words, "run.dir=here"]) == 5
+    assert "very first step" in capsys.readouterr().err
+    assert main(["train", *QUICK, *words, "run.dir=here"]) == 5  # and again, from the folder
+    assert dlfound.open_run("here").report["best_epoch"] == 0
+
+
+def test_a_name_that_no_file_system_takes_is_told(capsys):
+    from dlfound.cli import main
+
+    assert main(["train", *QUICK, f"run.dir={'x' * 300}"]) == 6
+
+
+def test_what_cannot_act_is_told(capsys):
+    from dlfound.cli import main
+
+    for words, told in (
+        (["lr_decay=step", "lr_decay.step_size=50"], "step_size=50 can never act"),
+        (["lr_decay=plateau", "lr_decay.min_lr=1"], "lr_decay.min_lr (1) keeps"),
+        (["model=perceptron", "batchnorm=batch", "train.batch_size=1"], "does nothing in a perceptron"),
+    ):
+        quick = [w for w in QUICK if not w.startswith("model.") or "model=perceptron" not in words]
+        assert main(["train", "train.epochs=3", *quick[1:], *words, "data=moons", "data.rows=60"]) == 0
+        assert told in capsys.readouterr().err
