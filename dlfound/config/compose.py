@@ -44,14 +44,16 @@ def compose(texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = ()) 
         raise Error.of(problems, Code.CONFIG)
     origins = _Origins(layers, words)
     try:
-        tree = _hydra(words.accepted, _own_nodes(chosen, catalog, experiments))
+        left_out = experiments.unfit(words.choices)
+        removed = [f"~{key}" for key in left_out]
+        tree = _hydra([*words.accepted, *removed], _own_nodes(chosen, catalog, experiments))
     except (HydraException, OmegaConfBaseException) as error:
         raise Error.of(problems or [_translate(error)], Code.CONFIG) from None
     sound, tree_problems = check_tree(tree, catalog, origins.told)
     rule_problems, warnings = check_rules(sound, rules)
     if problems := problems + tree_problems + rule_problems:
         raise Error.of(problems, Code.CONFIG)
-    notes = words.warnings + [f"{w.what}; {w.fix}" for w in warnings]
+    notes = words.warnings + list(left_out.values()) + [f"{w.what}; {w.fix}" for w in warnings]
     return Config(sound, catalog, origins.all(sound), notes)
 
 
@@ -136,6 +138,21 @@ class _Experiments:
                 continue
             chosen[group] = option
         return chosen
+
+    def unfit(self, choices: dict[str, str]) -> dict[str, str]:
+        """Settings that go with the experiment's own option, where the person chose one that does not take them.
+
+        So that one word is enough for the contrast: experiment=mnist_dropout dropout=none. Key -> what to say of it.
+        """
+        word, found = choices.get(EXPERIMENT), {}
+        own = {**self.catalog.defaults, **self.choices(word)}
+        for group, option in choices.items():
+            settings = self.tree(word).get(group)
+            for key in settings if group in own and isinstance(settings, dict) else ():
+                if key in self.catalog.keys(group, own[group]) and key not in self.catalog.keys(group, option):
+                    told = f"{group}.{key} of experiment={word} goes with {group}={own[group]}: left out"
+                    found[f"{group}.{key}"] = told
+        return found
 
     def _defaults(self, word: str | None) -> list:
         entries = self.tree(word).get("defaults", [])

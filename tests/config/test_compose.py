@@ -555,3 +555,23 @@ def test_choosing_another_option_takes_the_values_of_its_file():
     other = config.choose("optim", "sgd")
     assert other["optim"] == read_yaml(conf_folder() / "optim" / "sgd.yaml")
     assert other["train"] == config["train"] and config["optim"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "group", "left_out"),
+    [
+        (["experiment=mnist_dropout", "dropout=none"], "dropout", ["dropout.input"]),
+        (["experiment=sine_approximation", "lr_decay=none"], "lr_decay", ["lr_decay.patience"]),
+        (["experiment=glorot_depth", "model=perceptron"], "model", ["model.hidden"]),
+    ],
+)
+def test_one_word_is_enough_to_leave_an_experiments_option(words, group, left_out):
+    """What goes with the experiment's own option is left out, and told."""
+    config = configure(words)
+    assert list(config[group]) == ["name"]
+    assert [w.partition(" ")[0] for w in config.warnings] == left_out
+
+
+def test_what_another_option_takes_too_stays():
+    config = configure(["experiment=mnist_dropout", "dropout=gaussian"])
+    assert config["dropout"] == {"name": "gaussian", "input": 0.2, "hidden": 0.5} and config.warnings == []
