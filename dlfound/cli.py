@@ -44,6 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _tell_bug(error)
 
 
+def _own_line(error: Exception) -> str | None:
+    """The innermost line of a file named with --with on the way to the error."""
+    frame, found = error.__traceback__, None
+    while frame is not None:
+        if str(frame.tb_frame.f_globals.get("__name__", "")).startswith("dlfound_options_"):
+            found = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return found
+
+
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_help())
@@ -112,5 +122,8 @@ def _tell_bug(error: Exception) -> int:
     if os.environ.get("DLFOUND_DEBUG"):
         raise error
     what = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no more is known'}"
+    if place := _own_line(error):
+        _tell(Error(f"{place}: {what}", "mend the file that was named with --with", Code.CONFIG))
+        return int(Code.CONFIG)
     print(_two_lines("bug", Problem(what, "this is a fault of dlfound; DLFOUND_DEBUG=1 shows where")), file=sys.stderr)
     return int(Code.BUG)

@@ -8,9 +8,8 @@ from typing import Any
 from dlfound.config.catalog import Catalog
 from dlfound.config.kinds import Kind
 from dlfound.config.nearest import nearest
+from dlfound.config.options import MISSING
 from dlfound.errors import Problem, printable
-
-MISSING = "???"  # how a YAML says that a person must give the value
 
 
 @dataclass(frozen=True)

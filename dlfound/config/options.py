@@ -42,6 +42,7 @@ class Option:
         return next((line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), "")
 
 
+MISSING = "???"  # how a file, or a registration, says that a person must give the value
 Groups = Mapping[str, Mapping[str, Option]]
 _registered: dict[str, dict[str, Option]] = {}
 
@@ -54,17 +55,24 @@ def register(group: str, name: str, callable: Callable, **defaults: Any) -> None
         name: the word that chooses it: a letter first, then letters, digits, `_` and `-`.
         callable: takes the settings as keywords, and what its group supplies by position (the built-in
             options of the group show what that is); an activation, for one, is a class of `torch.nn.Module`.
-        defaults: the settings and their values.
+        defaults: settings and their values; a keyword-only parameter that is left out keeps its own default, or must
+            be given on each command line where it has none.
 
     Raises:
         Error: a name that is no word, or a setting that the callable does not take (code 2).
     """
     if not re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII) or name.lower() in ("null", "true", "false", "nan", "inf"):
         raise Error(f"{name!r} cannot name an option", "a letter first, then letters, digits, _ and -", Code.CONFIG)
-    option = Option(callable, dict(defaults))
+    option = Option(callable, {**_own_defaults(callable), **defaults})
     if unknown := set(defaults) - set(option.settings):
         raise Error(f"{name} of {group} takes no setting {min(unknown)!r}", "name parameters of it", Code.CONFIG)
     _registered.setdefault(group, {})[name] = option
+
+
+def _own_defaults(callable: Callable) -> dict[str, Any]:
+    """Keyword-only parameter -> its default, or the mark for a value that a person must give."""
+    parameters = inspect.signature(callable).parameters.values()
+    return {p.name: MISSING if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def with_registered(tables: Mapping[str, Mapping[str, Callable]]) -> Groups:

@@ -181,3 +181,32 @@ def test_what_cannot_act_is_told(capsys):
         quick = [w for w in QUICK if not w.startswith("model.") or "model=perceptron" not in words]
         assert main(["train", "train.epochs=3", *quick[1:], *words, "data=moons", "data.rows=60"]) == 0
         assert told in capsys.readouterr().err
+
+
+def test_a_registered_callables_own_defaults_count(registry):
+    def steep(*, slope: float = 2.0, shift):
+        return torch.nn.LeakyReLU(slope + shift)
+
+    dlfound.register("activation", "steep", steep)
+    with pytest.raises(dlfound.Error) as caught:
+        dlfound.train([*QUICK, "activation=steep"])
+    assert "activation.shift is required" in str(caught.value)
+    run = dlfound.train([*QUICK, "activation=steep", "activation.shift=1"])
+    assert run.config["activation"] == {"name": "steep", "slope": 2.0, "shift": 1}
+
+
+def test_a_module_with_counters_of_its_own_trains(registry):
+    dlfound.register("batchnorm", "torchs", torch.nn.BatchNorm1d, momentum=0.1)
+    run = dlfound.train([*QUICK, "batchnorm=torchs", "train.epochs=15"])
+    assert run.report["test"]["accuracy"] > 0.7
+
+
+def test_a_fault_in_a_file_of_ones_own_names_its_line(registry, tmp_path, capsys):
+    from dlfound.cli import main
+
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import dlfound\n\ndef bad():\n    return {}['mine']\n\ndlfound.register('activation', 'bad', bad)\n"
+    )
+    assert main(["train", "--with", str(file), "activation=bad", *QUICK]) == 2
+    assert f"{file}:4: KeyError" in capsys.readouterr().err
