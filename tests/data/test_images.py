@@ -56,6 +56,15 @@ def test_the_test_set_stays_apart_and_pixels_stay_bytes(small):
     np.testing.assert_array_equal(data.targets[rows], train_labels[rows])
 
 
+def test_seed_and_split_move_rows_between_training_and_validation(small):
+    root, _ = small
+    prints = {
+        fashion_mnist(root=str(root), seed=seed, split=split).fingerprint()
+        for seed, split in ((0, [0.9, 0.1]), (1, [0.9, 0.1]), (0, [0.8, 0.2]))
+    }
+    assert len(prints) == 3
+
+
 def test_compressed_files_are_the_same(small, capsys):
     root, _ = small
     _, plain, _ = fashion(root, capsys)
@@ -215,6 +224,17 @@ def test_grey_images_have_one_channel_and_mixed_ones_three(tmp_path):
     mixed = image_folder(path=str(tmp_path), size=4, seed=0, split=[0.6, 0.2, 0.2])
     assert mixed.image == (3, 4, 4)
     assert mixed.inputs[-1].reshape(3, 16)[:, 0].tolist() == [1, 2, 3]
+
+
+def test_every_setting_of_a_folder_matters(tmp_path):
+    from dlfound.data.image_folder import image_folder
+
+    for i in range(6):
+        paint(tmp_path / "a", f"{i}.png", 40 * i, mode="L")
+        paint(tmp_path / "b", f"{i}.png", 40 * i + 20, mode="L")
+    base = {"path": str(tmp_path), "size": 4, "seed": 0, "split": [0.6, 0.2, 0.2]}
+    turned = ({}, {"size": 5}, {"seed": 1}, {"split": [0.4, 0.3, 0.3]})
+    assert len({image_folder(**{**base, **change}).fingerprint() for change in turned}) == 4
 
 
 def test_bad_image_folders(tmp_path, capsys):
