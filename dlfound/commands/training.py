@@ -25,7 +25,7 @@ from dlfound.runs.folder import RunFolder, check_place, make_folder, new_path
 from dlfound.training.assemble import Assembly, assemble, resolve
 from dlfound.training.device import count_threads, find_device, threads
 from dlfound.training.loop import Best, Diverged, Epoch, fit
-from dlfound.training.metrics import EVALUATION_ROWS, evaluate, watch
+from dlfound.training.metrics import EVALUATION_ROWS, evaluate, monitored, watch
 from dlfound.version import VERSION
 
 REPORT_FORMAT = 1
@@ -180,7 +180,7 @@ class _Training:
 
     def __init__(self, config: Config, assembly: Assembly, folder: RunFolder, journal: _Journal):
         self.config, self.assembly, self.folder, self.journal = config, assembly, folder, journal
-        self.monitor = "loss" if config["train"]["monitor"] == "auto" else config["train"]["monitor"]
+        self.monitor = monitored(config["train"]["monitor"])
         self.best, self.epochs_run, self.seconds = Best(), 0, 0.0
         self.best.begin(assembly.step)
 
@@ -261,7 +261,7 @@ def _report(
         "stopped_by": trained.stopped_by,
         **({"error": asdict(trained.error)} if trained.error else {}),
         "task": schema["task"],
-        "monitor": "loss" if config["train"]["monitor"] == "auto" else config["train"]["monitor"],
+        "monitor": monitored(config["train"]["monitor"]),
         "epochs_run": trained.epochs_run,
         "best_epoch": trained.best.epoch,
         **trained.parts,

@@ -18,7 +18,7 @@ MOST_CLASSES = 10  # distinct whole numbers that still count as classes
 def arrays(data: tuple[Any, Any] | None = None, *, task: Task, seed: Seed, split: Split) -> Dataset:
     """Arrays handed over from Python as data=(X, y): X (rows, columns) numbers, y classes or numbers.
 
-    Source: text, truth values and at most 10 distinct whole numbers are classes, else y is a number.
+    Text, truth values and at most 10 distinct whole numbers are classes, else y is a number.
     """
     if data is None:
         what = "data=arrays has no arrays: it is chosen from Python"

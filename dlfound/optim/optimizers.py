@@ -184,14 +184,13 @@ class NAdam:
     slots: ClassVar = ("mean", "square", "log_product")  # log_product: of all mu so far, the same for every parameter
 
     def rule(self, w, g, slots, t):
-        (m, v, log_product), (beta1, beta2) = slots, self.betas
+        (*moments, log_product), beta1 = slots, self.betas[0]
+        m, v, _, unbiased_v = _moments(g, moments, t, self.betas)
         mu, next_mu = (beta1 * (1 - 0.5 * 0.96 ** (k * self.momentum_decay)) for k in (t, t + 1))
         log_product = log_product + (mu * torch.ones_like(w)).log()
         product = log_product.exp()
-        m = beta1 * m + (1 - beta1) * g
-        v = beta2 * v + (1 - beta2) * g * g
         ahead = (1 - mu) * g / (1 - product) + next_mu * m / (1 - product * next_mu)
-        return w - self.lr * ahead / ((v / (1 - beta2**t)) ** 0.5 + self.eps), (m, v, log_product)
+        return w - self.lr * ahead / (unbiased_v**0.5 + self.eps), (m, v, log_product)
 
 
 @dataclass(kw_only=True)

@@ -57,9 +57,14 @@ def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float | 
     }
 
 
+def monitored(monitor: str) -> str:
+    """The metric that `train.monitor` means."""
+    return "loss" if monitor == "auto" else monitor
+
+
 def watch(monitor: str) -> Callable[[dict[str, float | None]], float]:
     """How decay, stopping and the choice of the best net see a validation: lower is better, NaN where undefined."""
-    name = "loss" if monitor == "auto" else monitor
+    name = monitored(monitor)
     sign = -1.0 if name in GROWING else 1.0
 
     def value(found: dict[str, float | None]) -> float:
