@@ -47,6 +47,28 @@ def start(root: str, seeds: int) -> None:
         print(f"dlfound {' '.join(words)}: {seconds:.2f} s")
 
 
+def logging(root: str, seeds: int) -> None:
+    """What all logging costs: whole commands on digits, and the time of a run on MNIST, on and off in turn."""
+    digits, mnist = [], []
+    for turn in range(2 + 5 * seeds):
+        on, off = (timed("-m", "dlfound", "train", f"logger={w}") for w in ("tensorboard", "none"))
+        digits += [on - off] if turn > 1 else []  # the first two fill the disk's cache
+    print(f"digits: {statistics.median(digits):.2f} s more, median of {len(digits)} pairs")
+    fixed = [
+        "data=mnist",
+        f"data.root={root}",
+        "run.threads=1",
+        "train.epochs=15",
+        "early_stopping=none",
+        "lr_decay=none",
+    ]
+    for _ in range(3 * seeds):
+        on, off = (dlfound.train([*fixed, f"logger={w}"]).report["seconds"] for w in ("tensorboard", "none"))
+        mnist.append((on["total"] - off["total"]) / off["train"])
+        print(f"MNIST: {off['train']:.1f} s of training, {on['total'] - off['total']:+.1f} s with logging", flush=True)
+    print(f"MNIST: {statistics.median(mnist):+.1%} of the training's time, median of {len(mnist)} pairs")
+
+
 def batchnorm_sigmoid(root: str, seeds: int) -> None:
     """Validation accuracy after each epoch, with and without batch normalisation."""
     for seed in range(seeds):
@@ -116,6 +138,7 @@ def accuracy(what: str):
 
 MEASURES = {
     "start": start,
+    "logging": logging,
     "digits": accuracy("data=digits"),
     "mnist": accuracy("data=mnist"),
     "mnist_dropout": accuracy("experiment=mnist_dropout"),

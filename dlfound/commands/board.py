@@ -17,6 +17,8 @@ examples:
 """
 HOST = "127.0.0.1"  # nobody else can look in
 FIRST_PORT, PORTS = 6006, 100
+# Every epoch of a curve and every picture (TensorBoard keeps ten pictures and a thousand points otherwise).
+KEPT = ("--samples_per_plugin", "scalars=100000,images=100,histograms=100", "--load_fast", "false")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +44,10 @@ def command(args: argparse.Namespace) -> int:
 
 def _logs(runs: list[str]) -> list[str]:
     """What TensorBoard is to read, in its own words: one folder, or several with a name each."""
-    from dlfound.runs.folder import OUTPUTS, find_run  # brings in torch
+    from dlfound.runs.folder import OUTPUTS, find_run, list_runs
 
     if not runs:
-        if not any(OUTPUTS.glob("*/*/config.yaml")):
+        if not list_runs():
             raise Error(f"there are no runs below {OUTPUTS}/", "train one first: dlfound train", Code.RUN)
         return ["--logdir", str(OUTPUTS)]
     found: list[Path] = [find_run(run) for run in runs]
@@ -75,5 +77,5 @@ def serve(logs: list[str], port: int) -> str:
     from tensorboard import program
 
     board = program.TensorBoard()
-    board.configure(argv=[None, *logs, "--host", HOST, "--port", str(port), "--load_fast", "false"])
+    board.configure(argv=[None, *logs, "--host", HOST, "--port", str(port), *KEPT])
     return board.launch()

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from dlfound.config.check import Rule
+from dlfound.config.check import Rule, shown
 from dlfound.config.nearest import nearest
 from dlfound.data.sources import task_of
 from dlfound.errors import Problem
 from dlfound.objective import loss as losses
-from dlfound.objective.tasks import METRICS
+from dlfound.objective.tasks import METRICS, MULTICLASS, OF_PROBABILITIES, gives_probabilities
 
 
 def _decay_before_stop(look_ahead: int, patience: int) -> Problem | None:
@@ -49,8 +49,28 @@ def monitor_fits_task(monitor: str, task: str) -> Problem | None:
     words = ("auto", *METRICS[task])
     if monitor in words:
         return None
-    what = f"train.monitor must be {' or '.join(words)} for a {task} task, got {monitor!r}"
+    what = f"train.monitor must be {', '.join(words[:-1])} or {words[-1]} for a {task} task, got {shown(monitor)}"
     return Problem(what, f"did you mean train.monitor={nearest(monitor, words)}?")
+
+
+def _monitor_fits_option(monitor: str, loss: str) -> Problem | None:
+    """The monitor against a loss whose class says what it gives; what a function makes is known once it is built."""
+    made = losses.TABLE.get(loss)
+    return monitor_fits_loss(monitor, loss, made) if isinstance(made, type) else None
+
+
+def monitor_fits_loss(monitor: str, name: str, loss: Any) -> Problem | None:
+    """The monitor against what a loss's outputs are.
+
+    Args:
+        name: the word that chose the loss.
+        loss: it, or its class.
+    """
+    if monitor not in OF_PROBABILITIES or gives_probabilities(loss):
+        return None
+    near = nearest(monitor, [metric for metric in METRICS[MULTICLASS] if metric not in OF_PROBABILITIES])
+    what = f"train.monitor={monitor} needs probabilities, but loss={name} gives scores"
+    return Problem(what, f"train.monitor={near}, or loss=auto")
 
 
 def _decay_acts(patience: int, epochs: int) -> Problem | None:
@@ -123,6 +143,7 @@ RULES = (
     Rule(("train.batch_size", "batchnorm.name", "model.name"), _batch_for_statistics),
     Rule(("loss.name", "data"), loss_fits),
     Rule(("train.monitor", "data"), monitor_exists),
+    Rule(("train.monitor", "loss.name"), _monitor_fits_option),
     Rule(("optim.name", "constraint.name"), _lbfgs_constraint),
     Rule(("optim.name", "train.batch_size"), _lbfgs_batch),
     Rule(("lr_decay.warmup", "train.epochs"), _warmup_ends),

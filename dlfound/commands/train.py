@@ -9,6 +9,7 @@ from typing import Any
 from dlfound.commands.configure import configure, load_options, own_options
 from dlfound.commands.table import result_table
 from dlfound.errors import Code
+from dlfound.objective.tasks import BRIEF
 
 SUMMARY = "train a net"
 EXAMPLES = """\
@@ -49,7 +50,8 @@ def command(args: argparse.Namespace) -> int:
 def describe(run: Any) -> str:
     """The result for a person: a short table and the run's folder."""
     report = run.report
-    parts = {name: report[name] for name in ("train", "val", "test")}
+    shown = [name for name in report["test"] if name in (*BRIEF, report["monitor"])]
+    parts = {part: {name: report[part][name] for name in shown} for part in ("train", "val", "test")}
     what = f"{report['data']['name']}: {report['net']}, {report['parameters']:,} parameters, {report['device']}"
     how = f"best epoch {report['best_epoch']} of {report['epochs_run']} ({report['stopped_by']})"
     return f"{what}\n{result_table(parts)}\n{how}, {report['seconds']['total']:.1f} s\n{run.path}"

@@ -4,7 +4,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,19 @@ import torch
 from dlfound.commands.configure import catalog, configure
 from dlfound.commands.opened import Run
 from dlfound.commands.progress import Progress, say
-from dlfound.commands.rules import loss_fits_task, monitor_fits_task
+from dlfound.commands.recording import Recorder
+from dlfound.commands.rules import loss_fits_task, monitor_fits_loss, monitor_fits_task
 from dlfound.config.compose import reopen
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
+from dlfound.diagnostics.layers import Probe
+from dlfound.diagnostics.symptoms import Symptoms
 from dlfound.errors import Code, Error, Problem
 from dlfound.nn.modules import BatchNorm, exact_statistics
 from dlfound.runs.folder import RunFolder, check_place, make_folder, new_path
 from dlfound.training.assemble import Assembly, assemble, resolve
 from dlfound.training.device import count_threads, find_device, threads
-from dlfound.training.loop import Best, Diverged, Epoch, fit
+from dlfound.training.loop import Best, Diverged, fit
 from dlfound.training.metrics import EVALUATION_ROWS, evaluate, monitored, watch
 from dlfound.version import VERSION
 
@@ -80,6 +83,8 @@ def run_training(config: Config, data: Any, command: str, shown: bool) -> tuple[
     _check_task(config, dataset)
     settled, notes = resolve(config, dataset.task)
     assembly, schema = assemble(settled, dataset, device), dataset.schema()
+    if (problem := monitor_fits_loss(config["train"]["monitor"], config.name("loss"), assembly.loss)) is not None:
+        raise Error.of([problem], Code.CONFIG)
     folder = _open_folder(path, settled)  # only now: nothing is left behind by a mistake
     journal = _Journal(folder, shown)
     for note in notes:
@@ -88,7 +93,7 @@ def run_training(config: Config, data: Any, command: str, shown: bool) -> tuple[
         journal.warn(warning)
     _note_batch(settled, dataset, journal)
     folder.write_json("schema.json", schema)
-    trained = _Training(settled, assembly, folder, journal).run()
+    trained = _Training(settled, assembly, schema, folder, journal).run()
     report = _report(settled, schema, trained, journal, command, time.perf_counter() - clock)
     folder.write_json("report.json", report)
     folder.finish()
@@ -178,16 +183,22 @@ class _Trained:
 class _Training:
     """The loop over epochs and what happens between them."""
 
-    def __init__(self, config: Config, assembly: Assembly, folder: RunFolder, journal: _Journal):
-        self.config, self.assembly, self.folder, self.journal = config, assembly, folder, journal
+    def __init__(
+        self, config: Config, assembly: Assembly, schema: dict[str, Any], folder: RunFolder, journal: _Journal
+    ):
+        self.config, self.assembly, self.schema = config, assembly, schema
+        self.folder, self.journal = folder, journal
+        self.symptoms = Symptoms(config, assembly.step.base_lr, schema["class_counts"], schema["split"])
         self.monitor = monitored(config["train"]["monitor"])
         self.best, self.epochs_run, self.seconds = Best(), 0, 0.0
         self.best.begin(assembly.step)
 
     def run(self) -> _Trained:
-        weights = sum(w.numel() for w in self.assembly.network.body.parameters())
-        count = count_threads(self.config["run"]["threads"], weights, self.assembly.batch_size)
-        with threads(count):
+        a = self.assembly
+        weights = sum(w.numel() for w in a.network.body.parameters())
+        count = count_threads(self.config["run"]["threads"], weights, a.batch_size)
+        with threads(count), closing(self.config.build("logger")(self.folder.path)) as logger:
+            self.recorder = Recorder(self.config, a, self.schema, self.folder, logger)
             status, stopped_by, error = "done", "epochs", None
             try:
                 stopped_by = self._epochs()
@@ -197,11 +208,16 @@ class _Training:
             if self.best.epoch == 0 and status == "done":
                 self.journal.warn(f"{self.monitor} was undefined at every validation: no epoch counts as the best")
             parts = self._finish()
-        best, epochs = self.best, self.epochs_run
-        return _Trained(self.assembly, best, epochs, status, stopped_by, error, parts, self.seconds, count)
+            self._warn(self.symptoms.end(parts["train"], parts["val"]) if status == "done" else [])
+            self.recorder.end(self.epochs_run, parts)
+        return _Trained(a, self.best, self.epochs_run, status, stopped_by, error, parts, self.seconds, count)
+
+    def _warn(self, found: list[str]) -> None:
+        for text in found:
+            self.journal.warn(text)
 
     def _epochs(self) -> str:
-        """Train; between epochs: log, keep the best, decay, stop. Returns what ended it."""
+        """Train; between epochs: look, log, keep the best, decay, stop. Returns what ended it."""
         a, config = self.assembly, self.config
         value_of, settings = watch(self.monitor), config["train"]
         decay, stop = config.build("lr_decay")(settings["epochs"]), config.build("early_stopping")()
@@ -209,29 +225,23 @@ class _Training:
             a.network, a.step, a.loss, decay, a.parts["train"], a.parts["val"],
             epochs=settings["epochs"], batch_size=a.batch_size, seed=config["run"]["seed"],
         )  # fmt: skip
-        with ExitStack() as stack:
-            progress = stack.enter_context(Progress(settings["epochs"], self.monitor, self.journal.shown))
-            logger = config.build("logger")(self.folder.path)
-            stack.callback(logger.close)
+        probe = Probe(a.network, a.step, a.parts["train"])
+        with Progress(settings["epochs"], self.monitor, self.journal.shown) as progress:
+            loss, layers = probe.look()
+            self._warn(self.symptoms.start(loss, layers))
+            self.recorder.start(layers)
             for epoch in loop:
                 value = value_of(epoch.val)
                 self.best.see(value, epoch.number, a.step)
-                self._log(epoch, logger)
+                self.epochs_run, self.seconds = epoch.number, self.seconds + epoch.train_seconds
+                loss, layers = probe.look(epoch.before)
+                self.recorder.epoch(epoch, layers)
                 progress.epoch(epoch, self.best.epoch)
+                self._warn(self.symptoms.epoch(epoch, loss, layers))
                 decay.after(value)
                 if stop.after(value):
                     return "early_stopping"
         return "epochs"
-
-    def _log(self, epoch: Epoch, logger: Any) -> None:
-        self.epochs_run = epoch.number
-        self.seconds += epoch.train_seconds
-        measured = {"train": epoch.train, "val": epoch.val}
-        self.folder.append_json("metrics.jsonl", {"epoch": epoch.number, "lr": epoch.lr, **measured})
-        seconds = {"train": round(epoch.train_seconds, 6), "val": round(epoch.val_seconds, 6)}
-        self.folder.append_json("timing.jsonl", {"epoch": epoch.number, "seconds": seconds})
-        scalars = {f"{name}/{part}": v for part, found in measured.items() for name, v in found.items()}
-        logger.epoch(epoch.number, {**scalars, "lr": epoch.lr})
 
     def _training_batches(self) -> Iterator[torch.Tensor]:
         return (self.assembly.network.ready(x) for x in self.assembly.parts["train"].inputs.split(EVALUATION_ROWS))

@@ -100,11 +100,11 @@ class MLP(nn.Module):
 
 def linear(inputs: int, units: int, bias: bool, initialize: Callable, generator: torch.Generator) -> nn.Linear:
     """W by the initializer, b = 0. (Left to itself, torch.nn.Linear draws from the global generator.)"""
-    layer = nn.utils.skip_init(nn.Linear, inputs, units, bias=bias)
+    layer = nn.Linear(inputs, units, bias=bias, device="meta")  # no numbers yet; torch's skip_init imports for a second
+    layer.weight = nn.Parameter(torch.empty(units, inputs))
+    layer.bias = nn.Parameter(torch.zeros(units)) if bias else None
     with torch.no_grad():
         initialize(layer.weight, generator)
-        if bias:
-            layer.bias.zero_()
     return layer
 
 

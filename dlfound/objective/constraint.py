@@ -1,4 +1,7 @@
-"""Constraints: projections after each update. Each option maps weights, (units, inputs), to allowed ones."""
+"""A limit to which weights are brought back after each update; biases, and normalisation's gain and shift, are free.
+
+Each option maps weights, (units, inputs), to allowed ones.
+"""
 
 import lazy_loader
 
@@ -14,6 +17,8 @@ def none(weight: "torch.Tensor") -> "torch.Tensor":
 
 def max_norm(weight: "torch.Tensor", *, max_norm: Positive) -> "torch.Tensor":
     """Scales each unit's incoming weights down to Euclidean norm `max_norm` where they are longer.
+
+    Their direction stays. No unit can then blow up, which lets large learning rates explore, above all with dropout.
 
     Source: Srivastava et al. 2014, section 5.1; Srebro & Shraibman 2005.
     """

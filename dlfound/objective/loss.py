@@ -1,7 +1,9 @@
-"""Losses. Each option is a class, made from the number of training rows in each class (none for numbers).
+"""What training makes small: how wrong the outputs for a row are, as one number, averaged over the rows.
+Softmax, or sigmoid for two classes, belongs to the loss: the net's last layer is linear, and predictions apply it.
 
-Besides the loss itself it knows the tasks it serves, how many outputs a net needs for it, how targets are encoded,
-and which class outputs stand for.
+Each option is a class, made from the number of training rows in each class (none for numbers). Besides the loss itself
+it knows the tasks it serves, how many outputs a net needs for it, how targets are encoded, and which class outputs
+stand for.
 """
 
 from collections.abc import Sequence
@@ -40,8 +42,11 @@ def class_weights(setting: str | list[float], counts: Sequence[int]) -> "torch.T
 class CrossEntropy:
     """-log softmax(outputs)[class]: the negative log-likelihood of the right class.
 
-    With label smoothing the right class counts 1 - s + s/K and each other one s/K; with class weights each row's
-    loss is multiplied by its class's. The mean is always over rows.
+        softmax(outputs)[k] = exp(outputs[k]) / (exp(outputs[1]) + ... + exp(outputs[K])), K classes
+
+    With `label_smoothing` s the right class counts 1 - s + s/K and each other one s/K; with `class_weight` each row's
+    loss is multiplied by its class's, and balanced takes rows / (K rows of the class). The mean is always over rows.
+
     Source: the lecture, minutes 15 to 18; Bishop 2006, equation 4.108; smoothing: Szegedy et al. 2016.
     """
 
@@ -79,7 +84,11 @@ class CrossEntropy:
 class BinaryCrossEntropy:
     """-log sigmoid(output) for class 1, -log(1 - sigmoid(output)) for class 0.
 
-    With label smoothing s the two targets are s/2 and 1 - s/2.
+        sigmoid(output) = 1 / (1 + exp(-output))
+
+    The net has one output, the log-odds of class 1. With `label_smoothing` s the two targets are s/2 and 1 - s/2; with
+    `class_weight` each row's loss is multiplied by its class's.
+
     Source: MIT 6.S191, lecture 1; Bishop 2006, equation 4.90.
     """
 
@@ -116,6 +125,8 @@ class BinaryCrossEntropy:
 
 class Hinge:
     """The mean over classes of max(0, 1 - output of the right class + output of the other): a margin of 1.
+
+    A row whose right class leads all others by 1 costs nothing. Outputs are scores, not probabilities.
 
     Source: Weston & Watkins 1999; for two classes Cortes & Vapnik 1995.
     """
@@ -167,6 +178,8 @@ class _Numbers:
 def mse(counts: Sequence[int] = ()) -> _Numbers:
     """(output - target)^2, the mean over rows and over the columns of the target, which is standardised.
 
+    Large errors count most. The single answer that makes it smallest is the mean.
+
     Source: MIT 6.S191, lecture 1; Bishop 2006, equation 1.2.
     """
     return _Numbers(torch.nn.functional.mse_loss)
@@ -183,13 +196,20 @@ def mae(counts: Sequence[int] = ()) -> _Numbers:
 def huber(counts: Sequence[int] = (), *, delta: Positive) -> _Numbers:
     """Half the square of errors up to delta (in deviations of the target), growing linearly beyond.
 
+        e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2), with e = output - target
+
+    Near the target it is as smooth as mse, far from it as patient with outliers as mae.
+
     Source: Huber 1964.
     """
     return _Numbers(torch.nn.functional.huber_loss, delta=delta)
 
 
 def auto(counts: Sequence[int] = ()) -> None:
-    """cross_entropy for several classes, binary_cross_entropy for two, mse for numbers."""
+    """cross_entropy for several classes, binary_cross_entropy for two, mse for numbers.
+
+    The run says which one it took.
+    """
     raise TypeError("auto stands for another option: choose recipe(task)")
 
 

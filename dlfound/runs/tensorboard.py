@@ -1,13 +1,41 @@
-"""Curves for TensorBoard. Each option takes the run's folder and returns what is told each epoch."""
+"""Curves and pictures of a training, written while it goes on, to be looked at with `dlfound board`.
 
+Each option takes the run's folder and returns what is told as a run goes on.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import lazy_loader
+
+torch = lazy_loader.load("torch")
+np = lazy_loader.load("numpy")
+
+BINS = 64  # of a histogram
+
 
 class Logger(Protocol):
-    """What a logger is told."""
+    """What a logger is told; `number` is the epoch, 0 before the first.
 
-    def epoch(self, number: int, scalars: dict[str, float | None]) -> None: ...
+    Attributes:
+        draws: False where histograms and pictures need not be made.
+    """
+
+    draws: bool
+
+    def scalars(self, number: int, values: Mapping[str, float | None]) -> None: ...
+
+    def charts(self, together: Mapping[str, Mapping[str, Sequence[str]]]) -> None: ...
+
+    def histogram(self, number: int, tag: str, values: "torch.Tensor") -> None: ...
+
+    def picture(self, number: int, tag: str, image: "np.ndarray") -> None: ...
+
+    def text(self, tag: str, text: str) -> None: ...
+
+    def settings(self, number: int, values: Mapping[str, Any], results: Mapping[str, float | None]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -15,10 +43,12 @@ class Logger(Protocol):
 class NoLogger:
     """No event files."""
 
+    draws = False
+
     def __init__(self, folder: Path):
         pass
 
-    def epoch(self, number: int, scalars: dict[str, float | None]) -> None:
+    def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -26,21 +56,69 @@ class NoLogger:
 
 
 class TensorBoard:
-    """Losses, metrics and the learning rate of each epoch, as event files in `tensorboard/`.
+    """Curves, histograms, pictures, the settings and what came out, as event files in `tensorboard/`.
 
     Source: torch.utils.tensorboard.
     """
+
+    draws = True
 
     def __init__(self, folder: Path):
         from torch.utils.tensorboard import SummaryWriter  # brings in torch and protobuf
 
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
 
-    def epoch(self, number: int, scalars: dict[str, float | None]) -> None:
+    def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
         """One point on each curve; undefined values leave a gap."""
-        for tag, value in scalars.items():
-            if value is not None:
+        for tag, value in values.items():
+            if value is not None and math.isfinite(value):
                 self._writer.add_scalar(tag, value, number)
+
+    def charts(self, together: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        """Section -> chart -> the curves that it shows together, on the page "custom scalars"."""
+        layout = {
+            head: {title: ["Multiline", list(tags)] for title, tags in charts.items()}
+            for head, charts in together.items()
+        }
+        self._writer.add_custom_scalars(layout)
+
+    def histogram(self, number: int, tag: str, values: "torch.Tensor") -> None:
+        """How values are spread; counted on their own device. Nothing where one is not finite."""
+        values = values.detach().float().flatten()
+        low, high, total, squares = torch.stack(
+            [values.min(), values.max(), values.sum(), values.square().sum()]
+        ).tolist()
+        if not math.isfinite(squares):
+            return
+        if low == high:  # one value: a bin around it
+            low, high = low - 0.5, high + 0.5
+        counts = torch.histc(values, BINS, low, high).tolist()
+        limits = torch.linspace(low, high, BINS + 1)[1:].tolist()
+        self._writer.add_histogram_raw(tag, low, high, values.numel(), total, squares, limits, counts, number)
+
+    def picture(self, number: int, tag: str, image: "np.ndarray") -> None:
+        """(height, width, 3) bytes."""
+        self._writer.add_image(tag, image, number, dataformats="HWC")
+
+    def text(self, tag: str, text: str) -> None:
+        """Lines as they are."""
+        self._writer.add_text(tag, "\n".join(f"    {line}" for line in text.splitlines()))
+
+    def settings(self, number: int, values: Mapping[str, Any], results: Mapping[str, float | None]) -> None:
+        """The run's line on the page "hparams": its settings, and what came out.
+
+        Written into the run's own file, where `SummaryWriter.add_hparams` would make another run of them. What it
+        says of the whole experiment is left out: TensorBoard would believe the first run that says it, and shows the
+        settings that differ between runs first where none does.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        found = {tag: value for tag, value in results.items() if value is not None}
+        plain = {name: v if type(v) in (int, float) else str(v) for name, v in values.items()}  # a truth would turn 1.0
+        _, *session = hparams(plain, found)
+        for summary in session:
+            self._writer.file_writer.add_summary(summary)
+        self.scalars(number, found)
 
     def close(self) -> None:
         """Write what is still held back."""

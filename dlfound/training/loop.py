@@ -1,8 +1,8 @@
 """The loop: epochs of steps, as a generator. Whoever trains writes a `for` over it, and decides between epochs."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from dlfound.errors import Code, Error
 from dlfound.nn.modules import BatchNorm
 from dlfound.nn.network import Network
 from dlfound.streams import stream, stream_seed
-from dlfound.training.metrics import all_finite, evaluate, measure
+from dlfound.training.metrics import evaluate, finite, measure
 from dlfound.training.resident import Part
 from dlfound.training.step import Step
 
@@ -23,8 +23,10 @@ class Epoch:
     Attributes:
         number: 1, 2, ...
         lr: the learning rate of its last step.
-        train: loss and metrics of the batches as they were trained (dropout on), over all rows.
+        train: loss and the cheap metrics of the batches as they were trained (dropout on), over all rows.
         val: loss and metrics on the validation rows, in evaluation mode.
+        grad_norm: the 2-norm of the objective's gradient, the mean over its steps; None where one was not finite.
+        before: the parameters before its last step, as a vector.
         train_seconds, val_seconds: wall-clock time.
     """
 
@@ -32,8 +34,29 @@ class Epoch:
     lr: float
     train: dict[str, float | None]
     val: dict[str, float | None]
+    grad_norm: float | None
+    before: Tensor
     train_seconds: float
     val_seconds: float
+
+
+@dataclass
+class Place:
+    """Where a training stands: so many batches into an epoch, and what came of them.
+
+    Attributes:
+        epoch: the one that is being trained: 1, 2, ...
+        batches: of it that are done.
+        losses, norms, outputs: of each of these batches: loss and gradient's norm (scalars), (rows, outputs).
+        seconds: of training spent in the epoch.
+    """
+
+    epoch: int = 1
+    batches: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+    norms: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class Diverged(Error):
@@ -43,44 +66,84 @@ class Diverged(Error):
         super().__init__(what, fix or f"try a smaller rate, optim.lr={lr / 10:.3g}, or batchnorm=batch", Code.NUMERIC)
 
 
+def never() -> bool:
+    """No pause."""
+    return False
+
+
 def fit(
-    network: Network, step: Step, loss, decay, train: Part, val: Part, *, epochs: int, batch_size: int, seed: int
-) -> Iterator[Epoch]:
+    network: Network,
+    step: Step,
+    loss,
+    decay,
+    train: Part,
+    val: Part,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    place: Place | None = None,
+    pause: Callable[[], bool] = never,
+) -> Iterator[Epoch | Place]:
     """Train, epoch by epoch; between two of them the caller may log, tell the decay, or stop.
 
     Args:
         decay: one of `optim.lr_decay`: the rate of each step.
+        place: where to go on; the start where there is none.
+        pause: asked after each step but an epoch's last: where it is true, the place inside the epoch comes out.
+
+    Yields:
+        Each epoch once it is over; and each pause, with the vectors of `step` as they are then.
 
     Raises:
         Diverged: a loss or gradient was not finite; `step` holds the state before it.
     """
-    for number in range(1, epochs + 1):
-        started = time.perf_counter()
-        found = _pass(network, step, loss, decay, train, batch_size, seed, number)
-        trained = time.perf_counter()
+    place = place or Place()
+    while place.epoch <= epochs:
+        before = yield from _pass(network, step, loss, decay, train, batch_size, seed, place, pause)
+        order = _order(train, seed, place.epoch)
+        outputs, encoded, targets = torch.cat(place.outputs), train.encoded[order], train.targets[order]
+        measured = measure(network, loss, outputs, encoded, targets, brief=True)
+        norm, started = finite(torch.stack(place.norms).mean()), time.perf_counter()
         validated = evaluate(network, loss, val)
-        if not all_finite([validated["loss"]]):
-            raise Diverged(f"the validation loss is not finite after epoch {number} (lr {step.lr:g})", step.lr)
-        yield Epoch(number, step.lr, found, validated, trained - started, time.perf_counter() - trained)
+        if validated["loss"] is None:
+            raise Diverged(f"the validation loss is not finite after epoch {place.epoch} (lr {step.lr:g})", step.lr)
+        seconds = place.seconds, time.perf_counter() - started
+        done, place = place.epoch, Place(place.epoch + 1)
+        yield Epoch(done, step.lr, measured, validated, norm, before, *seconds)
 
 
-def _pass(network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int, number: int) -> dict:
-    """One pass over the training rows in a fresh order; every row counts once."""
+def _pass(network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int, place: Place, pause):
+    """The rest of one pass over the training rows in a fresh order; every row counts once. Returns `Epoch.before`."""
     network.train()
-    rows, device = len(train.inputs), train.inputs.device
-    order = torch.randperm(rows, generator=stream(seed, "shuffle", number)).to(device)
-    batches = _batches(order, batch_size, merge_single=has_batch_statistics(network))
-    generator, first = torch.Generator(device), (number - 1) * len(batches)
-    losses, outputs = [], []
-    for i, batch in enumerate(batches):
+    started, rest = time.perf_counter() - place.seconds, place.batches
+    batches = _batches(_order(train, seed, place.epoch), batch_size, merge_single=has_batch_statistics(network))
+    generator, first = torch.Generator(train.inputs.device), (place.epoch - 1) * len(batches)
+    for i, batch in enumerate(batches[rest:], rest):
         generator.manual_seed(stream_seed(seed, "dropout", first + i))
         noise = network.body.noise(len(batch), generator)
-        step.set_lr(decay.rate(step.base_lr, number - 1 + i / len(batches), 1 / len(batches)))
-        value, out = step(network.ready(train.inputs[batch]), train.encoded[batch], noise)
-        losses.append(value)
-        outputs.append(out)
-    _check_finite(torch.stack(losses), first, number, step)
-    return measure(network, loss, torch.cat(outputs), train.encoded[order], train.targets[order])
+        step.set_lr(decay.rate(step.base_lr, place.epoch - 1 + i / len(batches), 1 / len(batches)))
+        if i + 1 == len(batches):
+            before = step.params.clone()
+        value, out, norm = step(network.ready(train.inputs[batch]), train.encoded[batch], noise)
+        place.batches = i + 1
+        place.losses.append(value)
+        place.outputs.append(out)
+        place.norms.append(norm)
+        if i + 1 < len(batches) and pause():
+            _check_finite(place, first, step)
+            place.seconds = time.perf_counter() - started
+            yield place
+            started, _ = time.perf_counter() - place.seconds, network.train()
+    _check_finite(place, first, step)
+    place.seconds = time.perf_counter() - started
+    return before
+
+
+def _order(train: Part, seed: int, epoch: int) -> Tensor:
+    """The order of the rows in an epoch, (rows,)."""
+    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", epoch))
+    return order.to(train.inputs.device)
 
 
 def _batches(order: Tensor, batch_size: int, merge_single: bool) -> list[Tensor]:
@@ -96,14 +159,14 @@ def has_batch_statistics(network: Network) -> bool:
     return any(isinstance(module, BatchNorm) for module in network.modules())
 
 
-def _check_finite(losses: Tensor, first: int, number: int, step: Step) -> None:
+def _check_finite(place: Place, first: int, step: Step) -> None:
     if step.skip.item():
-        at = int(losses.isfinite().logical_not().nonzero()[0])
-        place = f"step {first + at + 1} (epoch {number}, lr {step.lr:g})"
+        at = int(torch.stack(place.losses).isfinite().logical_not().nonzero()[0])
         if first + at == 0:
             what = "the loss or its gradient is not finite at the very first step, before any update"
             raise Diverged(what, step.lr, "look at the data, the initializer, the loss and the regularizer")
-        raise Diverged(f"the loss or its gradient is not finite at {place}", step.lr)
+        where = f"step {first + at + 1} (epoch {place.epoch}, lr {step.lr:g})"
+        raise Diverged(f"the loss or its gradient is not finite at {where}", step.lr)
 
 
 class Best:

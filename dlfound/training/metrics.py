@@ -1,13 +1,14 @@
 """What is measured of outputs: the loss, and the metrics of the task. Numbers are finite, or None."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from dlfound.nn.network import Network
 from dlfound.objective.tasks import GROWING
+from dlfound.training.classification import accuracy, classification_metrics
 from dlfound.training.resident import Part
 
 EVALUATION_ROWS = 8192  # at a time: bounds the memory of hidden layers
@@ -26,21 +27,28 @@ def outputs_of(network: Network, inputs: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def measure(network: Network, loss, outputs: Tensor, encoded: Tensor, targets: Tensor) -> dict[str, float | None]:
-    """The loss and the task's metrics of given outputs.
+def measure(
+    network: Network, loss, outputs: Tensor, encoded: Tensor, targets: Tensor, *, brief: bool = False
+) -> dict[str, float | None]:
+    """The loss and the task's metrics of given outputs; all None where an output is not finite.
 
     Args:
         network: knows the target's unit.
         loss: one of `objective.loss`.
         encoded: the targets as the loss takes them.
         targets: class numbers (rows,) or numbers in their own unit (rows, columns).
+        brief: only the cheap ones, `objective.tasks.BRIEF`.
     """
-    found = {"loss": _number(loss(outputs, encoded))}
+    found = {"loss": finite(loss(outputs, encoded))}
     if network.target is not None:
-        return found | regression_metrics(network.target.inverse(outputs), targets)
-    if found["loss"] is None:  # argmax of NaN is class 0: never call that a prediction
-        return found | {"accuracy": None}
-    return found | {"accuracy": _number((loss.classes(outputs) == targets).double().mean())}
+        found |= regression_metrics(network.target.inverse(outputs), targets)
+    elif brief:
+        found["accuracy"] = finite(accuracy(loss.classes(outputs), targets))
+    else:
+        found |= {name: finite(v) for name, v in classification_metrics(loss, outputs, targets).items()}
+    if not outputs.isfinite().all():  # argmax of NaN is class 0: never call that a prediction
+        return dict.fromkeys(found)
+    return found
 
 
 def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float | None]:
@@ -51,9 +59,9 @@ def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float | 
     rounding = (1e-12 * targets.abs().amax(0)).square()
     spread = torch.where(spread > rounding, spread, 0.0)  # a constant target has no variance to explain
     return {
-        "rmse": _number(error.square().mean().sqrt()),
-        "mae": _number(error.abs().mean()),
-        "r2": _number((1 - error.square().mean(0) / spread).mean()),
+        "rmse": finite(error.square().mean().sqrt()),
+        "mae": finite(error.abs().mean()),
+        "r2": finite((1 - error.square().mean(0) / spread).mean()),
     }
 
 
@@ -73,11 +81,7 @@ def watch(monitor: str) -> Callable[[dict[str, float | None]], float]:
     return value
 
 
-def all_finite(found: Iterable[float | None]) -> bool:
-    """False where a value is undefined."""
-    return all(value is not None for value in found)
-
-
-def _number(value: Tensor) -> float | None:
+def finite(value: Tensor) -> float | None:
+    """A scalar as a number; None where it is none."""
     number = float(value)
     return number if math.isfinite(number) else None

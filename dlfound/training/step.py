@@ -81,6 +81,20 @@ class Gradient(NamedTuple):
     buffers: Tensor
 
 
+class Stepped(NamedTuple):
+    """What one update tells: the mean loss before it, what the net put out, and the gradient's length.
+
+    Attributes:
+        loss: without the penalty (scalar); not finite where the gradient is not.
+        outputs: (rows, outputs).
+        grad_norm: the 2-norm of the objective's gradient over all parameters (scalar).
+    """
+
+    loss: Tensor
+    outputs: Tensor
+    grad_norm: Tensor
+
+
 class Step:
     """The update of one net, and the vectors that it works on.
 
@@ -155,12 +169,14 @@ class Step:
             for i in self.weights:
                 torch.where(self.skip > 0, views[i], self.constraint(views[i]), out=views[i])
 
-    def __call__(self, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """One update of the net's own vectors; returns the loss (scalar) and the outputs (rows, outputs)."""
+    def __call__(self, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> Stepped:
+        """One update of the net's own vectors."""
         found = self.loss_grad(self.params, self.buffers, x, y, noise)
-        loss = found.loss + 0 * torch.linalg.vector_norm(found.grads, torch.inf)  # not finite where a gradient is not
+        # Not finite where a gradient is not. A sum: the norm's squares overflow early, the largest magnitude is slow.
+        loss = found.loss + 0 * found.grads.sum()
         # A flag on the device: no step waits for it. The loop reads it when an epoch is over.
         torch.maximum(self.skip, loss.isfinite().logical_not(), out=self.skip)
+        norm = torch.linalg.vector_norm(found.grads)
         self.t += 1 - self.skip
         if hasattr(self.optimizer, "search"):
             self.search(self.params, found, x, y, noise)
@@ -169,7 +185,7 @@ class Step:
         self.project(self.params)
         if len(found.buffers):
             torch.where(self.skip > 0, self.buffers, found.buffers, out=self.buffers)
-        return loss, found.outputs
+        return Stepped(loss, found.outputs, norm)
 
     def set_lr(self, lr: float) -> None:
         """The learning rate of the next steps."""

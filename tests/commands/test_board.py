@@ -1,16 +1,23 @@
-"""`dlfound board`: a real TensorBoard, on this machine's own address, with the runs' curves."""
+"""`dlfound board`: a real TensorBoard on this machine's own address, through its interface and in a real browser."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
 
 import dlfound
 from dlfound.cli import main
+from dlfound.objective.tasks import METRICS
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
+SECONDS = 1000  # the browser's clock has milliseconds
 QUICK = ["train.epochs=2", "early_stopping=none", "lr_decay=none", "model.hidden=[8]"]
 
 
@@ -45,9 +52,8 @@ def test_the_curves_are_served_here_only_and_a_second_board_takes_the_next_port(
         assert address.startswith("http://127.0.0.1:16") and other.startswith("http://127.0.0.1:16")
         assert address != other
         tags = scalars(address)
-        assert [set(found) for found in tags.values()] == [
-            {"loss/train", "loss/val", "accuracy/train", "accuracy/val", "lr"}
-        ]
+        validated = {f"{name}/val" for name in METRICS["multiclass"]}
+        assert [{"loss/train", "accuracy/train", "lr", *validated} <= set(found) for found in tags.values()] == [True]
         assert run.path.name in next(iter(tags))
         port = int(address.rstrip("/").rpartition(":")[2])
         with open("/proc/net/tcp") as table:
@@ -72,3 +78,50 @@ def test_nothing_to_show_is_told(capsys):
     run = dlfound.train([*QUICK, "logger=none"])
     assert main(["board", str(run.path)]) == 4
     assert "logger=none" in capsys.readouterr().err
+
+
+@pytest.fixture
+def browser():
+    """A headless browser of the machine's own."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_curves_and_settings_in_a_browser(browser):
+    quick = ["train.epochs=4", "early_stopping=none", "lr_decay=none"]
+    first = dlfound.train([*quick, "optim=adam"])
+    second = dlfound.train([*quick, "optim=momentum", "optim.lr=0.05"])
+    with board("--port", "16306") as (address, _):
+        scalars(address, runs=2)
+        page, hosts, errors = browser.new_page(viewport={"width": 1600, "height": 1000}), set(), []
+        page.set_default_timeout(60 * SECONDS)
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+
+        page.goto(f"{address}?tagFilter=^loss#timeseries")
+        page.locator("card-view", has_text="loss/train").first.wait_for()
+        assert page.locator("card-view", has_text="loss/val").count() > 0
+        page.locator("card-view svg path, card-view canvas").first.wait_for(state="attached")
+
+        page.goto(f"{address}#custom_scalars")
+        page.reload()
+        for title in ("loss", "accuracy", "update_to_weight"):
+            page.get_by_text(title, exact=True).first.wait_for()
+
+        page.goto(f"{address}#hparams")
+        page.reload()
+        for words in ("optim.lr", "momentum", "Final/accuracy/test"):
+            page.get_by_text(words, exact=True).first.wait_for()
+        for run in (first, second):  # the table's numbers are the reports'
+            page.get_by_text(f"{run.report['test']['accuracy']:.5g}").first.wait_for()
+
+        assert hosts == {"127.0.0.1"}
+        assert errors == []

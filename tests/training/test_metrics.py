@@ -13,6 +13,7 @@ from dlfound.nn.modules import build_mlp
 from dlfound.nn.network import Network
 from dlfound.nn.preprocessing import Standardise, empty
 from dlfound.objective import loss
+from dlfound.objective.tasks import GROWING, METRICS, OF_PROBABILITIES
 from dlfound.streams import stream
 from dlfound.training import metrics
 from dlfound.training.resident import Part
@@ -31,22 +32,23 @@ def network(target: Standardise | None = None, outputs: int = 3, norm=False) -> 
     return Network(empty(4, image=True), body, target)
 
 
-def measure(of, outputs: np.ndarray, targets: np.ndarray, target: Standardise | None = None) -> dict:
+def measure(of, outputs: np.ndarray, targets: np.ndarray, target: Standardise | None = None, brief=False) -> dict:
     """Of given outputs, the targets encoded as a run does it."""
     wanted = torch.from_numpy(targets)
     encoded = of.encode(wanted if target is None else target(wanted))
-    return metrics.measure(network(target), of, torch.from_numpy(outputs), encoded, wanted)
+    return metrics.measure(network(target), of, torch.from_numpy(outputs), encoded, wanted, brief=brief)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_classes_against_scikit_learn(seed):
-    """Loss and accuracy of several classes."""
+    """Loss and accuracy of several classes; the other metrics have their own file."""
     rng = np.random.default_rng(seed)
     o, c = rng.standard_normal((101, 4)).astype(np.float32), rng.integers(0, 4, 101)
     p = np.exp(o - logsumexp(o, 1, keepdims=True)).astype(float)
     found = measure(CE, o, c)
-    assert set(found) == {"loss", "accuracy"}
+    assert tuple(found) == METRICS["multiclass"]
     assert found["loss"] == pytest.approx(log_loss(c, p / p.sum(1, keepdims=True), labels=range(4)), rel=1e-5)
+    assert found["log_loss"] == pytest.approx(found["loss"], rel=1e-5)
     assert found["accuracy"] == pytest.approx(accuracy_score(c, o.argmax(1)), rel=1e-12)
 
 
@@ -120,17 +122,39 @@ def test_r2_with_one_constant_column_is_undefined():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("of", [CE, BCE], ids=["cross_entropy", "binary_cross_entropy"])
-def test_outputs_that_are_not_finite_give_no_accuracy(of, bad):
-    """One NaN or wrong infinity: no loss and no accuracy, though an argmax would find a class."""
-    o, c = np.zeros((10, 1 if of is BCE else 3), np.float32), np.array([0, 1] * 5)
-    o[4, 0] = bad
-    if bad == -math.inf and of is BCE:
-        c[4] = 1
-    if of is CE and bad == -math.inf:
-        c[4] = 0
-    if of is BCE and bad == math.inf:
-        c[4] = 0
-    assert measure(of, o, c) == {"loss": None, "accuracy": None}
+def test_outputs_that_are_not_finite_give_no_metric(of, bad):
+    """One NaN or infinity, for the right class or a wrong one: nothing is measured, though an argmax finds a class."""
+    for right in (0, 1):
+        o, c = np.zeros((10, 1 if of is BCE else 3), np.float32), np.array([0, 1] * 5)
+        o[4, 0], c[4] = bad, right
+        assert measure(of, o, c) == dict.fromkeys(METRICS["multiclass"])
+        assert measure(of, o, c, brief=True) == {"loss": None, "accuracy": None}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_not_finite_give_no_metric(bad):
+    """The same without probabilities."""
+    o, c = np.zeros((10, 3), np.float32), np.array([0, 1] * 5)
+    o[4, 2] = bad
+    found = measure(loss.TABLE["hinge"](()), o, c)
+    assert found == dict.fromkeys(name for name in METRICS["multiclass"] if name not in OF_PROBABILITIES)
+
+
+def test_the_batches_of_the_training_are_measured_briefly():
+    """The cheap metrics alone, the same numbers."""
+    rng = np.random.default_rng(0)
+    o, c = rng.standard_normal((50, 3)).astype(np.float32), rng.integers(0, 3, 50)
+    whole = measure(CE, o, c)
+    assert measure(CE, o, c, brief=True) == {name: whole[name] for name in ("loss", "accuracy")}
+    target = Standardise(torch.zeros(3), torch.ones(3))
+    assert measure(MSE, o, o + 1.0, target, brief=True) == measure(MSE, o, o + 1.0, target)
+
+
+def test_what_a_missing_class_leaves_undefined_is_none():
+    """No NaN reaches a file: an area without rows of a class, while the rest is measured."""
+    found = measure(CE, np.eye(3, dtype=np.float32)[[0, 1, 0, 1]], np.array([0, 1, 1, 1]))
+    assert found["auroc"] is None
+    assert all(math.isfinite(value) for name, value in found.items() if name != "auroc")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -177,7 +201,13 @@ def test_what_the_monitor_sees():
         assert math.isnan(metrics.watch(name)(dict.fromkeys(found)))
 
 
-def test_all_finite():
-    """False where one value is undefined; zero is a number."""
-    assert metrics.all_finite([0.0, 1.0])
-    assert not metrics.all_finite([0.0, None])
+def test_every_metric_has_a_direction():
+    """A perfect net beats a poor one in the eyes of every monitor."""
+    c = np.array([0, 1, 2] * 5)
+    good = measure(CE, 20 * np.eye(3, dtype=np.float32)[c], c)
+    poor = measure(CE, np.eye(3, dtype=np.float32)[(c + np.arange(15) // 5) % 3], c)
+    y, target = np.arange(10.0).reshape(10, 1), Standardise(torch.zeros(1), torch.ones(1))
+    for better, worse in ((good, poor), (measure(MSE, y + 0.1, y, target), measure(MSE, y + 3, y, target))):
+        for name in better:
+            assert metrics.watch(name)(better) < metrics.watch(name)(worse), name
+    assert set(GROWING) < {name for names in METRICS.values() for name in names}

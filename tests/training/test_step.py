@@ -289,7 +289,7 @@ def test_a_step_returns_loss_and_outputs_before_it():
     net = make_net(2, hidden=()).float()
     step, (x, y) = make_step(net, "mse", "l2"), make_batch("mse", torch.float32)
     expected = net(x).detach()
-    value, outputs = step(x, y, [])
+    value, outputs, _ = step(x, y, [])
     assert torch.equal(outputs, expected)
     assert value.item() == pytest.approx(((expected - y) ** 2).mean().item(), rel=1e-6)
     assert not torch.equal(net(x), expected)
@@ -404,7 +404,7 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss():
     step(x, y, [])
     before = step.params.numpy().tobytes()
     step.penalty = lambda weights: sum((0 * w).sum().abs().sqrt() for w in weights)  # its derivative is 0 / 0
-    value, outputs = step(x, y, [])
+    value, outputs, _ = step(x, y, [])
     assert outputs.isfinite().all() and not value.isfinite()
     assert step.params.numpy().tobytes() == before
     assert (step.skip.item(), step.t.item()) == (1, 1)
@@ -416,7 +416,7 @@ def test_a_large_gradient_is_not_an_infinite_one(size):
     net = make_net(2, hidden=()).float()
     step = Step(net, lambda outputs, y: size * outputs.mean(), regularizer.none, None, TABLE["sgd"](lr=1 / size))
     before = step.params.clone()
-    value, _ = step(*make_batch("mse", torch.float32), [])
+    value, *_ = step(*make_batch("mse", torch.float32), [])
     assert value.isfinite()
     assert step.skip.item() == 0
     assert not torch.equal(step.params, before)

@@ -1,0 +1,220 @@
+"""The metrics of classes against scikit-learn, a formula in NumPy and numbers by hand; NaN where undefined."""
+
+import math
+import warnings
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, log_softmax, softmax
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
+
+from dlfound.objective import loss
+from dlfound.objective.tasks import METRICS, OF_PROBABILITIES
+from dlfound.training.classification import auroc, calibration_error, classification_metrics
+
+PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
+CE, BCE = (loss.TABLE[name]((), **PLAIN) for name in ("cross_entropy", "binary_cross_entropy"))
+HINGE = loss.TABLE["hinge"](())
+SIZES = [1, 2, 3, 5, 17, 64, 270, 1000]
+
+
+def measure(of, outputs, targets) -> dict[str, float]:
+    """Of outputs (rows, classes or 1) and class numbers; float32 as a net gives them."""
+    found = classification_metrics(of, torch.tensor(outputs, dtype=torch.float32), torch.from_numpy(targets))
+    return {name: value.item() for name, value in found.items()}
+
+
+def cases(classes, tied: bool = False, columns=None):
+    """Outputs and targets of many sizes; classes are missing in the smaller ones, and in some of the larger."""
+    for seed in range(6):
+        for rows in SIZES:
+            rng = np.random.default_rng([seed, rows, classes])
+            outputs = 2 * rng.standard_normal((rows, columns or classes))
+            targets = rng.integers(0, classes - (seed == 5), rows)
+            outputs += 1.5 * np.eye(classes)[targets][:, -outputs.shape[1] :] * (seed % 3)
+            yield (np.round(outputs) if tied else outputs).astype(np.float32), targets
+
+
+def area(targets, scores) -> float:
+    """scikit-learn's, of class 1 or the mean over classes; NaN where a class has no rows, or all."""
+    columns = [(targets == k, s) for k, s in enumerate(scores.T)] if scores.ndim == 2 else [(targets == 1, scores)]
+    if any(len(set(right)) < 2 for right, _ in columns):
+        return math.nan
+    return np.mean([roc_auc_score(right, s) for right, s in columns])
+
+
+def gap(p, targets) -> float:
+    """Guo et al. 2017, equation 3, a bin at a time."""
+    confidence, right = p.max(1), p.argmax(1) == targets
+    edges, found = np.linspace(0, 1, 16), 0.0
+    for low, high in pairwise(edges):
+        inside = (confidence > low) & (confidence <= high)
+        if inside.any():
+            found += inside.sum() / len(p) * abs(right[inside].mean() - confidence[inside].mean())
+    return found
+
+
+def agree(found, targets, predicted, p):
+    """All that scikit-learn measures too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a class is missing
+        balanced = balanced_accuracy_score(targets, predicted)
+    assert found["accuracy"] == pytest.approx(accuracy_score(targets, predicted), rel=1e-12)
+    assert found["balanced_accuracy"] == pytest.approx(balanced, rel=1e-12)
+    assert found["f1_macro"] == pytest.approx(f1_score(targets, predicted, average="macro"), rel=1e-12)
+    assert found["log_loss"] == pytest.approx(log_loss(targets, p, labels=range(p.shape[1])), rel=1e-9)
+    assert found["ece"] == pytest.approx(gap(p, targets), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [3, 4, 10])
+def test_several_classes_against_scikit_learn(classes):
+    """Sizes from one row on, classes present and missing, classes that are never predicted."""
+    defined = 0
+    for o, c in cases(classes):
+        p, found = softmax(o.astype(float), 1), measure(CE, o, c)
+        assert tuple(found) == METRICS["multiclass"][1:]
+        agree(found, c, o.argmax(1), p)
+        assert found["auroc"] == pytest.approx(area(c, p), rel=1e-9, nan_ok=True)
+        if len(set(c)) == classes > 2:
+            defined += 1
+            assert found["auroc"] == pytest.approx(roc_auc_score(c, p, multi_class="ovr", average="macro"), rel=1e-9)
+    assert defined > 10
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_two_classes_against_scikit_learn(tied):
+    """One output or two: by class 1's probability; many equal ones count half."""
+    for o, c in cases(2, tied, columns=1):
+        p = np.stack([expit(-o[:, 0].astype(float)), expit(o[:, 0].astype(float))], 1)
+        found = measure(BCE, o, c)
+        agree(found, c, (o[:, 0] > 0).astype(int), p)
+        assert found["auroc"] == pytest.approx(area(c, p[:, 1]), rel=1e-12, nan_ok=True)
+    for o, c in cases(2, tied):
+        p, found = softmax(o.astype(float), 1), measure(CE, o, c)
+        agree(found, c, o.argmax(1), p)
+        assert found["auroc"] == pytest.approx(area(c, (o[:, 1] - o[:, 0]).astype(float)), rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_scores_rank_as_they_are(classes, tied):
+    """Hinge: two classes by the difference of their scores, more by each one's; what needs probabilities is absent."""
+    for o, c in cases(classes, tied):
+        found = measure(HINGE, o, c)
+        assert tuple(found) == tuple(name for name in METRICS["multiclass"][1:] if name not in OF_PROBABILITIES)
+        scores = o.astype(float)[:, 1] - o[:, 0] if classes == 2 else o
+        assert found["auroc"] == pytest.approx(area(c, scores), rel=1e-12, nan_ok=True)
+
+
+def test_a_loss_that_does_not_speak_of_probabilities_gives_scores():
+    """The attribute may be absent too; one output is class 1's score."""
+
+    class Margin:
+        def classes(self, outputs):
+            return (outputs[:, 0] > 0).long()
+
+    for o, c in cases(2, columns=1):
+        found = measure(Margin(), o, c)
+        assert not set(found) & set(OF_PROBABILITIES)
+        assert found["auroc"] == pytest.approx(area(c, o[:, 0]), rel=1e-12, nan_ok=True)
+
+
+def test_smoothing_and_weights_change_the_loss_and_not_the_metrics():
+    """log_loss is the plain cross-entropy of what the net says, whatever it was trained with."""
+    o, c = next((o, c) for o, c in cases(2) if len(o) == 270)
+    plain = measure(CE, o, c)
+    for name, outputs in (("cross_entropy", o), ("binary_cross_entropy", o[:, 1:] - o[:, :1])):
+        other = loss.TABLE[name]((90, 180), label_smoothing=0.3, class_weight=[1.0, 5.0])
+        assert measure(other, outputs, c) == pytest.approx(plain, rel=1e-6)
+        assert other(torch.from_numpy(outputs), other.encode(torch.from_numpy(c))).item() > plain["log_loss"] * 1.1
+
+
+def test_what_increases_evenly_keeps_the_area():
+    """AUROC sees the order alone: an increasing map of the scores leaves it, to the last digit; a sign mirrors it."""
+    for o, c in cases(2, tied=True, columns=1):
+        before = measure(BCE, o, c)["auroc"]
+        for mapped in (3 * o + 1, o**3, np.arctan(o)):
+            assert measure(BCE, mapped, c)["auroc"] == pytest.approx(before, rel=1e-15, nan_ok=True)
+        assert measure(BCE, -o, c)["auroc"] == pytest.approx(1 - before, rel=1e-12, nan_ok=True)
+    for o, c in cases(4, tied=True):
+        before = measure(HINGE, o, c)["auroc"]
+        assert measure(HINGE, o**3 - 7, c)["auroc"] == pytest.approx(before, rel=1e-15, nan_ok=True)
+
+
+def test_neither_the_order_of_rows_nor_the_names_of_classes_matter():
+    """Rows shuffled, classes renamed: the same numbers."""
+    rng = np.random.default_rng(0)
+    for o, c in cases(5):
+        rows, names = rng.permutation(len(c)), rng.permutation(5)
+        renamed = np.empty_like(o)
+        renamed[:, names] = o
+        assert measure(CE, renamed[rows], names[c][rows]) == pytest.approx(measure(CE, o, c), rel=1e-9, nan_ok=True)
+
+
+def test_by_hand():
+    """Three rows of class 0, one of class 1; two and one found."""
+    o, c = np.array([[2.0, 0], [1, 0], [0, 1], [0, 3]]), np.array([0, 0, 0, 1])
+    found = measure(HINGE, o, c)
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["f1_macro"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+    assert found["auroc"] == 1
+    half = np.log([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.4, 0.6]])  # sure of 0.8: half right; of 0.6: all
+    found = measure(CE, half, np.array([0, 1, 1, 1]))
+    assert found["ece"] == pytest.approx((0.3 + 0.4) / 2, rel=1e-6)
+    assert found["log_loss"] == pytest.approx(-np.log([0.8, 0.2, 0.6, 0.6]).mean(), rel=1e-6)
+
+
+def test_a_bin_of_confidence_holds_its_upper_edge():
+    """Sure of 1 and of 0.95 is one bin, in which right and wrong make up for each other."""
+    p = torch.tensor([[0.0, 1.0], [0.05, 0.95]], dtype=torch.float64)
+    assert calibration_error(p, torch.tensor([0, 1])).item() == pytest.approx(abs(1 - 1.95) / 2)
+    assert calibration_error(p, torch.tensor([1, 1])).item() == pytest.approx(0.025)
+    edge = torch.linspace(0, 1, 16, dtype=torch.float64)[12].item()  # 0.8, with 0.75 below it and 0.85 above
+    p = torch.tensor([[1 - s, s] for s in (edge, 0.75, 0.85)], dtype=torch.float64)
+    assert calibration_error(p, torch.tensor([0, 1, 1])).item() == pytest.approx((abs(1 - 0.8 - 0.75) + 0.15) / 3)
+
+
+@pytest.mark.parametrize("rows", [2, 13, 270, 1001])
+@pytest.mark.parametrize("classes", [2, 3, 5, 10])
+def test_a_net_that_always_says_the_same(classes, rows):
+    """Nothing is told apart: an area of one half, exactly; the error of calibration is that of one number."""
+    o, c = np.tile(np.linspace(0, 1, classes), (rows, 1)), np.arange(rows) % classes
+    found, confidence = measure(CE, o, c), softmax(np.linspace(0, 1, classes)).max()
+    assert found["auroc"] == 0.5 or (rows < classes and math.isnan(found["auroc"]))
+    assert found["ece"] == pytest.approx(abs((c == classes - 1).mean() - confidence), rel=1e-6)
+    even = measure(CE, np.zeros((rows, classes)), c)
+    assert even["ece"] == pytest.approx(abs((c == 0).mean() - 1 / classes), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [50.0, 700.0, 720.0, 745.0, 800.0, 3e4])
+def test_the_log_of_a_probability_that_is_rounded_to_zero(wrong):
+    """However sure the net is of the wrong class: -log p is a number, the difference of the outputs."""
+    c = np.array([1, 1, 0])
+    two = np.array([[wrong, 0], [0, 0], [0, 0]])
+    expected = -log_softmax(two, 1)[range(3), c].mean()
+    assert expected == pytest.approx((wrong + 2 * math.log(2)) / 3)
+    assert measure(CE, two, c)["log_loss"] == pytest.approx(expected, rel=1e-12)
+    assert measure(BCE, [[-wrong], [0], [0]], c)["log_loss"] == pytest.approx(expected, rel=1e-12)
+    several = np.array([[0, -wrong, -2], [0, 0, 0], [0, 0, 0]])
+    expected = -log_softmax(several, 1)[range(3), c].mean()
+    assert measure(CE, several, c)["log_loss"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_is_nearly_sure_is_still_ranked():
+    """Probabilities that all round to 1 keep their order, by the odds."""
+    o, c = np.array([[40.0], [41], [60], [61]]), np.array([0, 1, 0, 1])
+    for of, outputs in ((BCE, o), (CE, np.hstack([-o / 2, o / 2]))):
+        assert measure(of, outputs, c)["auroc"] == 0.75
+        assert measure(of, -outputs, c)["auroc"] == 0.25
+
+
+def test_the_area_of_many_rows_is_exact():
+    """Sums beyond what float32 counts: two classes of 30,000 rows against U counted in whole numbers."""
+    rng = np.random.default_rng(0)
+    c, s = rng.integers(0, 2, 60_000), rng.integers(0, 40_000, 60_000)
+    found = auroc(torch.from_numpy(s[:, None]).double(), torch.from_numpy(c)).item()
+    low, high = np.sort(s[c == 0]), s[c == 1]
+    below = np.searchsorted(low, high).sum() + np.searchsorted(low, high, "right").sum()
+    assert found == pytest.approx(below / 2 / len(low) / len(high), rel=1e-14)
