@@ -5,11 +5,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import NoReturn
 
 from dlfound.errors import Code, Error, Problem, printable
 
-VERBS = ("train", "eval", "board", "options")
+VERBS = ("train", "eval", "predict", "compare", "runs", "board", "options", "completion")
 DOC = "train feed-forward nets from the command line: every choice is one word"
 
 
@@ -66,25 +67,32 @@ def _dispatch(words: list[str]) -> int:
     if words[0] not in VERBS:
         raise _unknown_word(words[0], (*VERBS, "--help", "--version"), "verb")
     verb = importlib.import_module(f"dlfound.commands.{words[0]}")
+    parsers = {name: partial(_parser, name) for name in VERBS}  # for the verb that completes the others
+    try:
+        args = _parser(words[0]).parse_intermixed_args(words[1:], argparse.Namespace(parsers=parsers))
+    except SystemExit:  # argparse, after --help
+        return Code.DONE
+    return verb.command(args)
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    verb = importlib.import_module(f"dlfound.commands.{name}")
     parser = _Parser(
-        prog=f"dlfound {words[0]}",
+        prog=f"dlfound {name}",
         description=verb.SUMMARY,
         epilog=verb.EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     verb.arguments(parser)
-    try:
-        args = parser.parse_intermixed_args(words[1:])
-    except SystemExit:  # argparse, after --help
-        return Code.DONE
-    return verb.command(args)
+    return parser
 
 
 def _help() -> str:
     lines = [f"dlfound: {DOC}", "", "usage: dlfound VERB ...", ""]
+    width = max(map(len, VERBS))
     for verb in VERBS:
-        lines.append(f"  {verb:<8} {importlib.import_module(f'dlfound.commands.{verb}').SUMMARY}")
+        lines.append(f"  {verb:<{width}}  {importlib.import_module(f'dlfound.commands.{verb}').SUMMARY}")
     return "\n".join([*lines, "", "first:  dlfound train model=mlp optim=adam", "more:   dlfound VERB --help"])
 
 

@@ -4,15 +4,20 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
-from torch import Tensor
+import lazy_loader
 
 from dlfound.errors import Code, Error
 
+torch = lazy_loader.load("torch")
+
 OUTPUTS = Path("outputs")
+CONFIG = "config.yaml"  # what makes a folder a run's: the first file that stands in it
+DEPTH = 3  # how far below a folder its runs are looked for
+MAX_BYTES = 64 * 2**20  # of a text file: those of a run are far smaller
 
 
 class RunFolder:
@@ -30,17 +35,34 @@ class RunFolder:
             raise _cannot_write(self.path, error) from None
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """One of the folder's JSON files.
+        """The object in one of the folder's JSON files.
 
         Raises:
-            Error: not there, or not JSON (code 4).
+            Error: not there, too large, or no JSON object (code 4).
         """
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise Error(f"{self.path} has no {name}", "is it a finished run's folder?", Code.RUN) from None
-        except (OSError, ValueError) as error:
+            value = json.loads(self.read_text(name))
+        except (ValueError, RecursionError) as error:
             raise Error(f"{self.path / name} cannot be read: {error}", "use another run", Code.RUN) from None
+        if not isinstance(value, dict):
+            raise Error(f"{self.path / name} holds no JSON object", "use another run", Code.RUN)
+        return value
+
+    def read_text(self, name: str) -> str:
+        """One of the folder's text files.
+
+        Raises:
+            Error: not there, no plain file, too large, or not UTF-8 (code 4).
+        """
+        path = self.path / name
+        if not os.path.isfile(path):  # a pipe or a device would be read for ever
+            raise Error(f"{self.path} has no {name}", "is it a finished run's folder?", Code.RUN)
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise Error(f"{path} is larger than {MAX_BYTES // 2**20} MiB", "use another run", Code.RUN)
+            return path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise Error(f"{path} cannot be read: {error}", "use another run", Code.RUN) from None
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The objects of one of the folder's .jsonl files."""
@@ -74,17 +96,21 @@ class RunFolder:
         except OSError as error:
             raise _cannot_write(self.path, error) from None
 
-    def save_weights(self, tensors: dict[str, Tensor]) -> None:
+    def save_weights(self, tensors: "dict[str, torch.Tensor]") -> None:
         """`model.safetensors`."""
+        from safetensors.torch import save  # brings in torch
+
         flat = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         self.write_bytes("model.safetensors", save(flat, metadata={"format": "dlfound 1"}))
 
-    def load_weights(self) -> dict[str, Tensor]:
+    def load_weights(self) -> "dict[str, torch.Tensor]":
         """The tensors of `model.safetensors`.
 
         Raises:
             Error: not there or damaged (code 4).
         """
+        from safetensors.torch import load_file  # brings in torch
+
         path = self.path / "model.safetensors"
         try:
             return load_file(path)
@@ -134,22 +160,85 @@ def make_folder(path: Path) -> RunFolder:
     return RunFolder(path)
 
 
+def list_runs(below: Path = OUTPUTS) -> list[Path]:
+    """Every run's folder below a place, or the place itself; the one begun last comes last.
+
+    Links to folders are not followed, hidden folders not entered.
+    """
+    return _in_order(_walk(below, DEPTH))
+
+
+def _in_order(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: (begun(path), path.name))
+
+
+def begun(path: Path) -> float:
+    """When a run's `config.yaml` was written, in seconds since 1970; 0 for a folder that is gone meanwhile."""
+    try:
+        return (path / CONFIG).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    try:
+        entries = list(os.scandir(folder))
+        is_run = any(entry.name == CONFIG and entry.is_file() for entry in entries)
+    except (OSError, ValueError):  # no folder, or not ours to read: no run that anyone could open
+        return
+    if is_run:
+        yield folder
+    elif depth:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                yield from _walk(folder / entry.name, depth - 1)
+
+
+def run_name(path: Path) -> str:
+    """The name below which a run lies: outputs/<name>/<folder>; its folder's where it lies in outputs/ itself."""
+    return path.name if path.parent == OUTPUTS else path.parent.name
+
+
 def find_run(word: str) -> Path:
-    """The folder that RUN means: a path, a run's name, or `latest` (the one begun last below outputs/).
+    """The folder that RUN means: a path, a run's name (the newest of it), or `latest` (the one begun last of all).
 
     Raises:
         Error: there is no such run (code 4).
     """
-    runs = sorted(OUTPUTS.glob("*/*/config.yaml"), key=lambda p: (p.stat().st_mtime_ns, p.parent.name))
-    if (Path(word).expanduser() / "config.yaml").is_file():
-        return Path(word).expanduser()
-    named = [p.parent for p in runs if word in ("latest", p.parent.name, p.parent.parent.name)]
-    if named:
-        return named[-1]
-    names = sorted({p.parent.parent.name for p in runs})
-    what = "has no config.yaml: it is no run's folder" if Path(word).is_dir() else "names no run"
+    if os.path.isfile(_typed(word) / CONFIG):
+        return _typed(word)
+    return _named(word)[-1]
+
+
+def find_runs(words: Iterable[str]) -> list[Path]:
+    """Every run that the words mean, once: a run's folder, all below a folder of runs, all of a name, or `latest`.
+
+    Returns:
+        Their folders, the one begun last at the end.
+
+    Raises:
+        Error: a word that means no run (code 4).
+    """
+    found = [path for word in words for path in (list_runs(_typed(word)) if word else []) or _named(word)]
+    return _in_order({os.path.realpath(path): path for path in found}.values())
+
+
+def _typed(word: str) -> Path:
+    return Path(os.path.expanduser(word))
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    return path.name, run_name(path), f"{run_name(path)}/{path.name}"
+
+
+def _named(word: str) -> list[Path]:
+    runs = list_runs()
+    if found := runs[-1:] if word == "latest" else [path for path in runs if word in _names(path)]:
+        return found
+    names = sorted({run_name(path) for path in runs})
+    what = "has no config.yaml: it is no run's folder" if word and os.path.isdir(_typed(word)) else "names no run"
     fix = f"a path, latest, or one of: {', '.join(names)}" if names else "train one first: dlfound train"
-    raise Error(f"{word} {what}", fix, Code.RUN)
+    raise Error(f"{word or repr(word)} {what}", fix, Code.RUN)
 
 
 def _cannot_write(path: Path, error: OSError) -> Error:
