@@ -10,11 +10,12 @@ import torch
 from dlfound.commands.configure import catalog
 from dlfound.config.compose import reopen
 from dlfound.config.config import Config
-from dlfound.data.arrays import as_array, plain_numbers
+from dlfound.data.arrays import as_array, plain_numbers, unfolded
 from dlfound.errors import Code, Error
 from dlfound.nn.network import Network
 from dlfound.runs.folder import RunFolder, find_run
 from dlfound.training.assemble import empty_network
+from dlfound.training.device import threads
 from dlfound.training.metrics import outputs_of
 
 
@@ -77,32 +78,40 @@ class Run:
         Raises:
             Error: rows of another shape, or values that are no finite numbers (code 3).
         """
-        outputs = self._outputs(rows)
-        if self.model.target is not None:
-            predicted = self.model.target.inverse(outputs).numpy()
-            return predicted[:, 0] if predicted.shape[1] == 1 else predicted
-        return np.array(self.schema["classes"])[self.loss.classes(outputs).numpy()]
+        predicted = self.values(self.outputs(rows))
+        return predicted[:, 0] if predicted.ndim == 2 and predicted.shape[1] == 1 else predicted
 
     def probabilities(self, rows: Any) -> np.ndarray:
         """(rows, classes): the probability of each class, in the order of `schema["classes"]`."""
-        if self.model.target is not None:
-            raise Error("a regression has no probabilities", "use predict", Code.CONFIG)
-        if self.loss.probabilities is None:
-            raise Error(f"loss={self.config.name('loss')} gives scores, not probabilities", "use predict", Code.CONFIG)
-        return self.loss.probabilities(self._outputs(rows)).numpy()
+        self.check_probabilities()
+        return self.loss.probabilities(self.outputs(rows)).numpy()
 
-    def _outputs(self, rows: Any) -> torch.Tensor:
-        array, columns = as_array("rows", rows), len(self.schema["features"])
-        if array.ndim > 2 and self.schema["image"]:
-            array = array.reshape(len(array), -1)
+    def check_probabilities(self) -> None:
+        """Raise where there are none: for numbers, and for a loss that gives scores (code 2)."""
+        if not self.schema["classes"]:
+            raise Error("a regression has no probabilities", "leave them out", Code.CONFIG)
+        if self.loss.probabilities is None:
+            what = f"loss={self.config.name('loss')} gives scores, not probabilities"
+            raise Error(what, "leave them out", Code.CONFIG)
+
+    def outputs(self, rows: Any) -> torch.Tensor:
+        """(rows, outputs): what the net itself says, computed as the training's own evaluation does."""
+        array, columns = unfolded(as_array("rows", rows), self.schema["image"]), len(self.schema["features"])
         if array.ndim != 2 or array.shape[1] != columns:
             raise Error(f"rows have shape {array.shape}, not (rows, {columns})", "give one column a feature", Code.DATA)
         if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise Error("rows hold values that are no finite numbers", "convert or fill them", Code.DATA)
-        outputs = outputs_of(self.model, self.model.preprocessing(torch.from_numpy(plain_numbers(array))))
+        with threads(self.report["threads"]):
+            outputs = outputs_of(self.model, self.model.preprocessing(torch.from_numpy(plain_numbers(array))))
         if not outputs.isfinite().all():
             raise Error("rows hold values far beyond those of the training", "check their unit", Code.DATA)
         return outputs
+
+    def values(self, outputs: torch.Tensor) -> np.ndarray:
+        """What outputs of the net mean: classes by name (rows,), or numbers in the target's unit (rows, columns)."""
+        if self.model.target is not None:
+            return self.model.target.inverse(outputs).numpy()
+        return np.array(self.schema["classes"])[self.loss.classes(outputs).numpy()]
 
 
 def open_run(run: str | Path) -> Run:

@@ -1,5 +1,6 @@
 """Data that a program already holds: `dlfound.train(..., data=(X, y))`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import lazy_loader
@@ -18,7 +19,9 @@ MOST_CLASSES = 10  # distinct whole numbers that still count as classes
 def arrays(data: tuple[Any, Any] | None = None, *, task: Task, seed: Seed, split: Split) -> Dataset:
     """Arrays handed over from Python as data=(X, y): X (rows, columns) numbers, y classes or numbers.
 
-    Text, truth values and at most 10 distinct whole numbers are classes, else y is a number.
+        dlfound.train(["train.epochs=20"], data=(X, y))
+
+    Text, truth values and at most 10 distinct whole numbers are classes, else y is a number; `task` says it outright.
     """
     if data is None:
         what = "data=arrays has no arrays: it is chosen from Python"
@@ -68,6 +71,21 @@ def as_array(name: str, values: Any) -> "np.ndarray":
 def plain_numbers(array: "np.ndarray") -> "np.ndarray":
     """The same numbers in a layout and type that torch takes: bytes stay bytes, all else is float64."""
     return np.array(array, dtype=np.uint8 if array.dtype == np.uint8 else np.float64, order="C")
+
+
+def unfolded(array: "np.ndarray", image: Sequence[int] | None) -> "np.ndarray":
+    """Images (rows, height, width), (rows, channels, height, width) or with their channels last, as rows of pixels.
+
+    Arrays of other shapes stay as they are, and so does everything where `image` (channels, height, width) is None.
+    """
+    if image is None:
+        return array
+    channels, height, width = image
+    if array.shape[1:] == (height, width, channels) != (channels, height, width):
+        array = array.transpose(0, 3, 1, 2)
+    if array.shape[1:] == (channels, height, width) or (channels == 1 and array.shape[1:] == (height, width)):
+        return array.reshape(len(array), channels * height * width)
+    return array
 
 
 def _numbers(name: str, array: "np.ndarray") -> "np.ndarray":

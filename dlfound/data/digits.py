@@ -13,6 +13,8 @@ np = lazy_loader.load("numpy")
 def digits(*, seed: Seed, split: Split) -> Dataset:
     """1,797 handwritten digits, images of 8 x 8 with 17 grey levels, 10 classes; carried in the package.
 
+    Real data that need no network: a run takes a few seconds.
+
     Source: Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI (its test set).
     """
     with (files("dlfound.data") / "digits.npz").open("rb") as file:

@@ -1,7 +1,11 @@
 """Images of one's own: a folder a class, as torchvision's ImageFolder reads them."""
 
 import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lazy_loader
 
@@ -9,18 +13,26 @@ from dlfound.config.kinds import Pixels, Seed, Split, Text
 from dlfound.data.dataset import Dataset, classification, cut
 from dlfound.errors import Code, Error
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 np = lazy_loader.load("numpy")
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # for EPS PIL would start another program
 
 
 def image_folder(*, path: Text, size: Pixels, seed: Seed, split: Split) -> Dataset:
     """Images in `path`/CLASS/, decoded once and brought to size x size; grey where all of them are, else in colour.
 
+    The folders' names are the classes' names. The images need not be of one size or one format.
+
     Source: torchvision.datasets.ImageFolder.
     """
     samples, classes = _find(Path(path).expanduser())
-    pixels = _decode([file for file, _ in samples], size)
+    files = [file for file, _ in samples]
     labels = np.array([label for _, label in samples])
-    channels = pixels.shape[1]
+    channels = 1 if all(_is_grey(file) for file in files) else 3
+    pixels = read_images(files, (channels, size, size))
     names = [f"pixel_{c}_{y}_{x}" for c in range(channels) for y in range(size) for x in range(size)]
     parts = cut(len(pixels), split, seed)
     return classification(pixels.reshape(len(pixels), -1), labels, classes, names, parts, (channels, size, size))
@@ -43,36 +55,53 @@ def _find(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
     return found.samples, found.classes
 
 
-def _decode(files: list[str], size: int) -> "np.ndarray":
-    """(rows, channels, size, size) uint8, with a progress display where standard error is a terminal."""
-    from PIL import Image
+def read_images(files: Sequence[str | Path], shape: Sequence[int]) -> "np.ndarray":
+    """(images, channels, height, width) uint8, each brought to `shape`; a progress display where there is a terminal.
+
+    One channel is grey, three are red, green and blue. Transparency and the orientation that a camera notes are not
+    heeded, the first picture of several is taken.
+
+    Raises:
+        Error: one cannot be read, or is too large to be a picture (code 3).
+    """
     from rich.console import Console
     from rich.progress import track
 
-    grey = all(_header(file) for file in files)
-    pixels = np.empty((len(files), 1 if grey else 3, size, size), np.uint8)
+    pixels = np.empty((len(files), *shape), np.uint8)
     console = Console(stderr=True)
     shown = track(files, "reading images", console=console, transient=True, disable=not sys.stderr.isatty())
     for row, file in enumerate(shown):
-        try:
-            with Image.open(file) as image:
-                decoded = image.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BILINEAR)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise _unreadable(file, error) from None
-        pixels[row] = np.asarray(decoded).reshape(size, size, -1).transpose(2, 0, 1)
+        pixels[row] = _read(file, shape)
     return pixels
 
 
-def _header(file: str) -> bool:
+def _read(file: str | Path, shape: Sequence[int]) -> "np.ndarray":
+    from PIL import Image
+
+    channels, height, width = shape
+    with _opened(file) as image:
+        if image.mode.startswith("I;16"):  # 65,536 levels of grey: PIL would cut them off at 255
+            image = image.point(lambda level: level / 256)
+        decoded = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(decoded).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _is_grey(file: str) -> bool:
     """True where the image says that it is grey; reads no pixels."""
+    with _opened(file) as image:
+        return image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
+
+
+@contextmanager
+def _opened(file: str | Path) -> Iterator["Image.Image"]:
+    """An image of PIL; what is wrong with it is told with its name."""
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
-            return image.mode in ("1", "L", "LA", "I", "I;16", "F")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(file, error) from None
-
-
-def _unreadable(file: str, error: Exception) -> Error:
-    return Error(f"{file} cannot be read as an image: {error}", "remove or replace it", Code.DATA)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                yield image
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        what = f"{file} cannot be read as an image: {error}"
+        raise Error(what, "remove or replace it", Code.DATA) from None

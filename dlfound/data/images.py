@@ -21,6 +21,8 @@ PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 def mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     """70,000 handwritten digits, 28 x 28 grey; the 10,000 of the test set stay apart.
 
+    Read from `root` where the files stand there, and fetched into it by torchvision where they do not.
+
     Source: LeCun, Cortes & Burges 1998.
     """
     return _idx_set("MNIST", DIGITS, root, seed, split)
@@ -29,6 +31,9 @@ def mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
 def fashion_mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     """70,000 pictures of clothes, 28 x 28 grey, 10 classes; as large as MNIST and harder.
 
+    T-shirts, trousers, coats and the like, with 10,000 of them apart for testing. Read from `root`, or fetched
+    into it.
+
     Source: Xiao, Rasul & Vollgraf 2017.
     """
     return _idx_set("FashionMNIST", CLOTHES, root, seed, split)
@@ -36,6 +41,9 @@ def fashion_mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
 
 def cifar10(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     """60,000 photographs of 10 kinds of things, 32 x 32 in colour; the 10,000 of the test set stay apart.
+
+    Airplanes, cats, ships and the like: hard for a net that knows nothing of which pixels are neighbours. Read from
+    `root`, or fetched into it.
 
     Source: Krizhevsky 2009.
     """

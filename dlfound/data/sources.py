@@ -1,4 +1,8 @@
-"""The table of sources, and what is known of each before it is read."""
+"""What a net learns from and is tested on: sets of images, small problems to look at, or data of one's own.
+Columns of numbers are standardised by the training rows, and so are the numbers that a net is to predict.
+
+Here is the table of sources, and what is known of each before it is read.
+"""
 
 from typing import Any
 

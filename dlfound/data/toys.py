@@ -23,6 +23,8 @@ def _points(seed: int) -> "np.random.Generator":
 def xor(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """Four clouds in the corners of a square; opposite corners share a class.
 
+    The smallest problem that needs a hidden layer: no straight line has each class on a side of its own.
+
     Source: Minsky & Papert 1969: no perceptron can tell them apart.
     """
     rng = _points(seed)
@@ -34,6 +36,8 @@ def xor(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
 
 def spirals(*, rows: Rows, classes: Arms, turns: Positive, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """Interleaved spiral arms around a centre, a class each.
+
+    The border between two classes winds around with them: the more `turns`, the more units it takes.
 
     Source: Lang & Witbrock 1988.
     """
@@ -59,7 +63,9 @@ def circles(*, rows: Rows, factor: Shrink, noise: NonNegative, seed: Seed, split
 
 
 def moons(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
-    """Two half circles that reach into each other.
+    """Two half circles that reach into each other, a class each.
+
+    A straight line parts most of them, a bent one all but the noise.
 
     Source: Pedregosa et al. 2011, scikit-learn's make_moons.
     """
@@ -75,7 +81,10 @@ def moons(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Datase
 def passfail(*, rows: Rows, target: Judged, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """Lectures attended (0 to 10) and hours worked (0 to 40): pass or fail, or the grade (0 to 100).
 
-    The grade is 100 / (1 + exp(-z)) with z = 0.4 (lectures - 5) + 0.1 (hours - 20), plus noise; 50 passes.
+        grade = 100 / (1 + exp(-z)) + noise, z = 0.4 (lectures - 5) + 0.1 (hours - 20)
+
+    A grade of 50 passes. With target=grade it is what the net predicts, as a number.
+
     Source: MIT 6.S191, lecture 1 ("will I pass this class?").
     """
     rng = _points(seed)
@@ -91,6 +100,8 @@ def passfail(*, rows: Rows, target: Judged, noise: NonNegative, seed: Seed, spli
 def sine(*, rows: Rows, periods: Positive, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """y = sin(x), x uniform over the given number of periods around zero.
 
+    A regression whose right answer is known everywhere, also between the rows.
+
     Source: the lecture, minute 9: one hidden layer can approximate any continuous function.
     """
     rng = _points(seed)
@@ -101,6 +112,8 @@ def sine(*, rows: Rows, periods: Positive, noise: NonNegative, seed: Seed, split
 
 def parity(*, rows: Rows, bits: Bits, noise: Fraction, seed: Seed, split: Split) -> Dataset:
     """Random bits: is the number of ones odd? No single bit tells anything.
+
+    Nor does any group of bits but the whole: there are no parts of an answer to begin with.
 
     Source: the lecture, minute 47: with few layers some functions need exponentially many units.
     """

@@ -1,7 +1,9 @@
-"""Dropout. Each option returns the noise of a net: a rate for inputs and for hidden units, and how noise is drawn.
+"""Noise on inputs and hidden units while a net trains, so that no unit can rely on another one.
+It is a factor for every example and unit, with mean one: what a unit receives stays the same on average, and nothing is
+done at test time.
 
-Noise is a factor for every example and unit, with mean one: expectation is kept in training, and nothing is
-done at test time. It is drawn outside the net, so that a training step is a function of its arguments alone.
+Each option returns the noise of a net: a rate for inputs and for hidden units, and how noise is drawn. It is drawn
+outside the net, so that a training step is a function of its arguments alone.
 """
 
 import math
@@ -24,11 +26,14 @@ class Noise(NamedTuple):
 
 
 def none() -> None:
-    """Every unit stays."""
+    """No noise: every unit stays."""
 
 
 def standard(*, input: Fraction, hidden: Fraction) -> Noise:
     """Each unit is zeroed with the given probability, by a fresh mask for every example and step.
+
+    Those that stay are divided by 1 - rate, which keeps the mean. `input` is the rate of the data's columns, `hidden`
+    that of the units of each hidden layer.
 
     Source: Srivastava et al. 2014; the lecture, minutes 50 to 53.
     """
@@ -37,6 +42,8 @@ def standard(*, input: Fraction, hidden: Fraction) -> Noise:
 
 def gaussian(*, input: Fraction, hidden: Fraction) -> Noise:
     """Each unit times 1 + sqrt(rate / (1 - rate)) z, z normal: the variance of dropout at that rate, without zeros.
+
+    z is drawn anew for every unit, example and step. `input` and `hidden` are rates as those of dropout=standard.
 
     Source: Srivastava et al. 2014, section 10.
     """

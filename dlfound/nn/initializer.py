@@ -1,4 +1,8 @@
-"""Initial weights. Each option fills `weight`, (units, inputs), in place and from `generator`. Biases start at zero."""
+"""The weights before the first step: random, so that units differ, and sized to let signals pass. Biases are zero.
+In the formulas `inputs` is how many inputs each unit of a layer has, and `units` how many units the layer has.
+
+Each option fills `weight`, (units, inputs), in place and from `generator`.
+"""
 
 import math
 
@@ -11,6 +15,8 @@ torch = lazy_loader.load("torch")
 
 def glorot_uniform(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:
     """Uniform in +-gain sqrt(6 / (inputs + units)): keeps the spread of signals and of gradients alike.
+
+    Derived for units that are linear around zero, such as tanh.
 
     Source: Glorot & Bengio 2010, equation 16; the lecture, minute 31.
     """
@@ -29,7 +35,7 @@ def glorot_normal(weight: "torch.Tensor", generator: "torch.Generator", *, gain:
 
 
 def he_uniform(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:
-    """Uniform in +-gain sqrt(6 / inputs): the variance of he_normal.
+    """Uniform in +-gain sqrt(6 / inputs): the variance of he_normal, without its rare large weights.
 
     Source: He, Zhang, Ren & Sun 2015, equation 10.
     """
@@ -39,6 +45,8 @@ def he_uniform(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Po
 
 def he_normal(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:
     """Normal with deviation gain sqrt(2 / inputs): Glorot's recipe for units that are zero half of the time.
+
+    A ReLU lets half of the mean square of its pre-activations through; the 2 makes up for that in every layer.
 
     Source: He, Zhang, Ren & Sun 2015, equation 10.
     """
@@ -54,7 +62,7 @@ def lecun_normal(weight: "torch.Tensor", generator: "torch.Generator", *, gain: 
 
 
 def uniform(weight: "torch.Tensor", generator: "torch.Generator", *, low: Number, high: Number) -> None:
-    """Uniform between two given bounds, whatever the layer's size.
+    """Uniform between `low` and `high`, whatever the layer's size.
 
     Source: Glorot & Bengio 2010, equation 1: the heuristic in common use before, +-1 / sqrt(inputs).
     """
@@ -62,7 +70,9 @@ def uniform(weight: "torch.Tensor", generator: "torch.Generator", *, low: Number
 
 
 def normal(weight: "torch.Tensor", generator: "torch.Generator", *, std: Positive) -> None:
-    """Normal with a given deviation, whatever the layer's size.
+    """Normal with the deviation `std`, whatever the layer's size.
+
+    Too small a deviation lets signals fade from layer to layer, too large a one saturates units; depth shows it best.
 
     Source: MIT 6.S191, lecture 1: weights ~ N(0, sigma^2).
     """
@@ -72,6 +82,8 @@ def normal(weight: "torch.Tensor", generator: "torch.Generator", *, std: Positiv
 def orthogonal(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:
     """gain times a random matrix with orthonormal rows, or columns where there are fewer of them.
 
+    A square one turns what passes through it and keeps its length, so that signals neither grow nor fade with depth.
+
     Source: Saxe, McClelland & Ganguli 2014.
     """
     torch.nn.init.orthogonal_(weight, gain, generator=generator)
@@ -79,6 +91,8 @@ def orthogonal(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Po
 
 def sparse(weight: "torch.Tensor", generator: "torch.Generator", *, nonzero: Count, std: Positive) -> None:
     """Each unit gets `nonzero` incoming weights, normal with deviation `std`; the others are zero.
+
+    However wide the layer below, a unit listens to few of its units, and those weights can be large.
 
     Source: Martens 2010, section 5.
     """
@@ -107,8 +121,9 @@ def zeros(weight: "torch.Tensor", generator: "torch.Generator") -> None:
 def auto(weight: "torch.Tensor", generator: "torch.Generator") -> None:
     """He for the ReLU family, LeCun normal for SELU, Glorot uniform else.
 
-    `recipe` names the option, which takes this one's place before a net is built.
+    The family is relu, leaky_relu, elu, gelu, silu and mish, which take he_normal. The run says which one it took.
     """
+    # `recipe` names the option, which takes this one's place before a net is built.
     raise TypeError("auto stands for another option: choose recipe(activation)")
 
 

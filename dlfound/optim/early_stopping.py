@@ -1,4 +1,7 @@
-"""Early stopping. Each option is an object that is told each validation's value and says when to stop."""
+"""When training ends before train.epochs are over. However it ends, the net of the best validation is what is kept.
+
+Each option is an object that is told each validation's value and says when to stop.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -24,7 +27,7 @@ class Patience:
 
 
 class Never:
-    """Train for all epochs."""
+    """Train for all of train.epochs."""
 
     def after(self, value: float) -> bool:
         """True when training should stop."""
@@ -34,6 +37,9 @@ class Never:
 @dataclass(kw_only=True)
 class LookAhead:
     """Stop at the `look_ahead`-th validation in a row without improvement, and go back to the best net.
+
+    Validation comes after each epoch and is judged by train.monitor; better means better than the best so far by more
+    than `min_delta`. A net that fits the training rows ever better and others no more is learning by heart.
 
     Source: the lecture, minute 36; Prechelt 1998.
     """

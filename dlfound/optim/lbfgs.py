@@ -21,7 +21,10 @@ CURVED = 1e-10  # least curvature for which a pair is kept
 class LBFGS:
     """Newton-like steps from the last few changes of parameters and gradients; for train.batch_size=full.
 
-    `lr` scales the step; with line_search=armijo it is halved until the objective falls enough.
+    From the last `history` of these changes it guesses how the slope bends, and steps to where it should be flat. `lr`
+    scales the step; with line_search=armijo it is halved until the objective falls enough. train.batch_size=auto is
+    the whole training set here.
+
     Source: Liu & Nocedal 1989; Nocedal & Wright 2006, algorithms 7.4 and 7.5.
     """
 

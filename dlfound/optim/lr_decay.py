@@ -1,8 +1,11 @@
-"""Learning-rate decay. Each option is a class, made from the number of epochs of the run.
+"""How the learning rate changes while a net trains: large steps find the way, small ones settle.
+With a warm-up it first grows linearly from near zero, over `warmup` epochs, and only then the decay begins (Goyal et
+al. 2017, section 2.2); the formulas count epochs from there on, with fractions.
+
+Each option is a class, made from the number of epochs of the run.
 
 `rate(lr, epoch, share)` is the learning rate of a step: `epoch` epochs (with fractions) were done before it, and it
-does `share` of one; `after(value)` tells the value of each validation. With a warm-up the rate first grows linearly
-from near zero, over `warmup` epochs, and only then the decay begins (Goyal et al. 2017, section 2.2).
+does `share` of one; `after(value)` tells the value of each validation.
 """
 
 import math
@@ -32,6 +35,9 @@ def _warm(warmup: float, epoch: float, share: float) -> tuple[float, float]:
 
 class Plateau:
     """The rate is multiplied by `factor` at the `patience`-th validation in a row without improvement, again and again.
+
+    Validation comes after each epoch and is judged by train.monitor; better means better than the best so far by more
+    than `min_delta`. The rate never falls below `min_lr`.
 
     Source: the lecture, minute 39.
     """
@@ -78,6 +84,8 @@ class _Scheduled:
 def step(epochs: int, *, step_size: Count, gamma: Share, warmup: NonNegative) -> _Scheduled:
     """The rate is multiplied by gamma every step_size epochs.
 
+        lr gamma^floor(epochs / step_size)
+
     Source: Krizhevsky, Sutskever & Hinton 2012, section 5 (by hand there).
     """
     return _Scheduled(epochs, warmup, lambda lr, done, length: lr * gamma ** math.floor(done / step_size))
@@ -86,13 +94,17 @@ def step(epochs: int, *, step_size: Count, gamma: Share, warmup: NonNegative) ->
 def exponential(epochs: int, *, gamma: Share, warmup: NonNegative) -> _Scheduled:
     """The rate is multiplied by gamma each epoch, a little at each step.
 
+        lr gamma^epochs
+
     Source: Senior et al. 2013, section 3.1.
     """
     return _Scheduled(epochs, warmup, lambda lr, done, length: lr * gamma**done)
 
 
 def inverse_time(epochs: int, *, half_life: Positive, warmup: NonNegative) -> _Scheduled:
-    """lr / (1 + epochs / half_life): halved after half_life epochs, a third after two of them.
+    """lr / (1 + epochs / half_life): half of lr after half_life epochs, a third after twice as many.
+
+    It falls ever more slowly, and never reaches zero.
 
     Source: Robbins & Monro 1951; Bottou 2012, section 5.2.
     """
@@ -102,6 +114,8 @@ def inverse_time(epochs: int, *, half_life: Positive, warmup: NonNegative) -> _S
 def linear(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Scheduled:
     """In a straight line from lr to final_lr at the end of the run.
 
+    The end is after train.epochs; early stopping would come before it.
+
     Source: Bengio 2012, section 3.1.1.
     """
     return _Scheduled(epochs, warmup, lambda lr, done, length: lr + (final_lr - lr) * done / length)
@@ -110,6 +124,10 @@ def linear(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Sched
 def cosine(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Scheduled:
     """Along half a cosine from lr to final_lr at the end of the run.
 
+        final_lr + (lr - final_lr) (1 + cos(pi share)) / 2, share of the epochs that are done
+
+    The end is after train.epochs; early stopping would come before it.
+
     Source: Loshchilov & Hutter 2017, equation 5, without restarts.
     """
     return _Scheduled(epochs, warmup, lambda lr, done, length: _cosine(lr, final_lr, done / length))
@@ -117,6 +135,9 @@ def cosine(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Sched
 
 class OneCycle:
     """Up in a straight line from lr to max_lr during the warm-up, then down along half a cosine to final_lr.
+
+    Shaped for a run of fixed length: set train.epochs, and early_stopping=none. `warmup` is the length of the rise, in
+    epochs.
 
     Source: Smith & Topin 2018.
     """

@@ -18,7 +18,14 @@ ITERATIONS = 5
 class Muon:
     """Each weight matrix steps along its running direction, made orthogonal; biases and the like follow AdamW.
 
-    `lr` is the matrices' rate and `vector_lr` the others'; a decay changes both alike.
+        D <- momentum D + (1 - momentum) G
+        U S V^T = momentum D + (1 - momentum) G, its singular values in S
+        W <- (1 - lr weight_decay) W - lr sqrt(max(1, units / inputs)) U V^T
+
+    G is the gradient of a layer's weights W, (units, inputs). Without S no direction is weak: what the gradients point
+    at rarely gets steps as large as what they point at often. `lr` is the matrices' rate and `vector_lr` the others'; a
+    decay changes both alike.
+
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
     """
 

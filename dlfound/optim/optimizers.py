@@ -1,4 +1,8 @@
-"""Update rules, as in their papers, on vectors: all parameters of a net lie in one.
+"""The update rule: how each step changes the parameters w, given the gradient g of the objective on a batch of rows.
+Here <- is read "becomes", and t counts the steps from 1; what a rule keeps from step to step starts at zero. All but
+muon and lbfgs treat each parameter by itself.
+
+The rules are as in their papers, on vectors: all parameters of a net lie in one.
 
 An option is a class: its settings are fields; `slots` names the vectors it keeps, which start at zero; and
 `rule(w, g, slots, t)` returns the new parameters and slots at step t = 1, 2, ..., and changes nothing. Settings may be
@@ -23,6 +27,8 @@ torch = lazy_loader.load("torch")
 class SGD:
     """Stochastic gradient descent: w <- w - lr g.
 
+    Straight down the slope of the batch, by the rate `lr`: the rule that all others are measured by.
+
     Source: Robbins & Monro 1951; the lecture, minute 13.
     """
 
@@ -39,6 +45,9 @@ class SGD:
 @dataclass(kw_only=True)
 class Momentum:
     """SGD along a running direction: d <- g + momentum d; w <- w - lr d.
+
+    What the gradients of many steps agree on adds up, to at most 1 / (1 - momentum) times one of them; what they
+    disagree on cancels.
 
     Source: Polyak 1964; the lecture, minute 40.
     """
@@ -60,6 +69,8 @@ class Momentum:
 class Nesterov:
     """Momentum that looks one step ahead: d <- g + momentum d; w <- w - lr (g + momentum d).
 
+    Where the slope turns, the step brakes one step earlier than that of optim=momentum.
+
     Source: Nesterov 1983; Sutskever et al. 2013; the lecture, minute 40.
     """
 
@@ -80,6 +91,11 @@ class Nesterov:
 class AdaGrad:
     """Each parameter's rate divided by the root of the sum of its squared gradients so far.
 
+        s <- s + g^2
+        w <- w - lr g / (sqrt(s) + eps)
+
+    Parameters whose gradients are rare or small keep large steps. s never falls, so the rates never rise again.
+
     Source: Duchi, Hazan & Singer 2011; the lecture, minute 41.
     """
 
@@ -95,6 +111,11 @@ class AdaGrad:
 @dataclass(kw_only=True)
 class RMSProp:
     """Each parameter's rate divided by the root of the running mean of its squared gradient.
+
+        v <- rho v + (1 - rho) g^2
+        w <- w - lr g / (sqrt(v) + eps)
+
+    AdaGrad that forgets: the mean reaches back over some 1 / (1 - rho) steps, and rates can rise again.
 
     Source: Tieleman & Hinton 2012, lecture 6.5; the lecture, minute 41.
     """
@@ -112,6 +133,11 @@ class RMSProp:
 @dataclass(kw_only=True)
 class AdaDelta:
     """Steps in the parameters' own unit: the root mean square of past steps over that of past gradients.
+
+        v <- rho v + (1 - rho) g^2
+        step = sqrt(u + eps) / sqrt(v + eps) g
+        u <- rho u + (1 - rho) step^2
+        w <- w - lr step
 
     Source: Zeiler 2012, algorithm 1.
     """
@@ -132,6 +158,13 @@ class AdaDelta:
 class Adam:
     """Steps of the size lr, along the running mean of g over the root of the running mean of g^2, both unbiased.
 
+        m <- beta1 m + (1 - beta1) g
+        v <- beta2 v + (1 - beta2) g^2
+        w <- w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    m is momentum, v gives each parameter a rate of its own, and the divisions make up for their start at zero. `betas`
+    is [beta1, beta2].
+
     Source: Kingma & Ba 2015, algorithm 1; the lecture, minute 42.
     """
 
@@ -151,6 +184,8 @@ class Adam:
 @dataclass(kw_only=True)
 class AdamW:
     """Adam, and apart from it the weights shrink: w <- (1 - lr weight_decay) w. Biases shrink too, as in the paper.
+
+    A penalty's gradient would be divided by sqrt(v) with the rest; this decay shrinks all weights at the same pace.
 
     Source: Loshchilov & Hutter 2019, algorithm 2.
     """
@@ -174,6 +209,11 @@ class AdamW:
 class NAdam:
     """Adam with Nesterov's look ahead: momentum grows towards beta1 by mu(t) = beta1 (1 - 0.96^(t momentum_decay) / 2).
 
+        ahead = mu(t+1) m / (1 - mu(1) ... mu(t+1)) + (1 - mu(t)) g / (1 - mu(1) ... mu(t))
+        w <- w - lr ahead / (sqrt(v / (1 - beta2^t)) + eps)
+
+    m and v are those of optim=adam.
+
     Source: Dozat 2016, algorithm 2.
     """
 
@@ -196,6 +236,14 @@ class NAdam:
 @dataclass(kw_only=True)
 class RAdam:
     """Adam whose rate is rectified while few gradients have been seen; momentum alone in the first steps.
+
+        n = N - 2 t beta2^t / (1 - beta2^t), with N = 2 / (1 - beta2) - 1
+        r = sqrt((n - 4) (n - 2) N / ((N - 4) (N - 2) n))
+        w <- w - lr r (m / (1 - beta1^t)) sqrt(1 - beta2^t) / (sqrt(v) + eps) where n > 5
+        w <- w - lr m / (1 - beta1^t) else
+
+    m and v are those of optim=adam. The first squared gradients are too few to divide by: steps that hang on them would
+    be wild. It needs no warm-up.
 
     Source: Liu et al. 2020, algorithm 2.
     """

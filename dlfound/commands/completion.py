@@ -1,0 +1,123 @@
+"""`dlfound completion`: the script that lets a shell complete words, and the answers that it asks for."""
+
+import argparse
+
+from dlfound.commands.completing import Answer, complete
+from dlfound.errors import Code, Error, printable
+
+SUMMARY = "let the shell complete words: print the script for it"
+EXAMPLES = """\
+examples:
+  eval "$(dlfound completion bash)"         in ~/.bashrc
+  eval "$(dlfound completion zsh)"          in ~/.zshrc
+  dlfound completion fish | source          in ~/.config/fish/config.fish
+  dlfound completion --line 'dlfound tr'    what the script asks for: the words that fit
+"""
+
+# Each script hands the line, up to the cursor, to the program. The first line of the answer says what the shell is to
+# complete by itself where no word follows; then come the words, each with a tab and what it means.
+
+BASH = r"""# Completion of dlfound for bash (4 or newer). This line in ~/.bashrc installs it:
+#   eval "$(dlfound completion bash)"
+
+_dlfound() {
+    local line=${COMP_LINE:0:COMP_POINT} otherwise= word=
+    local raw=${line##*[[:space:]]}
+    local head=${raw%"${raw##*["$COMP_WORDBREAKS"]}"}  # stays as it is: bash splits words at = and : too
+    COMPREPLY=()
+    {
+        read -r otherwise
+        while IFS=$'\t' read -r word _; do
+            word=${word#"${head//[\'\"]/}"}
+            [[ ${line%"$2"} == *[\'\"] || $word == *([[:alnum:]_.,:=+/@%[]|-|]) ]] || printf -v word %q "$word"
+            COMPREPLY+=("$word")
+        done
+    } < <("${1/#\~/$HOME}" completion --line="$line" 2>/dev/null)
+    case ${COMPREPLY[0]-}:$otherwise in
+        *[=.]:*) compopt -o nospace ;;
+        :files) compopt -o default ;;
+        :folders) compopt -o dirnames ;;
+    esac
+}
+complete -F _dlfound dlfound
+"""
+
+ZSH = r"""# Completion of dlfound for zsh. This line in ~/.zshrc installs it:
+#   eval "$(dlfound completion zsh)"
+
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
+
+_dlfound() {
+    local line="${(j: :)words[1,CURRENT-1]} $QIPREFIX$PREFIX" program=${(Q)words[1]} otherwise word told
+    local -a open closed
+    {
+        read -r otherwise
+        while IFS=$'\t' read -r word told; do
+            [[ $PREFIX == *=* ]] && word=${word#*=}
+            told=${word//:/\\:}${told:+:$told}
+            [[ $word == *(=|.) ]] && open+=($told) || closed+=($told)
+        done
+    } < <(${program/#\~/$HOME} completion --line=$line 2>/dev/null)
+    compset -P 1 '*='
+    if (( $#open + $#closed )); then
+        _describe word closed -- open -S ''
+    elif [[ $otherwise == files ]]; then
+        _files
+    elif [[ $otherwise == folders ]]; then
+        _files -/
+    fi
+}
+compdef _dlfound dlfound
+"""
+
+FISH = r"""# Completion of dlfound for fish. This line in ~/.config/fish/config.fish installs it:
+#   dlfound completion fish | source
+
+function __dlfound_words
+    set -l program (commandline -opc | string replace -r '^~/' $HOME/)[1]
+    type -q $program; or return
+    set -l answer ($program completion --line=(commandline -cp | string collect) 2>/dev/null)
+    if set -q answer[2]
+        printf '%s\n' $answer[2..]
+        return
+    end
+    set -l head (commandline -ct | string match -r '^.*=')
+    set -l rest (commandline -ct | string replace -r '^.*=' '')
+    switch "$answer"
+        case files
+            printf '%s\n' "$head"(complete -C "'' $rest")
+        case folders
+            printf '%s\n' "$head"(__fish_complete_directories $rest)
+    end
+end
+complete -c dlfound -f -a '(__dlfound_words)'
+"""
+
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("shell", nargs="?", choices=SCRIPTS, metavar="SHELL", help=" or ".join(SCRIPTS))
+    parser.add_argument("--line", help="print what may stand at the end of this line of words instead of a script")
+
+
+def command(args: argparse.Namespace) -> int:
+    """The verb: exit code."""
+    if args.line is not None:
+        print(_answer(args))
+    elif args.shell is not None:
+        print(SCRIPTS[args.shell], end="")
+    else:
+        raise Error("no shell is named", f"name one: dlfound completion {' or '.join(SCRIPTS)}", Code.CONFIG)
+    return Code.DONE
+
+
+def _answer(args: argparse.Namespace) -> str:
+    """The answer as the scripts read it."""
+    try:
+        answer = complete(args.line, args.parsers)
+    except Error:  # a broken folder of one's own: told when the line is run, not in the middle of typing it
+        answer = Answer()
+    words = [f"{word}\t{printable(told)}" for word, told in answer.words.items()]
+    return "\n".join([answer.otherwise, *words])
