@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
-from dlfound.errors import Code, Error, Problem, printable
+from dlfound.errors import Code, Error, Problem, Stopped, printable
 
 VERBS = ("train", "eval", "predict", "compare", "runs", "board", "options", "completion")
 DOC = "train feed-forward nets from the command line: every choice is one word"
@@ -29,8 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Error as error:
         _tell(error)
         return int(error.code)
+    except Stopped as stopped:
+        print(f"dlfound: {printable(stopped)}", file=sys.stderr)
+        return stopped.code
     except KeyboardInterrupt:
-        print("dlfound: interrupted; a run that is not finished starts again with the same run.dir", file=sys.stderr)
+        print("dlfound: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `dlfound options | head`: who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

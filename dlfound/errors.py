@@ -47,6 +47,14 @@ class Error(Exception):
         return error
 
 
+class Stopped(Exception):
+    """The command was asked to end and has kept what it had; `code` is the exit code."""
+
+    def __init__(self, text: str, code: int):
+        super().__init__(text)
+        self.code = code
+
+
 def printable(text: object) -> str:
     """The text with control characters escaped, so that a name from a file cannot write to the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))

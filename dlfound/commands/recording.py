@@ -62,8 +62,9 @@ class Recorder:
             return
         names = [name for name in measured["val"] if name in (*BRIEF, monitored(self.config["train"]["monitor"]))]
         results = {f"Final/{name}/{part}": measured[part][name] for name in names for part in ("val", "test")}
-        self.logger.settings(number, hyperparameters(self.config), results)
-        self._answers(number, "test")
+        beyond = number + 1  # so that a run that goes on forgets what came out before
+        self.logger.settings(beyond, hyperparameters(self.config), results)
+        self._answers(beyond, "test")
 
     def _draw(self, number: int, layers: Sequence[LayerState]) -> None:
         for layer in layers:

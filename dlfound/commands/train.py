@@ -6,7 +6,9 @@ import shlex
 import sys
 from typing import Any
 
-from dlfound.commands.configure import configure, load_options, own_options
+from dlfound.commands.configure import load_options, own_options
+from dlfound.commands.resuming import configure_run
+from dlfound.commands.signals import stoppable
 from dlfound.commands.table import result_table
 from dlfound.errors import Code
 from dlfound.objective.tasks import BRIEF
@@ -19,6 +21,8 @@ examples:
   dlfound train data=spirals model.hidden=[64,64] activation=tanh
   dlfound train batchnorm=batch dropout=standard train.epochs=50
   dlfound train experiment=spirals_depth               whole settings by name
+  dlfound train resume=latest                          go on with a run that was stopped or killed
+  dlfound train resume=latest train.epochs=400         or with one that is done, for longer
   dlfound train optim=momentum --cfg                   what that means, value by value
   dlfound options                                      every word there is
 """
@@ -35,13 +39,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     """The verb: exit code."""
     load_options(args.files)
-    config = configure(args.overrides, args.config_dir)
+    config, path = configure_run(args.overrides, args.config_dir)
     if args.cfg:
         print(json.dumps(config.tree, indent=2, ensure_ascii=False) if args.json else config.shown())
         return Code.DONE
-    from dlfound.commands.training import raise_failure, run_training  # brings in torch
+    with stoppable() as stop:
+        from dlfound.commands.training import raise_failure, run_training  # brings in torch
 
-    run, code = run_training(config, None, f"dlfound {shlex.join(sys.argv[1:])}", shown=True)
+        run, code = run_training(config, path, None, f"dlfound {shlex.join(sys.argv[1:])}", shown=True, stop=stop)
     print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else describe(run))
     raise_failure(run, code)
     return code

@@ -95,6 +95,11 @@ def _fractions(count: int) -> Kind:
     return Kind(f"{'two' if count == 2 else 'three'} numbers in (0, 1) that add up to 1", read)
 
 
+def _seconds(value: Any) -> str:
+    number = value.removesuffix("s") if isinstance(value, str) and value.endswith("s") else ""
+    return _ensure(value, number.isascii() and number.isdecimal() and 0 < int(number) <= 10**9)
+
+
 _LAYERS = listed("", whole("", 1, 65536), 1, 100)
 _NULL = Kind("null", lambda value: _ensure(value, value is None))
 _TEXT = Kind("text", lambda value: _ensure(value, isinstance(value, str) and value.strip() != ""))
@@ -116,6 +121,10 @@ Pixels = Annotated[int, whole("a whole number in 1...1024", 1, 1024)]
 Text = Annotated[str, _TEXT]
 OptionalText = Annotated[str | None, either(_TEXT, _NULL)]
 BatchSize = Annotated[int | str, either(whole("a whole number >= 1", 1, 10**12), word("full", "auto"))]
+Pace = Annotated[
+    int | str,
+    either(whole("a whole number of epochs", 1, 10**12), Kind("seconds like 30s", _seconds), word("auto")),
+]
 Threads = Annotated[int | str, either(whole("a whole number in 1...1024", 1, 1024), word("auto"))]
 
 # For the options that people register, whose settings carry plain annotations or none.

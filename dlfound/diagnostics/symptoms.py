@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from dlfound.config.config import Config
 from dlfound.diagnostics.layers import SAMPLE_ROWS, LayerState
@@ -58,6 +59,17 @@ class Symptoms:
     def end(self, train: Measured, val: Measured) -> list[str]:
         """Once the best weights are back and measured."""
         return self._once({"fit": self._underfits(train, val) or self._overfits(train, val)})
+
+    def state(self) -> dict[str, Any]:
+        """What the next epochs' judgement depends on, as JSON."""
+        known = {"initial": self._initial, "lowest": self._lowest}
+        return {"told": sorted(self._told)} | {k: v if math.isfinite(v) else None for k, v in known.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._told = set(state["told"])
+        self._initial = math.nan if state["initial"] is None else state["initial"]
+        self._lowest = math.inf if state["lowest"] is None else state["lowest"]
 
     def _once(self, found: Mapping[str, str]) -> list[str]:
         new = {name: text for name, text in found.items() if text and name not in self._told}

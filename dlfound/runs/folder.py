@@ -1,5 +1,6 @@
 """A run's folder: where it lies, what stands in it, and who may write there."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -10,11 +11,13 @@ from typing import Any
 
 import lazy_loader
 
-from dlfound.errors import Code, Error
+from dlfound.errors import Code, Error, printable
+from dlfound.runs.durable import name_aside, remove_aside, replace_durably, sync_file, sync_folder
 
 torch = lazy_loader.load("torch")
 
 OUTPUTS = Path("outputs")
+DONE, CHECKPOINTS = "DONE", "checkpoints"
 CONFIG = "config.yaml"  # what makes a folder a run's: the first file that stands in it
 DEPTH = 3  # how far below a folder its runs are looked for
 MAX_BYTES = 64 * 2**20  # of a text file: those of a run are far smaller
@@ -30,7 +33,7 @@ class RunFolder:
     def finished(self) -> bool:
         """True once the run is over and everything is written."""
         try:
-            return (self.path / "DONE").exists()
+            return (self.path / DONE).exists()
         except OSError as error:  # a name that no file system takes
             raise _cannot_write(self.path, error) from None
 
@@ -65,24 +68,30 @@ class RunFolder:
             raise Error(f"{path} cannot be read: {error}", "use another run", Code.RUN) from None
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """The objects of one of the folder's .jsonl files."""
-        return [json.loads(line) for line in (self.path / name).read_text(encoding="utf-8").splitlines()]
+        """The objects of one of the folder's .jsonl files; none where nothing was appended yet."""
+        path = self.path / name
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """A JSON file; numbers in it must be finite."""
         self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """A whole file at once: written aside, then renamed."""
+        """A whole file at once: after a crash there is the old one or the new one."""
         self.write_bytes(name, text.encode("utf-8"))
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        aside = self.path / f".{name}.{secrets.token_hex(4)}"
+        """As `write_text`.
+
+        Raises:
+            Error: the disk refuses (code 6).
+        """
+        path = self.path / name
         try:
-            aside.write_bytes(content)
-            aside.replace(self.path / name)
+            replace_durably(path, content, name_aside(path))
         except OSError as error:
-            raise _cannot_write(self.path, error) from None
+            raise _cannot_write(path, error) from None
 
     def append_json(self, name: str, value: dict[str, Any]) -> None:
         """One more line of a .jsonl file."""
@@ -94,7 +103,34 @@ class RunFolder:
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise _cannot_write(self.path, error) from None
+            raise _cannot_write(self.path / name, error) from None
+
+    def sync(self, name: str) -> int:
+        """Make durable what was appended to a file; returns its size, 0 where there is none."""
+        path = self.path / name
+        try:
+            return sync_file(path) if path.exists() else 0
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+
+    def cut(self, name: str, size: int) -> None:
+        """Take off what was appended to a file after it had this size.
+
+        Raises:
+            Error: it is shorter (code 4).
+        """
+        path = self.path / name
+        there = path.stat().st_size if path.exists() else 0
+        if there < size:
+            what = f"{path} is shorter than it was at the last checkpoint"
+            raise Error(what, "bring the file back, or train anew in another run.dir", Code.RUN)
+        if there > size:
+            os.truncate(path, size)
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a file; of nothing where there is none."""
+        path = self.path / name
+        return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
 
     def save_weights(self, tensors: "dict[str, torch.Tensor]") -> None:
         """`model.safetensors`."""
@@ -117,7 +153,23 @@ class RunFolder:
         except FileNotFoundError:
             raise Error(f"{self.path} has no model.safetensors", "is the run finished?", Code.RUN) from None
         except Exception as error:
-            raise Error(f"{path} is damaged: {error or type(error).__name__}", "use another run", Code.RUN) from None
+            raise Error(
+                f"{path} is damaged: {str(error) or type(error).__name__}", "use another run", Code.RUN
+            ) from None
+
+    def begin(self, config: str, command: str) -> None:
+        """The first file of a run: its configuration, below the command that asked for it."""
+        self.write_text(CONFIG, f"# {printable(command)}\n{config}")
+
+    @property
+    def command(self) -> str:
+        """The command that began the run."""
+        return self.read_text(CONFIG).partition("\n")[0].removeprefix("# ")
+
+    def tidy(self) -> None:
+        """Remove what a crash left half written; only for the one who holds the run's lock."""
+        remove_aside(self.path)
+        remove_aside(self.path / CHECKPOINTS)
 
     def clear(self) -> None:
         """Remove what an unfinished run left, so that it starts again from its first step."""
@@ -128,7 +180,12 @@ class RunFolder:
 
     def finish(self) -> None:
         """The last thing written."""
-        self.write_text("DONE", "")
+        self.write_text(DONE, "")
+
+    def reopen(self) -> None:
+        """The run goes on: it is not finished any more."""
+        (self.path / DONE).unlink()
+        sync_folder(self.path)
 
 
 def new_path(name: str) -> Path:
@@ -242,4 +299,5 @@ def _named(word: str) -> list[Path]:
 
 
 def _cannot_write(path: Path, error: OSError) -> Error:
-    return Error(f"cannot write to {path}: {error.strerror}", "make room, or choose another run.dir", Code.RESOURCES)
+    fix = "make room, then go on with resume=RUN; or choose another run.dir"
+    return Error(f"cannot write to {path}: {error.strerror or error}", fix, Code.RESOURCES)

@@ -45,7 +45,7 @@ class NoLogger:
 
     draws = False
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, done: int | None):
         pass
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
@@ -63,10 +63,11 @@ class TensorBoard:
 
     draws = True
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, done: int | None):
         from torch.utils.tensorboard import SummaryWriter  # brings in torch and protobuf
 
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
+        beyond = None if done is None else done + 1  # what a killed run wrote after its last checkpoint is forgotten
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=beyond)
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
         """One point on each curve; undefined values leave a gap."""

@@ -170,24 +170,31 @@ def _check_finite(place: Place, first: int, step: Step) -> None:
 
 
 class Best:
-    """The weights of the best validation so far: strictly better than all before."""
+    """The weights of the best validation so far, strictly better than all before; the initial ones until then.
 
-    def __init__(self) -> None:
+    Attributes:
+        value: of the monitor; lower is better.
+        epoch: whose validation it was; 0 before the first.
+        params, buffers: the vectors of `step` at that time.
+    """
+
+    def __init__(self, step: Step) -> None:
         self.value, self.epoch = float("inf"), 0
-        self._vectors: tuple[Tensor, Tensor] | None = None
-
-    def begin(self, step: Step) -> None:
-        """Keep the initial weights: to go back to where not one validation succeeds."""
-        self._vectors = step.params.clone(), step.buffers.clone()
+        self.params, self.buffers = step.params.clone(), step.buffers.clone()
 
     def see(self, value: float, epoch: int, step: Step) -> None:
-        """Keep the step's weights if `value` (lower is better; NaN is never) beats all before."""
-        if value < self.value:
-            self.value, self.epoch = value, epoch
-            self._vectors = step.params.clone(), step.buffers.clone()
+        """Keep the step's weights if `value` (NaN is never better) beats all before."""
+        if self.judge(value, epoch):
+            self.params, self.buffers = step.params.clone(), step.buffers.clone()
+
+    def judge(self, value: float, epoch: int) -> bool:
+        """True where `value` beats all before; it is the one to beat from now on."""
+        if not value < self.value:
+            return False
+        self.value, self.epoch = value, epoch
+        return True
 
     def restore(self, step: Step) -> None:
-        """Go back to the best weights; the net stays as it is where there was no validation yet."""
-        if self._vectors is not None:
-            step.params.copy_(self._vectors[0])
-            step.buffers.copy_(self._vectors[1])
+        """Go back to the best weights."""
+        step.params.copy_(self.params)
+        step.buffers.copy_(self.buffers)

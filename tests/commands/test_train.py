@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dlfound.cli import main
 from dlfound.objective.tasks import METRICS
@@ -27,7 +28,8 @@ def test_a_run_leaves_the_promised_folder(capsys):
     out, err = capsys.readouterr()
     folder = run_folder(out)
     assert folder.parts[:2] == ("outputs", "digits")
-    names = "config.yaml report.json metrics.jsonl timing.jsonl log.txt schema.json model.safetensors tensorboard DONE"
+    names = """config.yaml report.json metrics.jsonl timing.jsonl log.txt schema.json model.safetensors tensorboard DONE
+        checkpoints .lock"""
     assert {p.name for p in folder.iterdir()} == set(names.split())
     assert (folder / "DONE").read_bytes() == b""
     assert err == ""  # no terminal: progress and notes stay away
@@ -117,7 +119,8 @@ def test_an_unfinished_folder_goes_on_or_is_refused(tmp_path, capsys):
     assert main(command) == 0
     assert (folder / "model.safetensors").read_bytes() == weights
     assert (folder / "metrics.jsonl").read_bytes() == metrics
-    assert len(list((folder / "tensorboard").iterdir())) == 1
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [e.step for e in events.Scalars("loss/val")] == [1, 2, 3]
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
@@ -173,8 +176,6 @@ def test_the_monitor_decides_what_is_best(capsys):
 
 
 def test_curves_reach_tensorboard(capsys):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     main(["train", *QUICK])
     folder = run_folder(capsys.readouterr().out)
     events = EventAccumulator(str(folder / "tensorboard")).Reload()

@@ -264,9 +264,8 @@ def resolver(rng, head):
 
 def reference(rng, head):
     node, setting = a_key(rng, head)
-    word = rng.choice(
-        [misspell(rng, "optim", existing()), f"optim.{misspell(rng, 'lr', existing())}", "a.b.c", f"{node}.{setting}"]
-    )
+    rate = misspell(rng, "lr", [*existing(), "lr"])
+    word = rng.choice([misspell(rng, "optim", existing()), f"optim.{rate}", "a.b.c", f"{node}.{setting}"])
     return Wrong(f"{node}.{setting}=${{{word}}}", word, f"{node}.{setting}")
 
 

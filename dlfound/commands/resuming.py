@@ -1,0 +1,89 @@
+"""Going on with a run: which run, and what may be different about it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dlfound.commands.configure import catalog, configure
+from dlfound.config.compose import reopen
+from dlfound.config.config import Config
+from dlfound.errors import Code, Error
+from dlfound.runs.folder import CONFIG, find_run
+
+MAY_CHANGE = ("train.epochs", "train.checkpoint", "run.name", "run.dir")  # all else would make another run of it
+ANY_LENGTH = ("none", "plateau", "step", "exponential", "inverse_time")  # decays that do not look at train.epochs
+WORD = "resume="
+
+
+def configure_run(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> tuple[Config, Path | None]:
+    """The configuration that the words ask for; with resume=RUN among them, that run's own, and its folder.
+
+    Raises:
+        Error: mistakes in the words (code 2); no such run, or a setting that may not change on the way (code 4).
+    """
+    runs = [word.removeprefix(WORD) for word in words if word.startswith(WORD)]
+    asked = configure([word for word in words if not word.startswith(WORD)], config_dirs)
+    if not runs:
+        return asked, None
+    if len(runs) > 1:
+        raise Error(f"resume is given {len(runs)} times", "name one run", Code.CONFIG)
+    path = find_run(runs[0])
+    saved = reopen(path / CONFIG, catalog(config_dirs))
+    typed = [key for key, origin in asked.origins.items() if origin in words]
+    _refuse(path, [found for found in differences(saved, asked) if found[0] in typed])
+    return _changed(saved, asked, typed), path
+
+
+def check_same(path: Path, saved: Config, asked: Config) -> None:
+    """Refuse to go on with a run under a configuration that is not its own.
+
+    Raises:
+        Error: naming each setting that differs, with both values (code 4).
+    """
+    _refuse(path, differences(saved, asked))
+
+
+def differences(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
+    """(setting, the run's value, the value asked for) where they differ and may not; absent is null."""
+    found = []
+    for node in saved.tree:
+        old, new = saved.tree[node], asked.tree[node]
+        keys = ["name"] if old.get("name") != new.get("name") and node != "run" else {**old, **new}
+        for key in keys:
+            name = f"{node}.{key}"
+            if old.get(key) != new.get(key) and name not in MAY_CHANGE:
+                found.append((node if key == "name" and node != "run" else name, old.get(key), new.get(key)))
+    return found
+
+
+def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]]) -> None:
+    if found:
+        told = "; ".join(f"{key} was {old}, and {new} is asked for" for key, old, new in found)
+        what = f"{path} is a run of another configuration: {told}"
+        raise Error(what, "leave these as they were, or choose another run.dir", Code.RUN)
+
+
+def _changed(saved: Config, asked: Config, typed: Sequence[str]) -> Config:
+    """The run's configuration with what the person typed and may change."""
+    tree = {node: dict(settings) for node, settings in saved.tree.items()}
+    for key in typed:
+        node, _, name = key.partition(".")
+        if key in ("train.epochs", "train.checkpoint"):
+            tree[node][name] = asked.tree[node][name]
+    return Config(tree, saved.catalog, {})
+
+
+def check_length(path: Path, saved: Config, asked: Config, done: int) -> None:
+    """Refuse another length where it would have made another run from the start.
+
+    Raises:
+        Error: the decay depends on the length, or more epochs are done (code 4).
+    """
+    old, new, decay = saved["train"]["epochs"], asked["train"]["epochs"], asked.name("lr_decay")
+    if new == old:
+        return
+    if decay not in ANY_LENGTH:
+        what = f"{path}: train.epochs was {old}, and {new} is asked for, but lr_decay={decay} depends on the length"
+        raise Error(what, "train anew in another run.dir", Code.RUN)
+    if new < done:
+        raise Error(f"{path} has {done} epochs done, and train.epochs={new} is asked for", "ask for more", Code.RUN)

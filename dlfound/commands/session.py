@@ -1,0 +1,280 @@
+"""The training of one run, from its start or from a checkpoint, to what it ended with."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlfound.commands.journal import Journal
+from dlfound.commands.progress import Progress
+from dlfound.commands.recording import Recorder
+from dlfound.commands.reporting import Outcome, versions
+from dlfound.commands.signals import Stop
+from dlfound.config.config import Config
+from dlfound.diagnostics.layers import Probe
+from dlfound.diagnostics.symptoms import Symptoms
+from dlfound.errors import Code, Error, Problem, Stopped
+from dlfound.nn.modules import BatchNorm, exact_statistics
+from dlfound.runs.checkpoints import Checkpoint, Checkpoints
+from dlfound.runs.folder import RunFolder
+from dlfound.training.assemble import Assembly
+from dlfound.training.device import count_threads, threads
+from dlfound.training.loop import Best, Diverged, Epoch, Place, fit
+from dlfound.training.metrics import EVALUATION_ROWS, evaluate, monitored, watch
+
+LINES = ("metrics.jsonl", "timing.jsonl", "log.txt")  # what grows with a run; a resume cuts it back
+SHARE = 50  # a checkpoint at most so many times its own duration after the last: 2 % of the time
+SOONEST = 1.0  # seconds: what is shorter can as well be trained again
+
+
+class Pace:
+    """When the next checkpoint is due. Its clock decides what is kept, never what is computed."""
+
+    def __init__(self, setting: int | str):
+        self.epochs = setting if isinstance(setting, int) else 0
+        self.wait = SOONEST if setting == "auto" else float(str(setting).removesuffix("s"))
+        self.auto, self._last = setting == "auto", time.perf_counter()
+
+    def due(self, epoch: int = 0) -> bool:
+        """True when one should be written; `epoch`: the number of one that has just ended."""
+        if self.epochs:
+            return epoch > 0 and epoch % self.epochs == 0
+        return time.perf_counter() - self._last >= self.wait
+
+    def wrote(self, seconds: float) -> None:
+        """One was written, in so many seconds."""
+        self._last = time.perf_counter()
+        self.wait = max(SOONEST, SHARE * seconds) if self.auto else self.wait
+
+
+class Session:
+    """The loop over epochs, and all that a next epoch depends on.
+
+    Args:
+        stop: true once the run should end early: the step is finished and kept.
+        begun: when it was asked for, on the clock of `time.perf_counter`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        assembly: Assembly,
+        schema: dict[str, Any],
+        folder: RunFolder,
+        journal: Journal,
+        stop: Stop,
+        begun: float,
+    ):
+        self.config, self.assembly, self.schema = config, assembly, schema
+        self.folder, self.journal, self.stop = folder, journal, stop
+        self.monitor = monitored(config["train"]["monitor"])
+        self.symptoms = Symptoms(config, assembly.step.base_lr, schema["class_counts"], schema["split"])
+        self.checkpoints, self.pace = Checkpoints(folder.path), Pace(config["train"]["checkpoint"])
+        self.decay = config.build("lr_decay")(config["train"]["epochs"])
+        self.stopping = config.build("early_stopping")()
+        self.best, self.place, self.value_of = Best(assembly.step), Place(), watch(self.monitor)
+        self.ended, self.seconds, self.before, self.begun = "", 0.0, 0.0, begun
+        weights = sum(w.numel() for w in assembly.network.body.parameters())
+        self.threads = count_threads(config["run"]["threads"], weights, assembly.batch_size)
+        self.resumed = False
+
+    @property
+    def done(self) -> int:
+        """Epochs that are over."""
+        return self.place.epoch - 1
+
+    def run(self) -> Outcome:
+        """Train to the end, measure, and save the net.
+
+        Raises:
+            Stopped: `stop` was true; a checkpoint holds what was reached.
+        """
+        make_logger = self.config.build("logger")
+        logger = make_logger(self.folder.path, self.done if self.resumed else None)
+        with threads(self.threads), closing(logger):
+            self.recorder = Recorder(self.config, self.assembly, self.schema, self.folder, logger)
+            error = self._train()
+            parts = self._finish()
+            if error is None:
+                self._judge(parts)
+            self.recorder.end(self.done, parts)
+        status = "diverged" if error else "done"
+        return Outcome(
+            self.assembly, self.best, self.done, status, self.ended, error, parts, self.journal.warnings,
+            self.threads, self.seconds, self.total,
+        )  # fmt: skip
+
+    @property
+    def total(self) -> float:
+        """Seconds since the run's start, without the time in between."""
+        return self.before + time.perf_counter() - self.begun
+
+    def _train(self) -> Problem | None:
+        """All epochs; returns why they ended where that was a divergence."""
+        try:
+            if not self.ended:
+                self._epochs()
+        except Diverged as diverged:
+            self.ended, error = "divergence", diverged.problems[0]
+            self.folder.append("log.txt", f"error: {error.what}; {error.fix}")
+            return error
+        return None
+
+    def _epochs(self) -> None:
+        """Train; between epochs: look, log, keep the best, decay, stop."""
+        a, settings = self.assembly, self.config["train"]
+        loop = fit(
+            a.network, a.step, a.loss, self.decay, a.parts["train"], a.parts["val"],
+            epochs=settings["epochs"], batch_size=a.batch_size, seed=self.config["run"]["seed"],
+            place=self.place, pause=lambda: self.stop() or self.pace.due(),
+        )  # fmt: skip
+        probe = Probe(a.network, a.step, a.parts["train"])
+        with Progress(settings["epochs"], self.monitor, self.journal.shown) as progress:
+            if not self.resumed:
+                self._start(probe)
+            for event in loop:
+                if isinstance(event, Place):
+                    self.place = event
+                    self._save()
+                else:
+                    self._after(event, probe, progress)
+                if self.ended:
+                    break
+                if self.stop():
+                    raise self._stopped()
+        self.ended = self.ended or "epochs"
+
+    def _start(self, probe: Probe) -> None:
+        loss, layers = probe.look()
+        self._warn(self.symptoms.start(loss, layers))
+        self.recorder.start(layers)
+
+    def _after(self, epoch: Epoch, probe: Probe, progress: Progress) -> None:
+        """What is done between two epochs."""
+        value = self.value_of(epoch.val)
+        self.best.see(value, epoch.number, self.assembly.step)
+        self.place, self.seconds = Place(epoch.number + 1), self.seconds + epoch.train_seconds
+        loss, layers = probe.look(epoch.before)
+        self.recorder.epoch(epoch, layers)
+        progress.epoch(epoch, self.best.epoch)
+        self._warn(self.symptoms.epoch(epoch, loss, layers))
+        self.decay.after(value)
+        if self.stopping.after(value):
+            self.ended = "early_stopping"
+        elif epoch.number == self.config["train"]["epochs"]:
+            self.ended = "epochs"
+        if self.ended or self.stop() or self.pace.due(epoch.number):
+            self._save()
+
+    def _warn(self, found: list[str]) -> None:
+        for text in found:
+            self.journal.warn(text)
+
+    def _judge(self, parts: dict[str, dict[str, float | None]]) -> None:
+        if self.best.epoch == 0:
+            self.journal.warn(f"{self.monitor} was undefined at every validation: no epoch counts as the best")
+        self._warn(self.symptoms.end(parts["train"], parts["val"]))
+
+    def _stopped(self) -> Stopped:
+        step = int(self.assembly.step.t)
+        where = f"stopped at step {step} (epoch {self.place.epoch})"
+        return Stopped(f"{where}; go on with: dlfound train resume={self.folder.path}", self.stop.code)
+
+    def _training_batches(self) -> Iterator[Tensor]:
+        return (self.assembly.network.ready(x) for x in self.assembly.parts["train"].inputs.split(EVALUATION_ROWS))
+
+    def _finish(self) -> dict[str, dict[str, float | None]]:
+        """Go back to the best weights, make batch statistics exact, measure, and save the net."""
+        a = self.assembly
+        self.best.restore(a.step)
+        parts = {}
+        if any(isinstance(m, BatchNorm) and m.exact for m in a.network.modules()):
+            parts["val_running_statistics"] = evaluate(a.network, a.loss, a.parts["val"])
+            exact_statistics(a.network.body, self._training_batches)
+        measured = {name: evaluate(a.network, a.loss, part) for name, part in a.parts.items()}
+        self.folder.save_weights(a.network.state_dict())
+        return measured | parts
+
+    # Checkpoints.
+
+    def _save(self) -> None:
+        """Keep all that the rest of the run depends on, and nothing that can be found again."""
+        began = time.perf_counter()
+        files = {name: self.folder.sync(name) for name in LINES}
+        state = {
+            "epoch": self.place.epoch,
+            "batches": self.place.batches,
+            "rows": [len(outputs) for outputs in self.place.outputs],
+            "ended": self.ended,
+            "best": self.best.epoch,
+            "symptoms": self.symptoms.state(),
+            "warnings": self.journal.warnings,
+            "files": files,
+            "metrics": self.folder.digest("metrics.jsonl"),
+            "seconds": {"epoch": self.place.seconds, "train": self.seconds, "total": self.total},
+            "threads": self.threads,
+            "versions": versions(),
+            "fingerprint": self.schema["fingerprint"],
+        }
+        self.checkpoints.save(int(self.assembly.step.t), self._tensors(), state)
+        self.pace.wrote(time.perf_counter() - began)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Views of the vectors themselves, and what came of the batches of an epoch that is not over."""
+        step, place = self.assembly.step, self.place
+        tensors = {"params": step.params, "buffers": step.buffers, "t": step.t, "skip": step.skip}
+        tensors |= {f"slots.{i}": slot for i, slot in enumerate(step.slots)}
+        tensors |= {"best.params": self.best.params, "best.buffers": self.best.buffers}
+        if place.batches:
+            batches = {"losses": torch.stack(place.losses), "norms": torch.stack(place.norms)}
+            tensors |= {**batches, "outputs": torch.cat(place.outputs)}
+        return tensors
+
+    def resume(self, kept: Checkpoint) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            Error: it does not fit this run (code 4), or the data are others (code 3).
+        """
+        state, path = kept.state, self.folder.path
+        if state["fingerprint"] != self.schema["fingerprint"]:
+            raise Error(f"the data are not those that {path} was trained on", "give it the same files", Code.DATA)
+        for name, size in state["files"].items():
+            self.folder.cut(name, size)
+        if self.folder.digest("metrics.jsonl") != state["metrics"]:
+            what = f"{path / 'metrics.jsonl'} is not what it was at the checkpoint of step {kept.step}"
+            raise Error(what, "bring the file back, or train anew in another run.dir", Code.RUN)
+        self._fill(kept)
+        self.journal.warnings[:] = state["warnings"]
+        self.symptoms.restore(state["symptoms"])
+        for line in self.folder.read_lines("metrics.jsonl"):  # decay, stopping and best follow from the validations
+            value = self.value_of(line["val"])
+            self.best.judge(value, line["epoch"])
+            self.decay.after(value)
+            self.stopping.after(value)
+        self.place.epoch, self.place.batches = state["epoch"], state["batches"]
+        seconds = state["seconds"]
+        self.place.seconds, self.seconds, self.before = seconds["epoch"], seconds["train"], seconds["total"]
+        longer = state["ended"] == "epochs" and self.config["train"]["epochs"] > self.done
+        self.ended, self.threads, self.resumed = "" if longer else state["ended"], state["threads"], True
+        if state["versions"] != versions():
+            self.journal.tell(f"note: the run was begun under other versions: {state['versions']}")
+
+    def _fill(self, kept: Checkpoint) -> None:
+        """Copy the tensors of a checkpoint over those of the run."""
+        own = self._tensors()
+        batches = ("losses", "norms", "outputs") if kept.state["batches"] else ()
+        shapes = {name: t.shape for name, t in kept.tensors.items() if name not in batches}
+        if shapes != {name: t.shape for name, t in own.items()} or any(name not in kept.tensors for name in batches):
+            what = f"the checkpoint of step {kept.step} in {self.folder.path} does not fit config.yaml"
+            raise Error(what, "the folder's files must come from one run", Code.RUN)
+        for name, tensor in own.items():
+            tensor.copy_(kept.tensors[name])
+        if batches:
+            device = self.assembly.step.params.device
+            losses, norms, outputs = (kept.tensors[name].to(device) for name in batches)
+            self.place.losses, self.place.norms = list(losses.unbind()), list(norms.unbind())
+            self.place.outputs = list(outputs.split(kept.state["rows"]))

@@ -1,0 +1,114 @@
+"""Checkpoints: all that an exact resume needs, a file each. After a crash there is the old one or the new one.
+
+A file is written under a temporary name, made durable, and only then gets its own name, which holds its digest: one
+rename commits content and checksum together. What stands under such a name was written whole.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lazy_loader
+
+from dlfound.errors import Code, Error
+from dlfound.runs.durable import name_aside, replace_durably
+from dlfound.runs.folder import CHECKPOINTS
+
+torch = lazy_loader.load("torch")
+
+NAME = re.compile(r"step-(\d{12})-([0-9a-f]{16})\.safetensors")
+KEPT = 2  # the newest and the one before it: where a disk damages one, the other is there
+DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One moment of a training.
+
+    Attributes:
+        step: updates made so far.
+        tensors: what is kept as tensors, on the CPU.
+        state: what is kept as JSON.
+    """
+
+    step: int
+    tensors: "dict[str, torch.Tensor]"
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of a run's folder."""
+
+    def __init__(self, run: Path):
+        self.path = run / CHECKPOINTS
+
+    def save(self, step: int, tensors: "Mapping[str, torch.Tensor]", state: Mapping[str, Any]) -> None:
+        """Write one durably, then remove those that are older than the last two.
+
+        Raises:
+            Error: it could not be written (code 6); those that were there are intact.
+        """
+        from safetensors.torch import save  # brings in torch
+
+        flat = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+        content = save(flat, metadata={"dlfound": json.dumps(state, allow_nan=False)})
+        name = f"step-{step:012}-{_digest(content)}.safetensors"
+        try:
+            self.path.mkdir(exist_ok=True)
+            replace_durably(self.path / name, content, name_aside(self.path / name))
+            for _, old in self._stored()[:-KEPT]:
+                old.unlink()
+        except OSError as error:
+            raise self._cannot_write(len(content), error) from None
+
+    def _cannot_write(self, size: int, error: OSError) -> Error:
+        stored = self._stored()
+        last = f"the last good checkpoint is that of step {stored[-1][0]}" if stored else "there is no checkpoint yet"
+        what = f"cannot write a checkpoint of {size / 1e6:.1f} MB to {self.path}: {error.strerror or error}; {last}"
+        return Error(what, "make room, then go on with resume=RUN", Code.RESOURCES)
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest that is whole, None where there is none at all; and what to tell of those that are damaged.
+
+        A damaged file is set aside under a name ending in .bad.
+
+        Raises:
+            Error: there are checkpoints, and every one is damaged (code 4).
+        """
+        told: list[str] = []
+        for step, path in reversed(self._stored()):
+            found = _read(path, step)
+            if found is not None:
+                return found, told
+            path.rename(path.with_name(path.name + ".bad"))
+            told.append(f"the checkpoint of step {step} is damaged; it is set aside as {path.name}.bad")
+        if told:
+            raise Error("; ".join(told), "no checkpoint is left: train anew in another run.dir", Code.RUN)
+        return None, told
+
+    def _stored(self) -> list[tuple[int, Path]]:
+        """(step, file), the oldest first: by the step in the name, never by a time."""
+        if not self.path.is_dir():
+            return []
+        files = [(NAME.fullmatch(path.name), path) for path in self.path.iterdir()]
+        return sorted((int(match[1]), path) for match, path in files if match and not path.is_symlink())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:DIGITS]
+
+
+def _read(path: Path, step: int) -> Checkpoint | None:
+    """None where the content is not what the name says."""
+    from safetensors.torch import load  # brings in torch
+
+    content, match = path.read_bytes(), NAME.fullmatch(path.name)
+    if match is None or _digest(content) != match[2]:
+        return None
+    size = int.from_bytes(content[:8], "little")  # the header's: safetensors hands out tensors only
+    header = json.loads(content[8 : 8 + size])
+    return Checkpoint(step, load(content), json.loads(header["__metadata__"]["dlfound"]))

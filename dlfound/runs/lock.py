@@ -1,0 +1,46 @@
+"""One writer a run: a lock on its folder that the kernel gives back however the process ends."""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dlfound.errors import Code, Error
+
+NAME = ".lock"
+CANNOT = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[str]:
+    """Hold the run's lock; yields what to warn of, usually nothing.
+
+    Raises:
+        Error: another process writes there (code 4), or the file cannot be made (code 6).
+    """
+    try:
+        file = os.open(run / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise Error(f"cannot write to {run}: {error.strerror}", "choose another run.dir", Code.RESOURCES) from None
+    try:
+        yield _take(file, run)
+    finally:
+        os.close(file)
+
+
+def _take(file: int, run: Path) -> str:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(file, 100).decode("utf-8", "replace") or "another process"
+        raise Error(f"{run} is in use by {holder}", "wait for it, or choose another run.dir", Code.RUN) from None
+    except OSError as error:
+        if error.errno not in CANNOT:
+            raise
+        return f"cannot lock {run} on this file system: make sure that only one run writes there"
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}".encode(), 0)
+    return ""
