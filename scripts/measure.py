@@ -49,24 +49,30 @@ def start(root: str, seeds: int) -> None:
 
 def logging(root: str, seeds: int) -> None:
     """What all logging costs: whole commands on digits, and the time of a run on MNIST, on and off in turn."""
-    digits, mnist = [], []
-    for turn in range(2 + 5 * seeds):
-        on, off = (timed("-m", "dlfound", "train", f"logger={w}") for w in ("tensorboard", "none"))
-        digits += [on - off] if turn > 1 else []  # the first two fill the disk's cache
-    print(f"digits: {statistics.median(digits):.2f} s more, median of {len(digits)} pairs")
-    fixed = [
-        "data=mnist",
-        f"data.root={root}",
-        "run.threads=1",
-        "train.epochs=15",
-        "early_stopping=none",
-        "lr_decay=none",
+    pairs = [
+        [timed("-m", "dlfound", "train", f"logger={word}") for word in ("tensorboard", "none")]
+        for _ in range(2 + 5 * seeds)
     ]
+    more = [on - off for on, off in pairs[2:]]  # the first two fill the disk's cache
+    print(f"digits: {statistics.median(more):.2f} s more, median of {len(more)} pairs")
+    in_turn("logging", root, seeds, "logger=tensorboard", "logger=none")
+
+
+def checkpoints(root: str, seeds: int) -> None:
+    """What checkpoints cost a run on MNIST, as often as they come by default against one at its end."""
+    in_turn("checkpoints", root, seeds, "train.checkpoint=auto", "train.checkpoint=1000000")
+
+
+def in_turn(what: str, root: str, seeds: int, on: str, off: str) -> None:
+    """The whole time of a run on MNIST with and without something, in turn, over its time of training."""
+    fixed = ["data=mnist", f"data.root={root}", "run.threads=1", "train.epochs=15", "early_stopping=none"]
+    shares = []
     for _ in range(3 * seeds):
-        on, off = (dlfound.train([*fixed, f"logger={w}"]).report["seconds"] for w in ("tensorboard", "none"))
-        mnist.append((on["total"] - off["total"]) / off["train"])
-        print(f"MNIST: {off['train']:.1f} s of training, {on['total'] - off['total']:+.1f} s with logging", flush=True)
-    print(f"MNIST: {statistics.median(mnist):+.1%} of the training's time, median of {len(mnist)} pairs")
+        with_it, without = (dlfound.train([*fixed, "lr_decay=none", w]).report["seconds"] for w in (on, off))
+        more = with_it["total"] - without["total"]
+        shares.append(more / without["train"])
+        print(f"MNIST: {without['train']:.1f} s of training, {more:+.2f} s with {what}", flush=True)
+    print(f"MNIST: {statistics.median(shares):+.1%} of the training's time, median of {len(shares)} pairs")
 
 
 def batchnorm_sigmoid(root: str, seeds: int) -> None:
@@ -139,6 +145,7 @@ def accuracy(what: str):
 MEASURES = {
     "start": start,
     "logging": logging,
+    "checkpoints": checkpoints,
     "digits": accuracy("data=digits"),
     "mnist": accuracy("data=mnist"),
     "mnist_dropout": accuracy("experiment=mnist_dropout"),

@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass, field
 
 from dlfound.commands.progress import say
+from dlfound.errors import Error
 from dlfound.runs.folder import RunFolder
 
 
@@ -14,16 +15,26 @@ class Journal:
     folder: RunFolder
     shown: bool
     warnings: list[str] = field(default_factory=list)
+    full: bool = False
+
+    def write(self, text: str) -> None:
+        """A line of log.txt, which is worth no run: where it cannot be written, that is told once."""
+        try:
+            if not self.full:
+                self.folder.append("log.txt", text)
+        except Error as error:
+            self.full = True
+            self.warn(f"{error}; the run goes on without a log")
 
     def note(self, text: str) -> None:
         """Good to know: not worth a line where nobody watches."""
-        self.folder.append("log.txt", text)
+        self.write(text)
         if self.shown and sys.stderr.isatty():
             say(text)
 
     def tell(self, text: str) -> None:
         """What a person must know, but no fault of the run."""
-        self.folder.append("log.txt", text)
+        self.write(text)
         if self.shown:
             say(text)
 

@@ -1,5 +1,6 @@
 """What a person sees while a net trains, on standard error; nothing where that is no terminal."""
 
+import os
 import sys
 from typing import Any
 
@@ -7,8 +8,11 @@ from dlfound.commands.table import number
 
 
 def say(text: str) -> None:
-    """A message on standard error."""
-    print(f"dlfound: {text}", file=sys.stderr)
+    """A message on standard error; where nobody reads any more, what runs goes on in silence."""
+    try:
+        print(f"dlfound: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
 
 
 class Progress:

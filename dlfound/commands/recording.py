@@ -1,15 +1,17 @@
 """What a run writes down while it trains: lines for programs, curves and pictures for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from dlfound.commands.journal import Journal
 from dlfound.config.config import Config
 from dlfound.diagnostics.layers import LayerState
 from dlfound.objective.tasks import BRIEF, gives_probabilities
 from dlfound.runs import pictures
-from dlfound.runs.folder import RunFolder
+from dlfound.runs.tensorboard import NoLogger
 from dlfound.training.assemble import Assembly
 from dlfound.training.loop import Epoch
 from dlfound.training.metrics import monitored, outputs_of
@@ -25,18 +27,39 @@ def moments(epochs: int) -> set[int]:
 
 
 class Recorder:
-    """Tells the folder and the logger how a training goes on."""
+    """Tells the folder and the logger how a training goes on.
 
-    def __init__(self, config: Config, assembly: Assembly, schema: Mapping[str, Any], folder: RunFolder, logger: Any):
-        self.config, self.assembly, self.schema, self.folder, self.logger = config, assembly, schema, folder, logger
+    Curves are worth no run: where they cannot be written, that is told once, and the run goes on without them.
+
+    Args:
+        done: epochs that are done before; None at the start of a run.
+    """
+
+    def __init__(
+        self, config: Config, assembly: Assembly, schema: Mapping[str, Any], journal: Journal, done: int | None
+    ):
+        self.config, self.assembly, self.schema = config, assembly, schema
+        self.journal, self.folder = journal, journal.folder
         self._moments = moments(config["train"]["epochs"])
+        self.logger: Any = NoLogger(self.folder.path, done)
+        with self._spared():
+            self.logger = config.build("logger")(self.folder.path, done)
+
+    @contextmanager
+    def _spared(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.logger = NoLogger(self.folder.path, None)
+            self.journal.warn(f"the curves cannot be written ({error.strerror or error}): none from here on")
 
     def start(self, layers: Sequence[LayerState]) -> None:
         """Before the first step."""
-        if self.logger.draws:
-            self.logger.text("configuration", self.config.saved())
-            self.logger.text("net", str(self.assembly.network))
-            self._draw(0, layers)
+        with self._spared():
+            if self.logger.draws:
+                self.logger.text("configuration", self.config.saved())
+                self.logger.text("net", str(self.assembly.network))
+                self._draw(0, layers)
 
     def epoch(self, epoch: Epoch, layers: Sequence[LayerState]) -> None:
         """After an epoch."""
@@ -44,27 +67,31 @@ class Recorder:
         self.folder.append_json("metrics.jsonl", {"epoch": epoch.number, "lr": epoch.lr, **measured})
         seconds = {"train": round(epoch.train_seconds, 6), "val": round(epoch.val_seconds, 6)}
         self.folder.append_json("timing.jsonl", {"epoch": epoch.number, "seconds": seconds})
-        if not self.logger.draws:
-            return
         curves = {f"{name}/{part}": value for part, found in measured.items() for name, value in found.items()}
         curves |= {"lr": epoch.lr, "gradient_norm/all": epoch.grad_norm}
         curves |= {f"seconds/{part}": value for part, value in seconds.items()}
         of_layers = curves_of(layers)
-        if epoch.number == 1:
-            self.logger.charts({"metrics": _pairs(measured), "layers": _families(of_layers)})
-        self.logger.scalars(epoch.number, curves | of_layers)
-        if epoch.number in self._moments:
-            self._draw(epoch.number, layers)
+        with self._spared():
+            self.logger.scalars(epoch.number, curves | of_layers)
+            if self.logger.draws and epoch.number == 1:
+                self.logger.charts({"metrics": _pairs(measured), "layers": _families(of_layers)})
+            if self.logger.draws and epoch.number in self._moments:
+                self._draw(epoch.number, layers)
 
     def end(self, number: int, measured: Mapping[str, Mapping[str, float | None]]) -> None:
         """With the best weights back: what came out, and the pictures of it."""
-        if not self.logger.draws:
-            return
         names = [name for name in measured["val"] if name in (*BRIEF, monitored(self.config["train"]["monitor"]))]
         results = {f"Final/{name}/{part}": measured[part][name] for name in names for part in ("val", "test")}
         beyond = number + 1  # so that a run that goes on forgets what came out before
-        self.logger.settings(beyond, hyperparameters(self.config), results)
-        self._answers(beyond, "test")
+        with self._spared():
+            if self.logger.draws:
+                self.logger.settings(beyond, hyperparameters(self.config), results)
+                self._answers(beyond, "test")
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        with self._spared():
+            self.logger.close()
 
     def _draw(self, number: int, layers: Sequence[LayerState]) -> None:
         for layer in layers:

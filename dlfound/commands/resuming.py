@@ -1,6 +1,6 @@
 """Going on with a run: which run, and what may be different about it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,21 @@ def configure_run(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) 
         return asked, None
     if len(runs) > 1:
         raise Error(f"resume is given {len(runs)} times", "name one run", Code.CONFIG)
+    typed = _typed(words, asked)
+    if {"run.dir", "run.name"} & typed:
+        raise Error("resume=RUN names the folder, and so does run.dir or run.name", "leave one out", Code.CONFIG)
     path = find_run(runs[0])
     saved = reopen(path / CONFIG, catalog(config_dirs))
-    typed = [key for key, origin in asked.origins.items() if origin in words]
     _refuse(path, [found for found in differences(saved, asked) if found[0] in typed])
     return _changed(saved, asked, typed), path
+
+
+def _typed(words: Sequence[str], asked: Config) -> set[str]:
+    """The settings and groups whose value the words give."""
+    heads = {word.lstrip("+").partition("=")[0] for word in words}
+    if "experiment" in heads:
+        return {*asked.origins, *asked.tree}
+    return {key for key, origin in asked.origins.items() if origin in words} | (heads & set(asked.tree))
 
 
 def check_same(path: Path, saved: Config, asked: Config) -> None:
@@ -63,13 +73,12 @@ def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]]) -> None:
         raise Error(what, "leave these as they were, or choose another run.dir", Code.RUN)
 
 
-def _changed(saved: Config, asked: Config, typed: Sequence[str]) -> Config:
+def _changed(saved: Config, asked: Config, typed: Collection[str]) -> Config:
     """The run's configuration with what the person typed and may change."""
     tree = {node: dict(settings) for node, settings in saved.tree.items()}
-    for key in typed:
-        node, _, name = key.partition(".")
-        if key in ("train.epochs", "train.checkpoint"):
-            tree[node][name] = asked.tree[node][name]
+    for name in ("epochs", "checkpoint"):
+        if f"train.{name}" in typed:
+            tree["train"][name] = asked["train"][name]
     return Config(tree, saved.catalog, {})
 
 

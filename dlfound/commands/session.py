@@ -92,15 +92,14 @@ class Session:
         Raises:
             Stopped: `stop` was true; a checkpoint holds what was reached.
         """
-        make_logger = self.config.build("logger")
-        logger = make_logger(self.folder.path, self.done if self.resumed else None)
-        with threads(self.threads), closing(logger):
-            self.recorder = Recorder(self.config, self.assembly, self.schema, self.folder, logger)
+        recorder = Recorder(self.config, self.assembly, self.schema, self.journal, self.done if self.resumed else None)
+        with threads(self.threads), closing(recorder):
+            self.recorder = recorder
             error = self._train()
             parts = self._finish()
             if error is None:
                 self._judge(parts)
-            self.recorder.end(self.done, parts)
+            recorder.end(self.done, parts)
         status = "diverged" if error else "done"
         return Outcome(
             self.assembly, self.best, self.done, status, self.ended, error, parts, self.journal.warnings,
@@ -119,7 +118,7 @@ class Session:
                 self._epochs()
         except Diverged as diverged:
             self.ended, error = "divergence", diverged.problems[0]
-            self.folder.append("log.txt", f"error: {error.what}; {error.fix}")
+            self.journal.write(f"error: {error.what}; {error.fix}")
             return error
         return None
 

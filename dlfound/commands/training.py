@@ -19,7 +19,7 @@ from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
 from dlfound.runs.checkpoints import Checkpoint, Checkpoints
-from dlfound.runs.folder import CONFIG, RunFolder, check_place, make_folder, new_path
+from dlfound.runs.folder import CONFIG, RunFolder, check_place, disk_errors, make_folder, new_path
 from dlfound.runs.lock import locked
 from dlfound.training.assemble import assemble, resolve
 from dlfound.training.device import find_device
@@ -89,7 +89,7 @@ def run_training(
         raise Error.of([problem], Code.CONFIG)
     saved = _saved(path, settled)
     folder = make_folder(path)  # only now: nothing is left behind by a mistake
-    with locked(path) as trouble:
+    with locked(path) as trouble, disk_errors(path):
         journal, kept, damaged = Journal(folder, shown), *_prepare(folder, settled, saved, command)
         session = Session(settled, assembly, schema, folder, journal, stop, began)
         if kept is not None:

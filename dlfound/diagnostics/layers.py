@@ -57,8 +57,7 @@ class Probe:
         self.step, self.body = step, network.body
         self.x, self.y = network.ready(part.inputs[:SAMPLE_ROWS]), part.encoded[:SAMPLE_ROWS]
         self.layers: list[Layer] = list(self.body.hidden)
-        self.linear = [*(layer.linear for layer in self.layers), self.body.output]
-        self.names = [*(f"layer{i + 1}" for i in range(len(self.layers))), "output"]
+        self.names, self.linear = list(self.body.layers()), list(self.body.layers().values())
         self.ends = [flat_ends(layer.activation, layer.linear.out_features, self.x.device) for layer in self.layers]
 
     def look(self, before: Tensor | None = None) -> tuple[float, list[LayerState]]:

@@ -93,6 +93,10 @@ class MLP(nn.Module):
             h = layer(h, noise)
         return self.output(h)
 
+    def layers(self) -> dict[str, nn.Linear]:
+        """The weights of each layer by its name for people: layer1, layer2, ..., output."""
+        return {f"layer{i}": layer.linear for i, layer in enumerate(self.hidden, 1)} | {"output": self.output}
+
     def noise(self, rows: int, generator: torch.Generator) -> list[Tensor]:
         """Factors for one training step: (rows, width) for each dropout, in the order of the forward pass."""
         return [d.draw((rows, d.width), d.rate, generator) for d in self.modules() if isinstance(d, Dropout)]

@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,22 @@ def _named(word: str) -> list[Path]:
     what = "has no config.yaml: it is no run's folder" if word and os.path.isdir(_typed(word)) else "names no run"
     fix = f"a path, latest, or one of: {', '.join(names)}" if names else "train one first: dlfound train"
     raise Error(f"{word or repr(word)} {what}", fix, Code.RUN)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Tell in words what the disk refuses to a run in this folder.
+
+    Raises:
+        Error: it refuses (code 6).
+    """
+    try:
+        yield
+    except BrokenPipeError:  # nobody reads what is printed: no trouble of the disk
+        raise
+    except OSError as error:
+        what = f"cannot go on in {path}: {error.filename or 'a file there'}: {error.strerror or error}"
+        raise Error(what, "see to the disk, then go on with resume=RUN", Code.RESOURCES) from None
 
 
 def _cannot_write(path: Path, error: OSError) -> Error:

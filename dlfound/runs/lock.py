@@ -5,7 +5,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dlfound.errors import Code, Error
@@ -24,11 +24,12 @@ def locked(run: Path) -> Iterator[str]:
     try:
         file = os.open(run / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise Error(f"cannot write to {run}: {error.strerror}", "choose another run.dir", Code.RESOURCES) from None
+        raise _cannot_write(run, error) from None
     try:
         yield _take(file, run)
     finally:
-        os.close(file)
+        with suppress(OSError):  # the kernel takes the lock back all the same, and an error on its way matters more
+            os.close(file)
 
 
 def _take(file: int, run: Path) -> str:
@@ -41,6 +42,13 @@ def _take(file: int, run: Path) -> str:
         if error.errno not in CANNOT:
             raise
         return f"cannot lock {run} on this file system: make sure that only one run writes there"
-    os.ftruncate(file, 0)
-    os.pwrite(file, f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}".encode(), 0)
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}".encode(), 0)
+    except OSError as error:
+        raise _cannot_write(run, error) from None
     return ""
+
+
+def _cannot_write(run: Path, error: OSError) -> Error:
+    return Error(f"cannot write to {run}: {error.strerror}", "choose another run.dir", Code.RESOURCES)

@@ -4,6 +4,7 @@ Each option takes the run's folder and returns what is told as a run goes on.
 """
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,6 +59,8 @@ class NoLogger:
 class TensorBoard:
     """Curves, histograms, pictures, the settings and what came out, as event files in `tensorboard/`.
 
+    Each call raises OSError where the files cannot be written.
+
     Source: torch.utils.tensorboard.
     """
 
@@ -67,7 +70,14 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter  # brings in torch and protobuf
 
         beyond = None if done is None else done + 1  # what a killed run wrote after its last checkpoint is forgotten
+        _number(folder / "tensorboard")
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=beyond)
+        self._hook, threading.excepthook = threading.excepthook, self._of_thread
+
+    def _of_thread(self, args: "threading.ExceptHookArgs") -> None:
+        """The writer's thread hands its error to the next call: no need to print it as well."""
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            self._hook(args)
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
         """One point on each curve; undefined values leave a gap."""
@@ -123,7 +133,15 @@ class TensorBoard:
 
     def close(self) -> None:
         """Write what is still held back."""
+        threading.excepthook = self._hook
         self._writer.close()
+
+
+def _number(folder: Path) -> None:
+    """Give the files of earlier pieces of the run names that are read first, whatever second each was begun in."""
+    for place, path in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
+        *head, _, rest = path.name.split(".", 4)
+        path.rename(path.with_name(".".join([*head, f"{place:010}", rest])))
 
 
 TABLE = {"none": NoLogger, "tensorboard": TensorBoard}

@@ -1,6 +1,7 @@
 """From a checked configuration and data to the parts of a training."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from dlfound.nn.network import Network
 from dlfound.nn.preprocessing import empty, fit_columns, fit_images
 from dlfound.objective import loss as losses
 from dlfound.streams import stream
+from dlfound.training.device import check_memory
 from dlfound.training.loop import has_batch_statistics
 from dlfound.training.resident import Part, make_resident
 from dlfound.training.step import Step
@@ -50,9 +52,10 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly
     """Build and join the parts; every `auto` option must be resolved.
 
     Raises:
-        Error: settings that do not fit the data (code 2).
+        Error: settings that do not fit the data (code 2); a net that does not fit the machine (code 6).
     """
     loss = config.build("loss")(dataset.class_counts())
+    check_memory(count_weights(config, dataset.inputs.shape[1]), device)
     network = fit_network(config, dataset, loss).to(device)
     rows = len(dataset.parts["train"])
     asked = "full" if config.name("optim") == "lbfgs" else config["train"]["batch_size"]
@@ -63,6 +66,13 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly
     constraint = None if config.name("constraint") == "none" else config.build("constraint")
     step = Step(network.body, loss, config.build("regularizer"), constraint, config.build("optim")())
     return Assembly(network, step, loss, make_resident(dataset, network, loss, device), batch_size)
+
+
+def count_weights(config: Config, inputs: int) -> int:
+    """Of the hidden layers, which are nearly all that a net has."""
+    widths = [inputs, *config.build("model")()]
+    pieces = config["activation"].get("pieces", 1)
+    return sum(below * width * pieces for below, width in pairwise(widths))
 
 
 def find_batch_size(setting: int | str, rows: int) -> int:

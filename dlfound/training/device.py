@@ -1,5 +1,6 @@
 """Where and with how many threads a run computes."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +8,7 @@ import torch
 
 from dlfound.errors import Code, Error
 
+COPIES = 6  # of the parameters, at least: they themselves, gradient, two of Adam's, the best, the last step's
 SMALL_STEP = 10_000_000  # products of a step's forward pass below which a second thread costs more than it brings
 
 
@@ -24,6 +26,22 @@ def find_device(word: str) -> torch.device:
         what = f"device {word!r} is not available here (torch sees {count} GPUs)"
         raise Error(what, "use run.device=cpu" if count == 0 else f"use run.device=cuda:{count - 1}", Code.RESOURCES)
     return device
+
+
+def check_memory(parameters: int, device: torch.device) -> None:
+    """Refuse a net that cannot fit, before anything of it is made.
+
+    Raises:
+        Error: it needs more than there is (code 6).
+    """
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = 4 * COPIES * parameters
+    if needed > there:
+        what = f"a net of {parameters:,} parameters needs about {needed / 1e9:.0f} GB, and there are {there / 1e9:.0f}"
+        raise Error(what, "take a smaller model.hidden", Code.RESOURCES)
 
 
 def count_threads(setting: int | str, weights: int, batch_size: int) -> int:

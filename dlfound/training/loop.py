@@ -1,7 +1,7 @@
 """The loop: epochs of steps, as a generator. Whoever trains writes a `for` over it, and decides between epochs."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -119,23 +119,27 @@ def _pass(network: Network, step: Step, loss, decay, train: Part, batch_size: in
     started, rest = time.perf_counter() - place.seconds, place.batches
     batches = _batches(_order(train, seed, place.epoch), batch_size, merge_single=has_batch_statistics(network))
     generator, first = torch.Generator(train.inputs.device), (place.epoch - 1) * len(batches)
-    for i, batch in enumerate(batches[rest:], rest):
+
+    def rows(i: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         generator.manual_seed(stream_seed(seed, "dropout", first + i))
-        noise = network.body.noise(len(batch), generator)
+        noise = network.body.noise(len(batches[i]), generator)
+        return network.ready(train.inputs[batches[i]]), train.encoded[batches[i]], noise
+
+    for i in range(rest, len(batches)):
         step.set_lr(decay.rate(step.base_lr, place.epoch - 1 + i / len(batches), 1 / len(batches)))
         if i + 1 == len(batches):
             before = step.params.clone()
-        value, out, norm = step(network.ready(train.inputs[batch]), train.encoded[batch], noise)
+        value, out, norm = step(*rows(i))
         place.batches = i + 1
         place.losses.append(value)
         place.outputs.append(out)
         place.norms.append(norm)
         if i + 1 < len(batches) and pause():
-            _check_finite(place, first, step)
+            _check_finite(place, first, step, rows)
             place.seconds = time.perf_counter() - started
             yield place
             started, _ = time.perf_counter() - place.seconds, network.train()
-    _check_finite(place, first, step)
+    _check_finite(place, first, step, rows)
     place.seconds = time.perf_counter() - started
     return before
 
@@ -159,14 +163,39 @@ def has_batch_statistics(network: Network) -> bool:
     return any(isinstance(module, BatchNorm) for module in network.modules())
 
 
-def _check_finite(place: Place, first: int, step: Step) -> None:
-    if step.skip.item():
-        at = int(torch.stack(place.losses).isfinite().logical_not().nonzero()[0])
-        if first + at == 0:
-            what = "the loss or its gradient is not finite at the very first step, before any update"
-            raise Diverged(what, step.lr, "look at the data, the initializer, the loss and the regularizer")
-        where = f"step {first + at + 1} (epoch {place.epoch}, lr {step.lr:g})"
-        raise Diverged(f"the loss or its gradient is not finite at {where}", step.lr)
+def _check_finite(place: Place, first: int, step: Step, again: Callable[[int], tuple]) -> None:
+    """Raise Diverged where a step was not made; `again`: number of a batch -> its rows, targets and noise."""
+    if not step.skip.item():
+        return
+    at = int(torch.stack(place.losses).isfinite().logical_not().nonzero()[0])
+    culprit = _culprit(step, *again(at))
+    if first + at == 0:
+        what = f"{culprit} at the very first step, before any update"
+        raise Diverged(what, step.lr, "look at the data, the initializer, the loss and the regularizer")
+    raise Diverged(f"{culprit} at step {first + at + 1} (epoch {place.epoch}, lr {step.lr:g})", step.lr)
+
+
+def _culprit(step: Step, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> str:
+    """What is the first to be not finite, in the order in which it is computed."""
+    seen: list[str] = []
+
+    def look(name: str) -> Callable:
+        return lambda module, args, out: None if out.isfinite().all() else seen.append(name)
+
+    layers = step.model.layers()
+    hooks = [linear.register_forward_hook(look(name)) for name, linear in layers.items()]
+    found = step.loss_grad(step.params, step.buffers, x, y, noise)
+    for hook in hooks:
+        hook.remove()
+    if seen:
+        return f"the {'net' if seen[0] == 'output' else seen[0]}'s output is not finite"
+    if not found.loss.isfinite():
+        return "the loss is not finite"
+    owners = [owner for owner, _ in step.parameter_layout.slots]
+    grads = step.parameter_layout.views(found.grads)
+    bad = [owner for owner, g in zip(owners, grads, strict=True) if not g.isfinite().all()]
+    names = [name for name, linear in layers.items() if any(owner is linear._parameters for owner in bad)]
+    return f"the gradient of {names[-1]} is not finite" if names else "the gradient is not finite"
 
 
 class Best:
