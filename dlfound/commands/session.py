@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlfound.commands.form import LINES
 from dlfound.commands.journal import Journal
 from dlfound.commands.progress import Progress
 from dlfound.commands.recording import Recorder
@@ -25,7 +26,6 @@ from dlfound.training.device import count_threads, threads
 from dlfound.training.loop import Best, Diverged, Epoch, Place, fit
 from dlfound.training.metrics import EVALUATION_ROWS, evaluate, monitored, watch
 
-LINES = ("metrics.jsonl", "timing.jsonl", "log.txt")  # what grows with a run; a resume cuts it back
 SHARE = 50  # a checkpoint at most so many times its own duration after the last: 2 % of the time
 SOONEST = 1.0  # seconds: what is shorter can as well be trained again
 
@@ -148,7 +148,7 @@ class Session:
 
     def _start(self, probe: Probe) -> None:
         loss, layers = probe.look()
-        self._warn(self.symptoms.start(loss, layers))
+        self._warn(self.symptoms.start(probe.loss(self.assembly.parts["train"]), loss, layers))
         self.recorder.start(layers)
 
     def _after(self, epoch: Epoch, probe: Probe, progress: Progress) -> None:
@@ -202,6 +202,7 @@ class Session:
     def _save(self) -> None:
         """Keep all that the rest of the run depends on, and nothing that can be found again."""
         began = time.perf_counter()
+        self.recorder.flush()
         files = {name: self.folder.sync(name) for name in LINES}
         state = {
             "epoch": self.place.epoch,
@@ -241,20 +242,26 @@ class Session:
         state, path = kept.state, self.folder.path
         if state["fingerprint"] != self.schema["fingerprint"]:
             raise Error(f"the data are not those that {path} was trained on", "give it the same files", Code.DATA)
-        for name, size in state["files"].items():
-            self.folder.cut(name, size)
-        if self.folder.digest("metrics.jsonl") != state["metrics"]:
+        if self.folder.digest("metrics.jsonl", state["files"]["metrics.jsonl"]) != state["metrics"]:
             what = f"{path / 'metrics.jsonl'} is not what it was at the checkpoint of step {kept.step}"
             raise Error(what, "bring the file back, or train anew in another run.dir", Code.RUN)
         self._fill(kept)
+        for name, size in state["files"].items():  # the first change: all that could refuse has been asked
+            self.folder.cut(name, size)
+        self.place.epoch, self.place.batches = state["epoch"], state["batches"]
         self.journal.warnings[:] = state["warnings"]
         self.symptoms.restore(state["symptoms"])
-        for line in self.folder.read_lines("metrics.jsonl"):  # decay, stopping and best follow from the validations
+        lines = self.folder.read_lines("metrics.jsonl")
+        if len(lines) != self.done:
+            what = (
+                f"the checkpoint of step {kept.step} in {path} is of epoch {state['epoch']}, after {len(lines)} lines"
+            )
+            raise Error(what, "the folder's files must come from one run", Code.RUN)
+        for line in lines:  # decay, stopping and best follow from the validations
             value = self.value_of(line["val"])
             self.best.judge(value, line["epoch"])
             self.decay.after(value)
             self.stopping.after(value)
-        self.place.epoch, self.place.batches = state["epoch"], state["batches"]
         seconds = state["seconds"]
         self.place.seconds, self.seconds, self.before = seconds["epoch"], seconds["train"], seconds["total"]
         longer = state["ended"] == "epochs" and self.config["train"]["epochs"] > self.done
@@ -264,10 +271,15 @@ class Session:
 
     def _fill(self, kept: Checkpoint) -> None:
         """Copy the tensors of a checkpoint over those of the run."""
-        own = self._tensors()
-        batches = ("losses", "norms", "outputs") if kept.state["batches"] else ()
-        shapes = {name: t.shape for name, t in kept.tensors.items() if name not in batches}
-        if shapes != {name: t.shape for name, t in own.items()} or any(name not in kept.tensors for name in batches):
+        own, rows = self._tensors(), kept.state["rows"]
+        wanted = {name: (tuple(t.shape), t.dtype) for name, t in own.items()}
+        batches = ("losses", "norms", "outputs") if rows else ()
+        if rows:
+            outputs = self.assembly.network.body.output.out_features
+            wanted |= {name: ((len(rows),), torch.float32) for name in ("losses", "norms")}
+            wanted |= {"outputs": ((sum(rows), outputs), torch.float32)}
+        found = {name: (tuple(t.shape), t.dtype) for name, t in kept.tensors.items()}
+        if found != wanted or kept.state["symptoms"].keys() != self.symptoms.state().keys():
             what = f"the checkpoint of step {kept.step} in {self.folder.path} does not fit config.yaml"
             raise Error(what, "the folder's files must come from one run", Code.RUN)
         for name, tensor in own.items():
@@ -276,4 +288,4 @@ class Session:
             device = self.assembly.step.params.device
             losses, norms, outputs = (kept.tensors[name].to(device) for name in batches)
             self.place.losses, self.place.norms = list(losses.unbind()), list(norms.unbind())
-            self.place.outputs = list(outputs.split(kept.state["rows"]))
+            self.place.outputs = list(outputs.split(rows))

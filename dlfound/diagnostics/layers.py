@@ -1,7 +1,8 @@
 """A look into a net, layer by layer: activations, gradients and updates on a fixed sample of rows."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from dlfound.nn.modules import BatchNorm, Layer, Maxout
 from dlfound.nn.network import Network
+from dlfound.training.metrics import EVALUATION_ROWS
 from dlfound.training.resident import Part
 from dlfound.training.step import Step
 
@@ -54,7 +56,7 @@ class Probe:
     """
 
     def __init__(self, network: Network, step: Step, part: Part):
-        self.step, self.body = step, network.body
+        self.step, self.network, self.body = step, network, network.body
         self.x, self.y = network.ready(part.inputs[:SAMPLE_ROWS]), part.encoded[:SAMPLE_ROWS]
         self.layers: list[Layer] = list(self.body.hidden)
         self.names, self.linear = list(self.body.layers()), list(self.body.layers().values())
@@ -65,17 +67,36 @@ class Probe:
         reads = [_Read() for _ in self.names]
         hooks = [layer.activation.register_forward_hook(r) for layer, r in zip(self.layers, reads, strict=False)]
         hooks.append(self.body.output.register_forward_hook(reads[-1]))
+        try:
+            with self._looking():
+                found = self.step.loss_grad(self.step.params, self.step.buffers, self.x, self.y, ())
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return float(found.loss), self._states(reads, found.grads, before)
+
+    @torch.no_grad()
+    def loss(self, part: Part) -> float:
+        """The mean loss on all rows of a part, under the same conditions."""
+        count = -(-len(part.inputs) // EVALUATION_ROWS)  # pieces of nearly the same size: one row has no statistics
+        kept, total = self.step.buffers.clone(), 0.0
+        with self._looking():
+            for x, y in zip(part.inputs.tensor_split(count), part.encoded.tensor_split(count), strict=True):
+                total += float(self.step.loss(self.body(self.network.ready(x)), y)) * len(x)
+        self.step.buffers.copy_(kept)
+        return total / len(part.inputs)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Evaluation mode, but for batch statistics; afterwards each module is in the mode that it was in."""
         modes = {module: module.training for module in self.body.modules()}
         for module in modes:
             module.training = isinstance(module, BatchNorm)
         try:
-            found = self.step.loss_grad(self.step.params, self.step.buffers, self.x, self.y, ())
+            yield
         finally:
-            for hook in hooks:
-                hook.remove()
             for module, mode in modes.items():
                 module.training = mode
-        return float(found.loss), self._states(reads, found.grads, before)
 
     @torch.no_grad()
     def _states(self, reads: list["_Read"], grads: Tensor, before: Tensor | None) -> list[LayerState]:

@@ -19,6 +19,8 @@ JUMP = 1.5  # times the loss before any training
 REBOUND = 0.25  # of the loss before any training: how far it may climb back from its lowest
 STILL = 0.98  # of the loss before any training: above it nothing has been learned
 TINY = 1e-5  # update over weight; about 1e-3 is usual
+FEW = 10  # rows: fewer say little of a unit
+STEADY = 0.5  # of the configured rate: below it, it is meant to be small
 PATIENCE = 3  # epochs before a loss that stands still is told
 GAP = {"accuracy": 0.1, "r2": 0.25}  # training above validation
 SKILL = 1 / 3  # between always the same answer (0) and none wrong (1)
@@ -36,14 +38,16 @@ class Symptoms:
     """
 
     def __init__(self, config: Config, lr: float, class_counts: Sequence[int], rows: Mapping[str, int]):
-        self.config, self.lr, self.classes, self.rows = config, lr, len(class_counts), rows
+        self.config, self.lr, self.rows = config, lr, rows
+        self.classes = sum(count > 0 for count in class_counts)
         self.sample = min(SAMPLE_ROWS, rows["train"])
         self._told: set[str] = set()
-        self._initial, self._lowest = math.nan, math.inf
+        self._initial = self._sample = math.nan
+        self._lowest = math.inf
 
-    def start(self, loss: float, layers: Sequence[LayerState]) -> list[str]:
-        """Before the first step; `loss`: the mean loss on the sample."""
-        self._initial = loss
+    def start(self, whole: float, loss: float, layers: Sequence[LayerState]) -> list[str]:
+        """Before the first step; `whole`, `loss`: the mean loss on the training rows and on the sample."""
+        self._initial, self._sample = whole, loss
         return self._once({name: sign(layers, START) for name, sign in self._of_layers().items()})
 
     def epoch(self, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> list[str]:
@@ -62,13 +66,13 @@ class Symptoms:
 
     def state(self) -> dict[str, Any]:
         """What the next epochs' judgement depends on, as JSON."""
-        known = {"initial": self._initial, "lowest": self._lowest}
+        known = {"initial": self._initial, "sample": self._sample, "lowest": self._lowest}
         return {"told": sorted(self._told)} | {k: v if math.isfinite(v) else None for k, v in known.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._told = set(state["told"])
-        self._initial = math.nan if state["initial"] is None else state["initial"]
+        self._initial, self._sample = (math.nan if state[k] is None else state[k] for k in ("initial", "sample"))
         self._lowest = math.inf if state["lowest"] is None else state["lowest"]
 
     def _once(self, found: Mapping[str, str]) -> list[str]:
@@ -81,6 +85,10 @@ class Symptoms:
         chosen = {f"{group}={self.config.name(group)}" for group in self.config.catalog.groups}
         if f"initializer={recipe(self.config.name('activation'))}" in chosen:
             chosen.add("initializer=auto")
+        if self.config["train"]["batch_size"] == 1:
+            chosen.add("batchnorm=batch")  # one row has no variance
+        if self.config.name("model") == "perceptron":
+            chosen |= {"a larger model.hidden", "a smaller model.hidden"}
         left = [word for word in words if word and word not in chosen] or ["inputs that vary more"]
         return "try " + ", ".join(left[:-1]) + " or " * (len(left) > 1) + left[-1]
 
@@ -99,7 +107,9 @@ class Symptoms:
         return where and f"saturated units in {where} {when}: next to no gradient passes through them; {advice}"
 
     def _dead(self, layers: Sequence[LayerState], when: str) -> str:
-        where = _shares({layer.name: layer.dead for layer in layers[:-1]}, DEAD)
+        if self.sample < FEW:
+            return ""
+        where = _shares({layer.name: layer.dead for layer in layers[:-1] if not layer.copies}, DEAD)
         lower = "" if when == START else self._rate(0.1)
         advice = self._try(lower, "initializer=he_normal", "activation=leaky_relu", "batchnorm=batch")
         told = f"dead units in {where} {when}: zero for every one of {self.sample} rows, so they cannot learn"
@@ -120,7 +130,9 @@ class Symptoms:
 
     def _copies(self, layers: Sequence[LayerState], when: str) -> str:
         names = [layer.name for layer in layers if layer.copies]
-        told = f"all units of {' and '.join(names)} have equal weights {when} and stay copies of each other"
+        noisy = self.config["dropout"].get("hidden", 0) > 0
+        what = "nothing but dropout tells them apart" if noisy else "they stay copies of each other"
+        told = f"all units of {' and '.join(names)} have equal weights {when}: {what}"
         return f"{told}; try initializer=auto" if names else ""
 
     # The loss.
@@ -136,9 +148,9 @@ class Symptoms:
     def _crawls(self, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> str:
         ratios = [layer.update_ratio for layer in layers if layer.update_ratio is not None]
         largest = max(ratios, default=math.inf)  # of weights that are zero nothing is known
-        if epoch.number < PATIENCE or loss <= STILL * self._initial or largest >= TINY:
+        if epoch.number < PATIENCE or epoch.lr < STEADY * self.lr or loss <= STILL * self._sample or largest >= TINY:
             return ""
-        told = f"the loss hardly moves: {self._initial:.4g} at the start, {loss:.4g} after epoch {epoch.number}"
+        told = f"the loss hardly moves: {self._sample:.4g} at the start, {loss:.4g} after epoch {epoch.number}"
         why = f"a step changes the weights by {largest:.0e} of their size, where 1e-03 is usual"
         return f"{told}, and {why}: the learning rate is too small; {self._try(self._rate(100))}"
 
@@ -175,5 +187,5 @@ class Symptoms:
 
 
 def _shares(of: Mapping[str, float], bound: float) -> str:
-    """layer1 (93 %) and layer2 (71 %): those above the bound."""
+    """layer1 (93%) and layer2 (71%): those above the bound."""
     return " and ".join(f"{name} ({share:.0%})" for name, share in of.items() if share > bound)
