@@ -7,6 +7,8 @@ from dlfound.commands.progress import say
 from dlfound.errors import Error
 from dlfound.runs.folder import RunFolder
 
+WARNING = "warning: "
+
 
 @dataclass
 class Journal:
@@ -41,4 +43,4 @@ class Journal:
     def warn(self, text: str) -> None:
         """A sign of trouble."""
         self.warnings.append(text)
-        self.tell(f"warning: {text}")
+        self.tell(f"{WARNING}{text}")

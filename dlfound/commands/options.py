@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from dlfound.commands.configure import catalog, load_options, own_options
@@ -48,7 +49,7 @@ def describe(known: Catalog, group: str) -> dict[str, Any]:
 
 def _describe(known: Catalog, group: str, word: str) -> dict[str, Any]:
     if group == EXPERIMENT:
-        lines = known.paths[group][word].read_text(encoding="utf-8").splitlines()
+        lines = _text(known.paths[group][word]).splitlines()
         comments = [line.lstrip("# ") for line in lines if line.startswith("# ") and "@package" not in line]
         source = next((c.removeprefix("Source: ") for c in comments if c.startswith("Source:")), "")
         return {"summary": comments[0] if comments else "", "source": source, "settings": {}}
@@ -59,6 +60,13 @@ def _describe(known: Catalog, group: str, word: str) -> dict[str, Any]:
         for name, kind in option.settings.items()
     }
     return {"summary": option.summary, "source": option.source, "settings": settings}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise Error(f"{path} cannot be read: {error}", "write it as UTF-8 text", Code.CONFIG) from None
 
 
 def _overview(known: Catalog) -> str:

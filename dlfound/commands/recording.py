@@ -88,6 +88,11 @@ class Recorder:
                 self.logger.settings(beyond, hyperparameters(self.config), results)
                 self._answers(beyond, "test")
 
+    def flush(self) -> None:
+        """What was told so far outlives this process."""
+        with self._spared():
+            self.logger.flush()
+
     def close(self) -> None:
         """Write what is still held back."""
         with self._spared():

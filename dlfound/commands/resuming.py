@@ -1,5 +1,6 @@
 """Going on with a run: which run, and what may be different about it."""
 
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,12 @@ def differences(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
             if old.get(key) != new.get(key) and name not in MAY_CHANGE:
                 found.append((node if key == "name" and node != "run" else name, old.get(key), new.get(key)))
     return found
+
+
+def fixed_settings(config: Config) -> dict[str, Any]:
+    """All the settings that may not change, as JSON gives them back."""
+    named = {f"{node}.{key}": value for node, settings in config.tree.items() for key, value in settings.items()}
+    return json.loads(json.dumps({name: value for name, value in named.items() if name not in MAY_CHANGE}))
 
 
 def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]]) -> None:

@@ -13,6 +13,7 @@ from dlfound.commands.journal import Journal
 from dlfound.commands.progress import Progress
 from dlfound.commands.recording import Recorder
 from dlfound.commands.reporting import Outcome, versions
+from dlfound.commands.resuming import fixed_settings
 from dlfound.commands.signals import Stop
 from dlfound.config.config import Config
 from dlfound.diagnostics.layers import Probe
@@ -218,6 +219,7 @@ class Session:
             "threads": self.threads,
             "versions": versions(),
             "fingerprint": self.schema["fingerprint"],
+            "settings": fixed_settings(self.config),
         }
         self.checkpoints.save(int(self.assembly.step.t), self._tensors(), state)
         self.pace.wrote(time.perf_counter() - began)
@@ -245,6 +247,10 @@ class Session:
         if self.folder.digest("metrics.jsonl", state["files"]["metrics.jsonl"]) != state["metrics"]:
             what = f"{path / 'metrics.jsonl'} is not what it was at the checkpoint of step {kept.step}"
             raise Error(what, "bring the file back, or train anew in another run.dir", Code.RUN)
+        if state["settings"] != (own := fixed_settings(self.config)):
+            names = sorted(name for name in own if state["settings"].get(name) != own[name])
+            what = f"the checkpoint of step {kept.step} in {path} is not of its config.yaml: {', '.join(names)} differ"
+            raise Error(what, "the folder's files must come from one run", Code.RUN)
         self._fill(kept)
         for name, size in state["files"].items():  # the first change: all that could refuse has been asked
             self.folder.cut(name, size)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.commands.configure import catalog
-from dlfound.commands.journal import Journal
+from dlfound.commands.form import check_form
+from dlfound.commands.journal import WARNING, Journal
 from dlfound.commands.opened import Run
 from dlfound.commands.progress import say
 from dlfound.commands.reporting import make_report
@@ -18,7 +19,7 @@ from dlfound.config.compose import reopen
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
-from dlfound.runs.checkpoints import Checkpoint, Checkpoints
+from dlfound.runs.checkpoints import Checkpoints
 from dlfound.runs.folder import CONFIG, RunFolder, check_place, disk_errors, make_folder, new_path
 from dlfound.runs.lock import locked
 from dlfound.training.assemble import assemble, resolve
@@ -75,7 +76,7 @@ def run_training(
     began = time.perf_counter()
     path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
     if _is_over(path, config):
-        _say(shown, f"{path} holds a finished run; it is left as it is (choose another run.dir to train anew)")
+        _say(shown, f"{path} holds a finished run; it is left as it is (resume=RUN train.epochs=... goes on, another run.dir trains anew)")
         if data is not None:  # the caller would take the old run's result for that of these arrays
             raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
         return _ended(path)
@@ -90,20 +91,26 @@ def run_training(
     saved = _saved(path, settled)
     folder = make_folder(path)  # only now: nothing is left behind by a mistake
     with locked(path) as trouble, disk_errors(path):
-        journal, kept, damaged = Journal(folder, shown), *_prepare(folder, settled, saved, command)
+        folder.tidy()
+        kept, damaged = Checkpoints(path).newest()
+        journal = Journal(folder, shown)
         session = Session(settled, assembly, schema, folder, journal, stop, began)
-        if kept is not None:
+        if kept is not None:  # what refuses to go on comes before the first change
+            check_form(kept)
+            check_length(path, saved or settled, settled, kept.state["epoch"] - 1)
             session.resume(kept)
-            check_length(path, saved or settled, settled, session.done)
+        _begin(folder, settled, saved, [command, *_remarks(settled, dataset, notes)])
+        if kept is not None:
             journal.tell(f"going on after epoch {session.done}, step {kept.step}")
         else:
-            _note(settled, dataset, notes, journal)
+            folder.clear()
+            _note(folder.head[1:], journal)
             folder.write_json("schema.json", schema)
         for text in (*damaged, trouble):
             if text:
                 journal.warn(text)
         stop.training = True
-        report = make_report(settled, schema, session.run(), folder.command)
+        report = make_report(settled, schema, session.run(), folder.head[0])
         folder.write_json("report.json", report)
         folder.finish()
     return _ended(path)
@@ -132,28 +139,30 @@ def _saved(path: Path, config: Config) -> Config | None:
     return None
 
 
-def _prepare(
-    folder: RunFolder, config: Config, saved: Config | None, command: str
-) -> tuple[Checkpoint | None, list[str]]:
-    """Make the folder ready: the newest checkpoint and what is told of damaged ones; cleared where there is none."""
-    folder.tidy()
-    kept, told = Checkpoints(folder.path).newest()
+def _begin(folder: RunFolder, config: Config, saved: Config | None, head: list[str]) -> None:
+    """Make it an unfinished run of this configuration; a run that stands there keeps its head."""
     if folder.finished:
         folder.reopen()
-    if kept is None:
-        folder.clear()
     if saved is None or saved.tree != config.tree:
-        folder.begin(config.saved(), folder.command if saved else command)
-    return kept, told
+        command, *remarks = folder.head if saved else head
+        folder.begin(config.saved(), command, remarks)
 
 
-def _note(config: Config, dataset: Dataset, notes: Sequence[str], journal: Journal) -> None:
-    """What is said of a run before it begins."""
-    for note in notes:
-        journal.note(note)
-    for warning in config.warnings:
-        journal.warn(warning)
-    _note_batch(config, dataset, journal)
+def _remarks(config: Config, dataset: Dataset, notes: Sequence[str]) -> list[str]:
+    """What is said of a run before it begins. It stands in its folder: a later command may not know it any more."""
+    remarks, asked, rows = [*notes], config["train"]["batch_size"], len(dataset.parts["train"])
+    remarks += [f"{WARNING}{text}" for text in config.warnings]
+    if isinstance(asked, int) and asked > rows:
+        remarks.append(f"train.batch_size={asked} is more than the {rows} training rows: taking {rows}")
+    return remarks
+
+
+def _note(remarks: Sequence[str], journal: Journal) -> None:
+    for text in remarks:
+        if text.startswith(WARNING):
+            journal.warn(text.removeprefix(WARNING))
+        else:
+            journal.note(text)
 
 
 def _ended(path: Path) -> tuple[Run, Code]:
@@ -180,9 +189,3 @@ def _check_task(config: Config, dataset: Dataset) -> None:
     ]
     if problems := [p for p in found if p is not None]:
         raise Error.of(problems, Code.CONFIG)
-
-
-def _note_batch(config: Config, dataset: Dataset, journal: Journal) -> None:
-    asked, rows = config["train"]["batch_size"], len(dataset.parts["train"])
-    if isinstance(asked, int) and asked > rows:
-        journal.note(f"train.batch_size={asked} is more than the {rows} training rows: taking {rows}")

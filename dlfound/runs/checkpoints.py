@@ -15,7 +15,7 @@ from typing import Any
 import lazy_loader
 
 from dlfound.errors import Code, Error
-from dlfound.runs.durable import name_aside, replace_durably
+from dlfound.runs.durable import name_aside, replace_durably, sync_folder
 from dlfound.runs.folder import CHECKPOINTS
 
 torch = lazy_loader.load("torch")
@@ -59,6 +59,7 @@ class Checkpoints:
         name = f"step-{step:012}-{_digest(content)}.safetensors"
         try:
             self.path.mkdir(exist_ok=True)
+            sync_folder(self.path.parent)  # its name there, and those of the files that a resume cuts back
             replace_durably(self.path / name, content, name_aside(self.path / name))
             for _, old in self._stored()[:-KEPT]:
                 old.unlink()
@@ -77,17 +78,20 @@ class Checkpoints:
         A damaged file is set aside under a name ending in .bad.
 
         Raises:
-            Error: there are checkpoints, and every one is damaged (code 4).
+            Error: there are checkpoints, and every one is damaged; or their folder is a link (code 4).
         """
         told: list[str] = []
+        if self.path.is_symlink():
+            raise Error(f"{self.path} is a link", "put the folder itself in its place", Code.RUN)
         for step, path in reversed(self._stored()):
             found = _read(path, step)
             if found is not None:
                 return found, told
             path.rename(path.with_name(path.name + ".bad"))
             told.append(f"the checkpoint of step {step} is damaged; it is set aside as {path.name}.bad")
-        if told:
-            raise Error("; ".join(told), "no checkpoint is left: train anew in another run.dir", Code.RUN)
+        if bad := sorted(path.name for path in self.path.glob("step-*.bad")):  # also those of an earlier start
+            what = f"every checkpoint in {self.path} is damaged: {', '.join(bad)}"
+            raise Error(what, "train anew in another run.dir, or remove them to begin again here", Code.RUN)
         return None, told
 
     def _stored(self) -> list[tuple[int, Path]]:
@@ -95,7 +99,12 @@ class Checkpoints:
         if not self.path.is_dir():
             return []
         files = [(NAME.fullmatch(path.name), path) for path in self.path.iterdir()]
-        return sorted((int(match[1]), path) for match, path in files if match and not path.is_symlink())
+        return sorted((int(match[1]), path) for match, path in files if match and _is_plain(path))
+
+
+def _is_plain(path: Path) -> bool:
+    """True for a file that can be read to its end, and lies where its name stands."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _digest(content: bytes) -> str:
@@ -106,9 +115,14 @@ def _read(path: Path, step: int) -> Checkpoint | None:
     """None where the content is not what the name says."""
     from safetensors.torch import load  # brings in torch
 
-    content, match = path.read_bytes(), NAME.fullmatch(path.name)
-    if match is None or _digest(content) != match[2]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]  # before any of it is kept in memory
+    if path.name != f"step-{step:012}-{digest}.safetensors":
         return None
+    content = path.read_bytes()
     size = int.from_bytes(content[:8], "little")  # the header's: safetensors hands out tensors only
-    header = json.loads(content[8 : 8 + size])
-    return Checkpoint(step, load(content), json.loads(header["__metadata__"]["dlfound"]))
+    try:
+        state = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["dlfound"])
+        return Checkpoint(step, load(content), state) if isinstance(state, dict) else None
+    except Exception:  # rightly named, but no checkpoint: not of our making
+        return None

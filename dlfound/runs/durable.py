@@ -1,8 +1,12 @@
 """Files that are on the disk when the call returns: old or new after a crash, never neither."""
 
+import errno
 import os
+import re
 import secrets
 from pathlib import Path
+
+ASIDE = re.compile(r"\.tmp-[0-9a-f]{16}")
 
 
 def replace_durably(path: Path, content: bytes, aside: Path) -> None:
@@ -36,11 +40,22 @@ def write_durably(path: Path, content: bytes) -> None:
         os.close(file)
 
 
+def make_folders(path: Path) -> None:
+    """A folder and those above it, each with its name on the disk."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in new:
+        sync_folder(folder.parent)
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that does this by itself, or never
+            raise
     finally:
         os.close(folder)
 
@@ -57,10 +72,12 @@ def sync_file(path: Path) -> int:
 
 def name_aside(path: Path) -> Path:
     """A name beside a file that nobody else takes."""
-    return path.with_name(f".tmp-{secrets.token_hex(8)}")
+    return path.with_name(f".tmp-{secrets.token_hex(8)}")  # `ASIDE` knows it again
 
 
 def remove_aside(folder: Path) -> None:
     """Remove what a crash left half written; only to be called by the one who holds the run's lock."""
-    for path in folder.glob(".tmp-*") if folder.is_dir() else ():
-        path.unlink()
+    if folder.is_dir() and not folder.is_symlink():
+        for path in folder.iterdir():
+            if ASIDE.fullmatch(path.name):
+                path.unlink()

@@ -5,15 +5,16 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import lazy_loader
 
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.durable import name_aside, remove_aside, replace_durably, sync_file, sync_folder
+from dlfound.runs.durable import make_folders, name_aside, remove_aside, replace_durably, sync_file, sync_folder
 
 torch = lazy_loader.load("torch")
 
@@ -128,10 +129,10 @@ class RunFolder:
         if there > size:
             os.truncate(path, size)
 
-    def digest(self, name: str) -> str:
-        """SHA-256 of a file; of nothing where there is none."""
+    def digest(self, name: str, size: int | None = None) -> str:
+        """SHA-256 of a file, or of its first bytes; of nothing where there is none."""
         path = self.path / name
-        return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+        return hashlib.sha256(path.read_bytes()[:size] if path.exists() else b"").hexdigest()
 
     def save_weights(self, tensors: "dict[str, torch.Tensor]") -> None:
         """`model.safetensors`."""
@@ -158,14 +159,16 @@ class RunFolder:
                 f"{path} is damaged: {str(error) or type(error).__name__}", "use another run", Code.RUN
             ) from None
 
-    def begin(self, config: str, command: str) -> None:
-        """The first file of a run: its configuration, below the command that asked for it."""
-        self.write_text(CONFIG, f"# {printable(command)}\n{config}")
+    def begin(self, config: str, command: str, remarks: Sequence[str]) -> None:
+        """The first file of a run: its configuration, below the command that asked for it and what is said of that."""
+        head = "".join(f"# {printable(line)}\n" for line in (command, *remarks))
+        self.write_text(CONFIG, head + config)
 
     @property
-    def command(self) -> str:
-        """The command that began the run."""
-        return self.read_text(CONFIG).partition("\n")[0].removeprefix("# ")
+    def head(self) -> list[str]:
+        """The command that began the run, and the remarks on it."""
+        lines = takewhile(lambda line: line.startswith("# "), self.read_text(CONFIG).split("\n"))
+        return [line.removeprefix("# ") for line in lines]
 
     def tidy(self) -> None:
         """Remove what a crash left half written; only for the one who holds the run's lock."""
@@ -212,7 +215,7 @@ def check_place(path: Path) -> None:
 def make_folder(path: Path) -> RunFolder:
     """Make the folder and those above it."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folders(path)
     except OSError as error:
         raise _cannot_write(path, error) from None
     return RunFolder(path)

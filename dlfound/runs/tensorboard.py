@@ -38,6 +38,8 @@ class Logger(Protocol):
 
     def settings(self, number: int, values: Mapping[str, Any], results: Mapping[str, float | None]) -> None: ...
 
+    def flush(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -50,6 +52,9 @@ class NoLogger:
         pass
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -71,8 +76,8 @@ class TensorBoard:
 
         beyond = None if done is None else done + 1  # what a killed run wrote after its last checkpoint is forgotten
         _number(folder / "tensorboard")
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=beyond)
         self._hook, threading.excepthook = threading.excepthook, self._of_thread
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=beyond)
 
     def _of_thread(self, args: "threading.ExceptHookArgs") -> None:
         """The writer's thread hands its error to the next call: no need to print it as well."""
@@ -131,8 +136,12 @@ class TensorBoard:
             self._writer.file_writer.add_summary(summary)
         self.scalars(number, found)
 
+    def flush(self) -> None:
+        """Write what is still held back: a thread does it, and a kill would end it too."""
+        self._writer.flush()
+
     def close(self) -> None:
-        """Write what is still held back."""
+        """As `flush`, and no more comes."""
         threading.excepthook = self._hook
         self._writer.close()
 

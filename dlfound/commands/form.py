@@ -1,0 +1,83 @@
+"""The form of what a checkpoint says: whoever wrote it, a run that goes on must not stumble over it."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from dlfound.errors import Code, Error, printable
+from dlfound.runs.checkpoints import Checkpoint
+
+LINES = ("metrics.jsonl", "timing.jsonl", "log.txt")  # what grows with a run; a resume cuts it back
+ENDINGS = ("", "epochs", "early_stopping", "divergence")
+MOST = 10**15
+
+Fits = Callable[[Any], bool]
+
+
+def check_form(kept: Checkpoint) -> None:
+    """Refuse a checkpoint that does not say what one says; what it says may still fit another run.
+
+    Raises:
+        Error: a part is missing, or of another kind (code 4).
+    """
+    state = kept.state
+    wrong = [name for name, fits in FORM.items() if name not in state or not fits(state[name])]
+    if not wrong and len(state["rows"]) != state["batches"]:
+        wrong = ["rows"]
+    for name, value in {"t": kept.step, "skip": False}.items():
+        if name not in kept.tensors or kept.tensors[name].numel() != 1 or kept.tensors[name].item() != value:
+            wrong.append(name)
+    if wrong:
+        what = f"the checkpoint of step {kept.step} is none of a run: {', '.join(map(printable, wrong))} cannot be used"
+        raise Error(what, "remove it, or train anew in another run.dir", Code.RUN)
+
+
+def _whole(least: int, most: int = MOST) -> Fits:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and abs(value) <= 1e300
+
+
+def _seconds(value: Any) -> bool:
+    return _number(value) and 0 <= value <= MOST
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _list(part: Fits) -> Fits:
+    return lambda value: isinstance(value, list) and all(map(part, value))
+
+
+def _parts(**parts: Fits) -> Fits:
+    """These names and no others."""
+    return lambda value: isinstance(value, dict) and value.keys() == parts.keys() and _all(value, parts)
+
+
+def _all(value: dict[str, Any], parts: dict[str, Fits]) -> bool:
+    return all(fits(value[name]) for name, fits in parts.items())
+
+
+def _symptom(name: str, value: Any) -> bool:
+    return _list(_text)(value) if name == "told" else value is None or _number(value)
+
+
+FORM: dict[str, Fits] = {
+    "epoch": _whole(1),
+    "batches": _whole(0),
+    "rows": _list(_whole(1)),
+    "ended": lambda value: value in ENDINGS,
+    "best": _whole(0),
+    "symptoms": lambda value: isinstance(value, dict) and all(map(_symptom, value, value.values())) and "told" in value,
+    "warnings": _list(_text),
+    "files": _parts(**dict.fromkeys(LINES, _whole(0))),
+    "metrics": _text,
+    "seconds": _parts(epoch=_seconds, train=_seconds, total=_seconds),
+    "threads": _whole(1, 1024),
+    "versions": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
+    "fingerprint": _text,
+    "settings": lambda value: isinstance(value, dict),
+}
