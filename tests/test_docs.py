@@ -132,7 +132,13 @@ def test_an_experiment_tells_what_stands_in_its_file(word):
 
 
 def test_every_cell_says_something():
-    empty = [(name, row) for name, text in TEXTS.items() if name != "README.md" for row in rows(text) if "" in row]
+    empty = [
+        (name, row)
+        for name, text in TEXTS.items()
+        if name not in ("README.md", "reliability.md")
+        for row in rows(text)
+        if "" in row
+    ]
     assert empty == [] and sum(len(rows(text)) for text in TEXTS.values()) > 150
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from dlfound.cli import main
+from dlfound.config import options
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,8 +37,8 @@ def make_ones_own() -> None:
     shutil.copy("scans/0.png", "my_digit.png")
     Path("my_conf/optim").mkdir(parents=True)
     Path("my_conf/optim/brisk.yaml").write_text("name: adam\nlr: 0.01\n")
-    options = "import torch, dlfound\nclass Cube(torch.nn.Module):\n    def forward(self, a):\n        return a**3\n"
-    Path("my_options.py").write_text(options + "dlfound.register('activation', 'cube', Cube)\n")
+    code = "import torch, dlfound\nclass Cube(torch.nn.Module):\n    def forward(self, a):\n        return a**3\n"
+    Path("my_options.py").write_text(code + "dlfound.register('activation', 'cube', Cube)\n")
 
 
 def shortened(words: list[str]) -> list[str]:
@@ -50,7 +51,8 @@ def shortened(words: list[str]) -> list[str]:
     return [*words, *few, *(["lr_decay.warmup=1"] if "lr_decay=one_cycle" in words else [])]
 
 
-def test_the_commands_run(capsys):
+def test_the_commands_run(capsys, monkeypatch):
+    monkeypatch.setattr(options, "_registered", {})  # what --with registers is forgotten after the test
     make_ones_own()
     assert main(["train", *SHORT]) == 0
     for command in COMMANDS:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.commands.configure import catalog, configure
-from dlfound.config.compose import reopen
 from dlfound.config.config import Config
 from dlfound.errors import Code, Error
 from dlfound.runs.folder import CONFIG, find_run
@@ -31,6 +30,8 @@ def configure_run(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) 
     typed = _typed(words, asked)
     if {"run.dir", "run.name"} & typed:
         raise Error("resume=RUN names the folder, and so does run.dir or run.name", "leave one out", Code.CONFIG)
+    from dlfound.config.compose import reopen  # brings in Hydra
+
     path = find_run(runs[0])
     saved = reopen(path / CONFIG, catalog(config_dirs))
     _refuse(path, [found for found in differences(saved, asked) if found[0] in typed])

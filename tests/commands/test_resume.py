@@ -32,6 +32,12 @@ def contents(path: Path) -> dict:
     }
 
 
+def everything(path: Path) -> dict[str, bytes]:
+    """Each file of a folder, but for the lock."""
+    files = (file for file in path.rglob("*") if file.is_file() and file.name != ".lock")
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
 class StopsAt:
     """Asks to stop after so many questions: once a step, and at the epochs' ends."""
 
@@ -116,10 +122,11 @@ def test_a_run_that_early_stopping_ended_is_over_however_long_it_may_be():
 def test_a_decay_that_depends_on_the_length_refuses_another(decay, capsys):
     warm = ["lr_decay.warmup=1"] if decay == "one_cycle" else []
     dlfound.train(["train.epochs=8", "early_stopping=none", f"lr_decay={decay}", *warm, "run.dir=mine"])
+    before = everything(Path("mine"))
     assert main(["train", "resume=mine", "train.epochs=20"]) == 4
     err = capsys.readouterr().err
     assert "8" in err and "20" in err and decay in err
-    assert Path("mine/DONE").exists() or main(["train", "resume=mine"]) == 0
+    assert everything(Path("mine")) == before
 
 
 @pytest.mark.parametrize(
@@ -147,6 +154,16 @@ def test_fewer_epochs_than_are_done(capsys):
     (run.path / "DONE").unlink()
     assert main(["train", "resume=mine", "train.epochs=5"]) == 4
     assert "9 epochs" in capsys.readouterr().err
+
+
+def test_what_was_said_before_the_first_checkpoint_is_said_again():
+    run = dlfound.train(["train.epochs=3", "lr_decay=none", "model.hidden=[4]", "run.dir=mine"])
+    assert "can never act in 3 epochs" in run.report["warnings"][0]
+    before, log = contents(run.path), (run.path / "log.txt").read_text()
+    for path in [run.path / "DONE", *(run.path / "checkpoints").iterdir()]:
+        path.unlink()
+    again = dlfound.train(["resume=mine"])
+    assert contents(again.path) == before and (again.path / "log.txt").read_text() == log
 
 
 def test_mistakes_in_the_words(capsys):
