@@ -76,7 +76,8 @@ def run_training(
     began = time.perf_counter()
     path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
     if _is_over(path, config):
-        _say(shown, f"{path} holds a finished run; it is left as it is (resume=RUN train.epochs=... goes on, another run.dir trains anew)")
+        hint = "resume=RUN train.epochs=... goes on, another run.dir trains anew"
+        _say(shown, f"{path} holds a finished run; it is left as it is ({hint})")
         if data is not None:  # the caller would take the old run's result for that of these arrays
             raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
         return _ended(path)

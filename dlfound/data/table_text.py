@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dlfound.errors import Code, Error, printable
 
-CHUNK = 1 << 23  # bytes of a piece
+CHUNK = 1 << 22  # bytes of a piece
 MAX_LINE = 1 << 24  # bytes of one line, or of a row whose cells hold line ends
 GZIP = b"\x1f\x8b"
 UTF8_MARK = b"\xef\xbb\xbf"
@@ -38,20 +38,23 @@ class Text:
         self._encoding = known_encoding(encoding)
         self._chunks = _decoded(path, self._encoding, max_bytes)
         self.more()
-        if not self.data and self.ended:
+        if not self.data:
             raise Error(f"{printable(path)} is empty", "give a file with rows", Code.DATA)
 
-    def more(self) -> None:
-        """Lengthens the piece by the next chunk; at the end of the file the last line gets its line end."""
+    def more(self, size: int = 1) -> None:
+        """Lengthens the piece by chunks of `size` bytes or more; at its end the file's last line gets its line end."""
+        parts, wanted = [self.data], len(self.data) + size
         try:
-            self.data += next(self._chunks)
+            while sum(map(len, parts)) < wanted:
+                parts.append(next(self._chunks))
         except StopIteration:
             self.ended = True
-            if self.data and not self.data.endswith(b"\n"):
-                self.data += b"\n"
+            last = next((part for part in reversed(parts) if part), b"\n")
+            parts.append(b"" if last.endswith(b"\n") else b"\n")
         except _Bad as bad:
-            line = self.line + self.data.count(b"\n") + bad.lines
+            line = self.line + b"".join(parts).count(b"\n") + bad.lines
             raise Error(f"{printable(self.path)}:{line}: {bad.what}", bad.fix, Code.DATA) from None
+        self.data = b"".join(parts)
 
     def drop(self, size: int, lines: int) -> None:
         """Shortens the piece by its first `size` bytes, which hold so many lines."""
@@ -131,13 +134,13 @@ class _Bad(Exception):
 
 def _decoded(path: Path, encoding: str, max_bytes: int) -> Iterator[bytes]:
     raw = _unpacked(path, max_bytes)
-    first = next(raw, b"")
+    first = b""
+    while len(first) < 1000 and (chunk := next(raw, None)) is not None:
+        first += chunk
     utf8 = encoding in ("utf-8", "utf-8-sig")
     if utf8:
         _check_head(path, first)
         first = first.removeprefix(UTF8_MARK)
-    elif not encoding.startswith(("utf-16", "utf-32")):
-        _check_nul(path, first, 0)
     decode = _utf8 if utf8 else _others
     yield from _line_ends(_without_nul(path, decode(path, _chained(first, raw), encoding)))
 
@@ -182,7 +185,7 @@ def _without_nul(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _utf8(path: Path, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     """The same bytes, none of them in the midst of a character; all are checked."""
-    held = b""
+    held, before = b"", 0
     for chunk in chunks:
         data, held = held + chunk, b""
         if not data.isascii():
@@ -190,9 +193,10 @@ def _utf8(path: Path, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]
                 data.decode("utf-8")
             except UnicodeDecodeError as error:
                 if error.reason != "unexpected end of data" or error.end != len(data):
-                    _check_nul(path, data, 0)  # no text at all: that says more
+                    _check_nul(path, data, before)  # no text at all: that says more
                     raise _undecodable(error, data[: error.start]) from None
                 data, held = data[: error.start], data[error.start :]
+        before += len(data)
         yield data
     if held:
         raise _Bad(0, f"not UTF-8 (byte 0x{held[0]:02x} at the end of the file)", "the file is cut: fetch it anew")
@@ -303,15 +307,19 @@ def _gunzipped(path: Path, file) -> Iterator[bytes]:
         while True:
             rest = rest or file.read(1 << 20)
             if unpacker.eof:
-                rest = rest.lstrip(b"\0") or file.read(1 << 20).lstrip(b"\0")  # zeros may pad the end
                 if not rest:
                     return
-                if not (rest + file.read(1))[:2].startswith(GZIP[: len(rest)]):
+                rest = rest.lstrip(b"\0")  # zeros may pad the end
+                if not rest:
+                    continue
+                rest += file.read(1) if len(rest) < len(GZIP) else b""
+                if not rest.startswith(GZIP):
                     raise Error(f"{name}: junk after end of the compressed data", "fetch it anew", Code.DATA)
                 unpacker = zlib.decompressobj(31)
-            elif not rest:
+            chunk = unpacker.decompress(rest, CHUNK)  # without `rest`: what it still holds
+            if not rest and not chunk and not unpacker.eof:
                 raise Error(f"{name}: compressed file ends early", "fetch it anew", Code.DATA)
-            yield unpacker.decompress(rest, CHUNK)
+            yield chunk
             rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
     except zlib.error as error:
         check = "data check" in str(error) or "length check" in str(error)

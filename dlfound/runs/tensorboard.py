@@ -76,6 +76,7 @@ class TensorBoard:
 
         beyond = None if done is None else done + 1  # what a killed run wrote after its last checkpoint is forgotten
         _number(folder / "tensorboard")
+        self._lost: BaseException | None = None
         self._hook, threading.excepthook = threading.excepthook, self._of_thread
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=beyond)
 
@@ -83,6 +84,8 @@ class TensorBoard:
         """The writer's thread hands its error to the next call: no need to print it as well."""
         if not type(args.thread).__module__.startswith("tensorboard."):
             self._hook(args)
+        else:
+            self._lost = args.exc_value
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
         """One point on each curve; undefined values leave a gap."""
@@ -142,8 +145,12 @@ class TensorBoard:
 
     def close(self) -> None:
         """As `flush`, and no more comes."""
-        threading.excepthook = self._hook
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            threading.excepthook = self._hook
+        if self._lost is not None:  # what the thread could not write last, no call was left to tell
+            raise self._lost
 
 
 def _number(folder: Path) -> None:
