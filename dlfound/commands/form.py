@@ -22,11 +22,8 @@ def check_form(kept: Checkpoint) -> None:
     """
     state = kept.state
     wrong = [name for name, fits in FORM.items() if name not in state or not fits(state[name])]
-    if not wrong and len(state["rows"]) != state["batches"]:
-        wrong = ["rows"]
-    for name, value in {"t": kept.step, "skip": False}.items():
-        if name not in kept.tensors or kept.tensors[name].numel() != 1 or kept.tensors[name].item() != value:
-            wrong.append(name)
+    if "t" not in kept.tensors or kept.tensors["t"].numel() != 1 or kept.tensors["t"].item() != kept.step:
+        wrong.append("t")
     if wrong:
         what = f"the checkpoint of step {kept.step} is none of a run: {', '.join(map(printable, wrong))} cannot be used"
         raise Error(what, "remove it, or train anew in another run.dir", Code.RUN)
@@ -68,9 +65,7 @@ def _symptom(name: str, value: Any) -> bool:
 FORM: dict[str, Fits] = {
     "epoch": _whole(1),
     "batches": _whole(0),
-    "rows": _list(_whole(1)),
     "ended": lambda value: value in ENDINGS,
-    "best": _whole(0),
     "symptoms": lambda value: isinstance(value, dict) and all(map(_symptom, value, value.values())) and "told" in value,
     "warnings": _list(_text),
     "files": _parts(**dict.fromkeys(LINES, _whole(0))),

@@ -208,9 +208,7 @@ class Session:
         state = {
             "epoch": self.place.epoch,
             "batches": self.place.batches,
-            "rows": [len(outputs) for outputs in self.place.outputs],
             "ended": self.ended,
-            "best": self.best.epoch,
             "symptoms": self.symptoms.state(),
             "warnings": self.journal.warnings,
             "files": files,
@@ -227,12 +225,11 @@ class Session:
     def _tensors(self) -> dict[str, Tensor]:
         """Views of the vectors themselves, and what came of the batches of an epoch that is not over."""
         step, place = self.assembly.step, self.place
-        tensors = {"params": step.params, "buffers": step.buffers, "t": step.t, "skip": step.skip}
+        tensors = {"params": step.params, "buffers": step.buffers, "t": step.t}
         tensors |= {f"slots.{i}": slot for i, slot in enumerate(step.slots)}
         tensors |= {"best.params": self.best.params, "best.buffers": self.best.buffers}
         if place.batches:
-            batches = {"losses": torch.stack(place.losses), "norms": torch.stack(place.norms)}
-            tensors |= {**batches, "outputs": torch.cat(place.outputs)}
+            tensors |= {"norms": torch.stack(place.norms), "outputs": torch.cat(place.outputs)}
         return tensors
 
     def resume(self, kept: Checkpoint) -> None:
@@ -277,13 +274,11 @@ class Session:
 
     def _fill(self, kept: Checkpoint) -> None:
         """Copy the tensors of a checkpoint over those of the run."""
-        own, rows = self._tensors(), kept.state["rows"]
+        own, batches = self._tensors(), kept.state["batches"]
         wanted = {name: (tuple(t.shape), t.dtype) for name, t in own.items()}
-        batches = ("losses", "norms", "outputs") if rows else ()
-        if rows:
-            outputs = self.assembly.network.body.output.out_features
-            wanted |= {name: ((len(rows),), torch.float32) for name in ("losses", "norms")}
-            wanted |= {"outputs": ((sum(rows), outputs), torch.float32)}
+        if batches:  # all of the same size: an epoch's last one, which may differ, is never paused after
+            outputs = batches * self.assembly.batch_size, self.assembly.network.body.output.out_features
+            wanted |= {"norms": ((batches,), torch.float32), "outputs": (outputs, torch.float32)}
         found = {name: (tuple(t.shape), t.dtype) for name, t in kept.tensors.items()}
         if found != wanted or kept.state["symptoms"].keys() != self.symptoms.state().keys():
             what = f"the checkpoint of step {kept.step} in {self.folder.path} does not fit config.yaml"
@@ -291,7 +286,6 @@ class Session:
         for name, tensor in own.items():
             tensor.copy_(kept.tensors[name])
         if batches:
-            device = self.assembly.step.params.device
-            losses, norms, outputs = (kept.tensors[name].to(device) for name in batches)
-            self.place.losses, self.place.norms = list(losses.unbind()), list(norms.unbind())
-            self.place.outputs = list(outputs.split(rows))
+            norms, outputs = (kept.tensors[name].to(self.assembly.step.params.device) for name in ("norms", "outputs"))
+            self.place.norms, self.place.outputs = list(norms.unbind()), [outputs]
+            self.place.losses = list(torch.zeros_like(norms).unbind())  # they were finite: no more is asked of them
