@@ -86,6 +86,7 @@ class Recorder:
         with self._spared():
             if self.logger.draws:
                 self.logger.settings(beyond, hyperparameters(self.config), results)
+                self._answers(beyond, "val")
                 self._answers(beyond, "test")
 
     def flush(self) -> None:
@@ -109,7 +110,6 @@ class Recorder:
         if len(self.schema["features"]) == 2:
             tag = "decision_boundary" if self.schema["classes"] else "surface"
             self.logger.picture(number, tag, self._plane())
-        self._answers(number, "val")
 
     def _answers(self, number: int, part: str) -> None:
         """The confusion matrix, or predicted against true."""

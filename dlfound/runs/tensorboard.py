@@ -88,10 +88,14 @@ class TensorBoard:
             self._lost = args.exc_value
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
-        """One point on each curve; undefined values leave a gap."""
-        for tag, value in values.items():
-            if value is not None and math.isfinite(value):
-                self._writer.add_scalar(tag, value, number)
+        """One point on each curve, all in one record; undefined values leave a gap."""
+        from torch.utils.tensorboard.summary import scalar
+
+        known = [scalar(tag, value) for tag, value in values.items() if value is not None and math.isfinite(value)]
+        for more in known[1:]:
+            known[0].MergeFrom(more)
+        for record in known[:1]:
+            self._writer.file_writer.add_summary(record, number)
 
     def charts(self, together: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         """Section -> chart -> the curves that it shows together, on the page "custom scalars"."""

@@ -230,24 +230,24 @@ def test_equal_weights_are_one_bar():
 
 
 @pytest.mark.parametrize(
-    ("name", "tags"),
+    ("name", "moving", "last"),
     [
-        ("digits", {"first_layer", "confusion/val"}),
-        ("moons", {"decision_boundary", "confusion/val"}),
-        ("spirals", {"decision_boundary", "confusion/val"}),
-        ("grade", {"surface", "predicted_against_true/val"}),
-        ("sine", {"predicted_against_true/val"}),
-        ("many classes", set()),
+        ("digits", {"first_layer"}, "confusion"),
+        ("moons", {"decision_boundary"}, "confusion"),
+        ("spirals", {"decision_boundary"}, "confusion"),
+        ("grade", {"surface"}, "predicted_against_true"),
+        ("sine", set(), "predicted_against_true"),
+        ("many classes", set(), ""),
     ],
 )
-def test_what_is_drawn_depends_on_the_data(name, tags):
-    """At the moments; once more at the end, of the test rows."""
+def test_what_is_drawn_depends_on_the_data(name, moving, last):
+    """Weights and boundaries at the moments; the answers for validation and test rows at the end."""
     run, events = trained(name)
-    last = {tag.replace("/val", "/test") for tag in tags if tag.endswith("/val")}
-    assert set(events.Tags()["images"]) == tags | last
-    for tag in tags:
+    answers = {f"{last}/val", f"{last}/test"} if last else set()
+    assert set(events.Tags()["images"]) == moving | answers
+    for tag in moving:
         assert [image.step for image in events.Images(tag)] == sorted(moments(run.config["train"]["epochs"]))
-    for tag in last:
+    for tag in answers:
         (image,) = events.Images(tag)
         assert image.step >= run.report["epochs_run"]
 
