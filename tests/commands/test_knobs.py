@@ -147,6 +147,7 @@ TURNS |= {f"data={toy} split": ([], "[0.6,0.2,0.2]") for toy in TOYS}
 
 ELSEWHERE = {
     "run device": "test_a_device_that_is_absent",
+    "train checkpoint": "test_checkpoints_come_as_often_as_asked",
     **{
         f"data={name} {setting}": "tests/data/test_images.py"
         for name, settings in {
@@ -222,6 +223,14 @@ def test_arrays_seed_and_split_change_the_run():
         for words in ([], ["data.seed=1"], ["data.split=[0.6,0.2,0.2]"])
     }
     assert len(prints) == 3
+
+
+@pytest.mark.parametrize(("setting", "steps"), [("1", [49, 56]), ("3", [42, 56]), ("1000", [56]), ("100000s", [56])])
+def test_checkpoints_come_as_often_as_asked(setting, steps):
+    """Of 8 epochs of 7 steps: the last two that were written, one of them always at the end."""
+    run = dlfound.train([*BASE, "data.rows=150", f"train.checkpoint={setting}"])
+    assert run.report["epochs_run"] == 8
+    assert [int(p.name.split("-")[1]) for p in sorted((run.path / "checkpoints").iterdir())] == steps
 
 
 def test_a_device_that_is_absent():
