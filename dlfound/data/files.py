@@ -3,6 +3,7 @@
 import lzma
 import math
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -159,7 +160,8 @@ def _header(file: BinaryIO, name: str, size: int) -> tuple[tuple[int, ...], bool
     form = np.lib.format
     headers = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}
     try:
-        shape, fortran, dtype = headers[form.read_magic(file)](file)
+        with warnings.catch_warnings(action="error"):  # of headers that need a second look
+            shape, fortran, dtype = headers[form.read_magic(file)](file)
     except Exception:  # NumPy's parser raises of every kind, and what it says is for programmers
         what = f"{name} is no array of NumPy, or a damaged one"
         raise Error(what, "write it anew with numpy.save", Code.DATA) from None
