@@ -315,13 +315,19 @@ def test_a_reader_that_goes_away_ends_no_training():
 
 
 def start(words: list[str]) -> subprocess.Popen:
+    """The command, with all signals as a terminal leaves them: nohup would have it ignore one."""
     command = [sys.executable, "-m", "dlfound", "train", *words]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
 
 
 def ended(process: subprocess.Popen, *codes: int) -> str:
     """What it said, once it has ended with one of the codes."""
-    _, told = process.communicate(timeout=60)
+    try:
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode in codes, told
     return told
 
