@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,8 +19,6 @@ QUICK = ["train.epochs=3", "early_stopping=none", "lr_decay=none", "model.hidden
 
 def run_folder(out: str):
     """The folder that the last line of standard output names."""
-    from pathlib import Path
-
     return Path(out.strip().splitlines()[-1])
 
 
@@ -215,3 +214,10 @@ def test_experiments_show_what_they_claim(capsys):
     main(["train", "experiment=spirals_depth", "model=perceptron", "--json"])
     flat = json.loads(capsys.readouterr().out)["test"]["accuracy"]
     assert deep > 0.98 and flat < 0.65
+
+
+def test_a_net_that_cannot_fit_is_refused_before_it_is_made(capsys):
+    assert main(["train", "model.hidden=[65536,65536,65536,65536,65536,65536]"]) == 6
+    err = capsys.readouterr().err
+    assert "21,479,030,784 parameters" in err and "GB" in err and "model.hidden" in err
+    assert not Path("outputs").exists()
