@@ -13,6 +13,7 @@ from dlfound.config.config import Config
 from dlfound.data.arrays import as_array, plain_numbers, unfolded
 from dlfound.errors import Code, Error
 from dlfound.nn.network import Network
+from dlfound.objective.tasks import gives_probabilities
 from dlfound.runs.folder import RunFolder, find_run
 from dlfound.training.assemble import empty_network
 from dlfound.training.device import threads
@@ -90,7 +91,7 @@ class Run:
         """Raise where there are none: for numbers, and for a loss that gives scores (code 2)."""
         if not self.schema["classes"]:
             raise Error("a regression has no probabilities", "leave them out", Code.CONFIG)
-        if self.loss.probabilities is None:
+        if not gives_probabilities(self.loss):
             what = f"loss={self.config.name('loss')} gives scores, not probabilities"
             raise Error(what, "leave them out", Code.CONFIG)
 

@@ -12,6 +12,7 @@ from dlfound.commands.opened import Run
 from dlfound.commands.progress import say
 from dlfound.data.files import Rows
 from dlfound.errors import printable
+from dlfound.objective.tasks import gives_probabilities
 from dlfound.training.metrics import EVALUATION_ROWS
 
 FAR = 0.5  # deviations of the training's pixels between an image's mean and theirs; the digits' own stay below 0.4
@@ -58,7 +59,7 @@ class Predictions:
     @cached_property
     def _shares(self) -> torch.Tensor | None:
         """(rows, classes): probabilities, where the loss gives them."""
-        known = self._classes and self.run.loss.probabilities is not None
+        known = self._classes and gives_probabilities(self.run.loss)
         return self.run.loss.probabilities(self.outputs) if known else None
 
     def _values(self, piece: slice) -> list[Sequence[Any]]:
@@ -101,7 +102,7 @@ def _tell_run(run: Run, rows: Rows) -> None:
     if run.report["status"] != "done":
         status = printable(run.report["status"])
         say(f"{printable(run.path)} ended as {status}: this is the best net that it had till then")
-    if run.schema["classes"] and run.loss.probabilities is None:
+    if run.schema["classes"] and not gives_probabilities(run.loss):
         say(f"loss={run.config.name('loss')} gives scores, not probabilities: that column is left out")
     if rows.skipped:
         say(f"skipped {rows.skipped} {'file that is no image' if rows.skipped == 1 else 'files that are no images'}")

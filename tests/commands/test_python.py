@@ -210,3 +210,31 @@ def test_a_fault_in_a_file_of_ones_own_names_its_line(registry, tmp_path, capsys
     )
     assert main(["train", "--with", str(file), "activation=bad", *QUICK]) == 2
     assert f"{file}:4: KeyError" in capsys.readouterr().err
+
+
+def test_a_registered_loss_that_knows_no_probabilities(registry):
+    """Its run predicts classes as one with scores does; it is asked for no more."""
+
+    class Squared:
+        def __init__(self, counts):
+            pass
+
+        def outputs(self, classes, columns):
+            return classes
+
+        def encode(self, target):
+            return target.long()
+
+        def __call__(self, outputs, encoded):
+            return (outputs - torch.nn.functional.one_hot(encoded, outputs.shape[1])).square().mean()
+
+        def classes(self, outputs):
+            return outputs.argmax(1)
+
+    dlfound.register("loss", "squared", Squared)
+    x, y = blobs()
+    run = dlfound.train([*QUICK, "loss=squared"], data=(x, y))
+    assert run.predict(x).shape == y.shape
+    with pytest.raises(dlfound.Error, match="scores, not probabilities") as told:
+        run.probabilities(x)
+    assert told.value.code == 2
