@@ -6,8 +6,8 @@ from typing import Any
 
 from dlfound.errors import Code, Error, printable
 from dlfound.runs.checkpoints import Checkpoint
+from dlfound.runs.folder import LINES
 
-LINES = ("metrics.jsonl", "timing.jsonl", "log.txt")  # what grows with a run; a resume cuts it back
 ENDINGS = ("", "epochs", "early_stopping", "divergence")
 MOST = 10**15
 

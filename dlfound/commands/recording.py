@@ -181,9 +181,4 @@ def _families(curves: Mapping[str, float | None]) -> dict[str, list[str]]:
 
 def hyperparameters(config: Config) -> dict[str, Any]:
     """Every setting that could make a difference, by the name that sets it; a group's option by the group's."""
-    found = {}
-    for node, settings in config.tree.items():
-        for name, value in settings.items():
-            if (node, name) not in (("run", "dir"), ("run", "name")):
-                found[node if name == "name" else f"{node}.{name}"] = value
-    return found
+    return {name.removesuffix(".name"): v for name, v in config.flat().items() if name not in ("run.dir", "run.name")}

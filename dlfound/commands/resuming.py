@@ -70,8 +70,7 @@ def differences(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
 
 def fixed_settings(config: Config) -> dict[str, Any]:
     """All the settings that may not change, as JSON gives them back."""
-    named = {f"{node}.{key}": value for node, settings in config.tree.items() for key, value in settings.items()}
-    return json.loads(json.dumps({name: value for name, value in named.items() if name not in MAY_CHANGE}))
+    return json.loads(json.dumps({name: value for name, value in config.flat().items() if name not in MAY_CHANGE}))
 
 
 def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]]) -> None:

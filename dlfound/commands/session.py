@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlfound.commands.form import LINES
 from dlfound.commands.journal import Journal
 from dlfound.commands.progress import Progress
 from dlfound.commands.recording import Recorder
@@ -21,7 +20,7 @@ from dlfound.diagnostics.symptoms import Symptoms
 from dlfound.errors import Code, Error, Problem, Stopped
 from dlfound.nn.modules import BatchNorm, exact_statistics
 from dlfound.runs.checkpoints import Checkpoint, Checkpoints
-from dlfound.runs.folder import RunFolder
+from dlfound.runs.folder import LINES, RunFolder
 from dlfound.training.assemble import Assembly
 from dlfound.training.device import count_threads, threads
 from dlfound.training.loop import Best, Diverged, Epoch, Place, fit
@@ -239,27 +238,28 @@ class Session:
             Error: it does not fit this run (code 4), or the data are others (code 3).
         """
         state, path = kept.state, self.folder.path
+        size = state["files"]["metrics.jsonl"]
         if state["fingerprint"] != self.schema["fingerprint"]:
             raise Error(f"the data are not those that {path} was trained on", "give it the same files", Code.DATA)
-        if self.folder.digest("metrics.jsonl", state["files"]["metrics.jsonl"]) != state["metrics"]:
+        if self.folder.digest("metrics.jsonl", size) != state["metrics"]:
             what = f"{path / 'metrics.jsonl'} is not what it was at the checkpoint of step {kept.step}"
             raise Error(what, "bring the file back, or train anew in another run.dir", Code.RUN)
         if state["settings"] != (own := fixed_settings(self.config)):
             names = sorted(name for name in own if state["settings"].get(name) != own[name])
             what = f"the checkpoint of step {kept.step} in {path} is not of its config.yaml: {', '.join(names)} differ"
             raise Error(what, "the folder's files must come from one run", Code.RUN)
-        self._fill(kept)
-        for name, size in state["files"].items():  # the first change: all that could refuse has been asked
-            self.folder.cut(name, size)
-        self.place.epoch, self.place.batches = state["epoch"], state["batches"]
-        self.journal.warnings[:] = state["warnings"]
-        self.symptoms.restore(state["symptoms"])
-        lines = self.folder.read_lines("metrics.jsonl")
-        if len(lines) != self.done:
+        lines = self.folder.read_lines("metrics.jsonl", size)
+        if len(lines) != state["epoch"] - 1:
             what = (
                 f"the checkpoint of step {kept.step} in {path} is of epoch {state['epoch']}, after {len(lines)} lines"
             )
             raise Error(what, "the folder's files must come from one run", Code.RUN)
+        self._fill(kept)
+        for name, length in state["files"].items():  # the first change: all that is known of the run has been asked
+            self.folder.cut(name, length)
+        self.place.epoch, self.place.batches = state["epoch"], state["batches"]
+        self.journal.warnings[:] = state["warnings"]
+        self.symptoms.restore(state["symptoms"])
         for line in lines:  # decay, stopping and best follow from the validations
             value = self.value_of(line["val"])
             self.best.judge(value, line["epoch"])

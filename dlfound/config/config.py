@@ -13,6 +13,11 @@ from dlfound.errors import printable
 FORMAT = 1  # of config.yaml in a run's folder
 
 
+def flat(tree: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """ "node.setting" -> value."""
+    return {f"{node}.{key}": value for node, settings in tree.items() for key, value in settings.items()}
+
+
 @dataclass
 class Config:
     """What a run is made from.
@@ -46,13 +51,9 @@ class Config:
         node = {"name": word} | self.catalog.node(group, word)
         return Config({**deepcopy(self.tree), group: node}, self.catalog, self.origins, self.warnings)
 
-    def same_run(self, other: "Config") -> bool:
-        """True where both describe the same training; the folder's place and name do not count."""
-
-        def training(tree: dict) -> dict:
-            return {**tree, "run": {k: v for k, v in tree["run"].items() if k not in ("name", "dir")}}
-
-        return training(self.tree) == training(other.tree)
+    def flat(self) -> dict[str, Any]:
+        """ "node.setting" -> value; a group's option is its "group.name"."""
+        return flat(self.tree)
 
     def saved(self) -> str:
         """The text of `config.yaml`: plain YAML, nothing to resolve."""

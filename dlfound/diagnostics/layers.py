@@ -180,11 +180,9 @@ def flat_ends(activation: nn.Module, width: int, device: torch.device) -> tuple[
         return None
     flat = (slope <= FLAT * slope.max()) & (h != 0)
     low, high = _run(flat, slope, grid), _run(flat.flip(0), slope.flip(0), -grid.flip(0))
-    return (
-        None
-        if low is high is None
-        else (-float("inf") if low is None else low, float("inf") if high is None else -high)
-    )
+    if low is high is None:
+        return None
+    return -math.inf if low is None else low, math.inf if high is None else -high
 
 
 def _slopes(g: Callable[[Tensor], Tensor], a: Tensor) -> tuple[Tensor | None, Tensor]:

@@ -16,7 +16,7 @@ import lazy_loader
 
 from dlfound.errors import Code, Error
 from dlfound.runs.durable import name_aside, replace_durably, sync_folder
-from dlfound.runs.folder import CHECKPOINTS
+from dlfound.runs.folder import CHECKPOINTS, packed
 
 torch = lazy_loader.load("torch")
 
@@ -52,10 +52,7 @@ class Checkpoints:
         Raises:
             Error: it could not be written (code 6); those that were there are intact.
         """
-        from safetensors.torch import save  # brings in torch
-
-        flat = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-        content = save(flat, metadata={"dlfound": json.dumps(state, allow_nan=False)})
+        content = packed(tensors, {"dlfound": json.dumps(state, allow_nan=False)})
         name = f"step-{step:012}-{_digest(content)}.safetensors"
         try:
             self.path.mkdir(exist_ok=True)

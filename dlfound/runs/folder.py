@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
@@ -20,6 +20,7 @@ torch = lazy_loader.load("torch")
 
 OUTPUTS = Path("outputs")
 DONE, CHECKPOINTS = "DONE", "checkpoints"
+LINES = ("metrics.jsonl", "timing.jsonl", "log.txt")  # what grows with a run; a resume cuts it back
 CONFIG = "config.yaml"  # what makes a folder a run's: the first file that stands in it
 DEPTH = 3  # how far below a folder its runs are looked for
 MAX_BYTES = 64 * 2**20  # of a text file: those of a run are far smaller
@@ -69,11 +70,13 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise Error(f"{path} cannot be read: {error}", "use another run", Code.RUN) from None
 
-    def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """The objects of one of the folder's .jsonl files; none where nothing was appended yet."""
+    def read_lines(self, name: str, size: int | None = None) -> list[dict[str, Any]]:
+        """The objects of one of the folder's .jsonl files, or of its first bytes; none where nothing was appended."""
+        return [json.loads(line) for line in self._content(name, size).decode("utf-8").splitlines()]
+
+    def _content(self, name: str, size: int | None) -> bytes:
         path = self.path / name
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        return path.read_bytes()[:size] if path.exists() else b""
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """A JSON file; numbers in it must be finite."""
@@ -131,15 +134,11 @@ class RunFolder:
 
     def digest(self, name: str, size: int | None = None) -> str:
         """SHA-256 of a file, or of its first bytes; of nothing where there is none."""
-        path = self.path / name
-        return hashlib.sha256(path.read_bytes()[:size] if path.exists() else b"").hexdigest()
+        return hashlib.sha256(self._content(name, size)).hexdigest()
 
     def save_weights(self, tensors: "dict[str, torch.Tensor]") -> None:
         """`model.safetensors`."""
-        from safetensors.torch import save  # brings in torch
-
-        flat = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-        self.write_bytes("model.safetensors", save(flat, metadata={"format": "dlfound 1"}))
+        self.write_bytes("model.safetensors", packed(tensors, {"format": "dlfound 1"}))
 
     def load_weights(self) -> "dict[str, torch.Tensor]":
         """The tensors of `model.safetensors`.
@@ -177,7 +176,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what an unfinished run left, so that it starts again from its first step."""
-        for name in ("metrics.jsonl", "timing.jsonl", "log.txt"):
+        for name in LINES:
             (self.path / name).unlink(missing_ok=True)
         for events in (self.path / "tensorboard").glob("events.out.tfevents.*"):
             events.unlink()
@@ -190,6 +189,13 @@ class RunFolder:
         """The run goes on: it is not finished any more."""
         (self.path / DONE).unlink()
         sync_folder(self.path)
+
+
+def packed(tensors: "Mapping[str, torch.Tensor]", metadata: dict[str, str]) -> bytes:
+    """Tensors as the content of a safetensors file."""
+    from safetensors.torch import save  # brings in torch
+
+    return save({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, metadata=metadata)
 
 
 def new_path(name: str) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlfound.config.config import FORMAT
+from dlfound.config.config import FORMAT, flat
 from dlfound.config.files import read_yaml
 from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import GROWING
@@ -110,9 +110,9 @@ def read_settings(path: Path) -> dict[str, Any]:
     if tree.get("format") != FORMAT:
         what = f"{path / CONFIG}: config format {printable(tree.get('format'))} is not {FORMAT}"
         raise Error(what, "is it a run's?", Code.RUN)
-    nodes = {node: settings for node, settings in tree.items() if isinstance(settings, dict)}
-    flat = {f"{node}.{key}": _plain(value) for node, settings in nodes.items() for key, value in settings.items()}
-    return {printable(key.removesuffix(".name")): flat[key] for key in flat if key not in ("run.name", "run.dir")}
+    named = flat({node: settings for node, settings in tree.items() if isinstance(settings, dict)})
+    known = {key: _plain(value) for key, value in named.items() if key not in ("run.name", "run.dir")}
+    return {printable(key.removesuffix(".name")): value for key, value in known.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -100,8 +100,7 @@ def fit(
     """
     place = place or Place()
     while place.epoch <= epochs:
-        before = yield from _pass(network, step, loss, decay, train, batch_size, seed, place, pause)
-        order = _order(train, seed, place.epoch)
+        before, order = yield from _pass(network, step, loss, decay, train, batch_size, seed, place, pause)
         outputs, encoded, targets = torch.cat(place.outputs), train.encoded[order], train.targets[order]
         measured = measure(network, loss, outputs, encoded, targets, brief=True)
         norm, started = finite(torch.stack(place.norms).mean()), time.perf_counter()
@@ -114,10 +113,11 @@ def fit(
 
 
 def _pass(network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int, place: Place, pause):
-    """The rest of one pass over the training rows in a fresh order; every row counts once. Returns `Epoch.before`."""
+    """The rest of one pass over the training rows, every row once; returns `Epoch.before` and the rows' order."""
     network.train()
     started, rest = time.perf_counter() - place.seconds, place.batches
-    batches = _batches(_order(train, seed, place.epoch), batch_size, merge_single=has_batch_statistics(network))
+    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", place.epoch)).to(train.inputs.device)
+    batches = _batches(order, batch_size, merge_single=has_batch_statistics(network))
     generator, first = torch.Generator(train.inputs.device), (place.epoch - 1) * len(batches)
 
     def rows(i: int) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -141,13 +141,7 @@ def _pass(network: Network, step: Step, loss, decay, train: Part, batch_size: in
             started, _ = time.perf_counter() - place.seconds, network.train()
     _check_finite(place, first, step, rows)
     place.seconds = time.perf_counter() - started
-    return before
-
-
-def _order(train: Part, seed: int, epoch: int) -> Tensor:
-    """The order of the rows in an epoch, (rows,)."""
-    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", epoch))
-    return order.to(train.inputs.device)
+    return before, order
 
 
 def _batches(order: Tensor, batch_size: int, merge_single: bool) -> list[Tensor]:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from dlfound.cli import main
 from dlfound.commands.configure import catalog, configure
+from dlfound.commands.resuming import differences
 from dlfound.config.catalog import EXPERIMENT, conf_folder
 from dlfound.config.check import MISSING
 from dlfound.config.compose import compose, reopen
@@ -103,7 +104,7 @@ def test_every_option_composes_to_its_callables_settings(chosen, line, tmp_path)
     file = tmp_path / "config.yaml"
     file.write_text(config.saved(), encoding="utf-8")
     again = reopen(file, known())
-    assert again.tree == config.tree and again.same_run(config)
+    assert again.tree == config.tree and differences(again, config) == []
     assert yaml.safe_load(file.read_text(encoding="utf-8")) == {"format": FORMAT, **config.tree}
     assert yaml.safe_load(config.shown()) == config.tree
     assert "${" not in config.saved()
@@ -545,9 +546,9 @@ def test_what_is_newer_asks_for_an_upgrade_and_guesses_nothing(tmp_path):  # C19
 
 def test_same_run_means_all_but_its_place_and_name():
     one = configure(["optim.lr=0.5"])
-    assert one.same_run(configure(["optim.lr=0.5", "run.name=other", "run.dir=/x"]))
-    assert not one.same_run(configure(["optim.lr=0.4"]))
-    assert not one.same_run(configure(["optim.lr=0.5", "run.seed=1"]))
+    assert differences(one, configure(["optim.lr=0.5", "run.name=other", "run.dir=/x"])) == []
+    assert differences(one, configure(["optim.lr=0.4"])) == [("optim.lr", 0.5, 0.4)]
+    assert differences(one, configure(["optim.lr=0.5", "run.seed=1"])) == [("run.seed", 0, 1)]
 
 
 def test_choosing_another_option_takes_the_values_of_its_file():
