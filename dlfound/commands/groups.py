@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from dlfound.config.kinds import BatchSize, Count, Kind, OptionalText, Pace, Seed, Text, Threads
+from dlfound.config.kinds import BatchSize, Count, Folds, Kind, OptionalText, Pace, Seed, Text, Threads, Whole
 from dlfound.data import sources
 from dlfound.nn import activation, batchnorm, dropout, initializer, model
 from dlfound.objective import constraint, loss, regularizer
@@ -37,12 +37,14 @@ Name = Annotated[str, Kind("a name that can be a folder's, of at most 200 bytes"
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """How long, in what batches, what decides, and how often all of it is kept."""
+    """How long, in what batches, what decides, how often all of it is kept, and which rows of a cross-validation."""
 
     epochs: Count
     batch_size: BatchSize
     monitor: Text
     checkpoint: Pace
+    folds: Folds
+    fold: Whole
 
 
 @dataclass(frozen=True, kw_only=True)

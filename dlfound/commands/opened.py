@@ -11,9 +11,10 @@ from dlfound.commands.configure import catalog
 from dlfound.config.compose import reopen
 from dlfound.config.config import Config
 from dlfound.data.arrays import as_array, plain_numbers, unfolded
+from dlfound.data.frames import encoded
 from dlfound.errors import Code, Error
 from dlfound.nn.network import Network
-from dlfound.objective.tasks import gives_probabilities
+from dlfound.objective.tasks import REGRESSION, gives_probabilities
 from dlfound.runs.folder import RunFolder, find_run
 from dlfound.training.assemble import empty_network
 from dlfound.training.device import threads
@@ -74,22 +75,24 @@ class Run:
         """The most probable class of each row, by its name; for regression the number, in the target's unit.
 
         Args:
-            rows: (rows, columns) numbers, in the order of `schema["features"]`.
+            rows: of a table, a frame of polars or pandas, or a mapping of columns: they are matched by name. Else
+                (rows, columns) numbers, in the order of `schema["features"]`.
 
         Raises:
-            Error: rows of another shape, or values that are no finite numbers (code 3).
+            Error: rows of another shape, or values that cannot be used (code 3).
         """
         predicted = self.values(self.outputs(rows))
         return predicted[:, 0] if predicted.ndim == 2 and predicted.shape[1] == 1 else predicted
 
     def probabilities(self, rows: Any) -> np.ndarray:
-        """(rows, classes): the probability of each class, in the order of `schema["classes"]`."""
+        """(rows, classes): the probability of each class, in the order of `schema["classes"]`; of several labels
+        (rows, labels), that of each one's second value."""
         self.check_probabilities()
         return self.loss.probabilities(self.outputs(rows)).numpy()
 
     def check_probabilities(self) -> None:
         """Raise where there are none: for numbers, and for a loss that gives scores (code 2)."""
-        if not self.schema["classes"]:
+        if self.schema["task"] == REGRESSION:
             raise Error("a regression has no probabilities", "leave them out", Code.CONFIG)
         if not gives_probabilities(self.loss):
             what = f"loss={self.config.name('loss')} gives scores, not probabilities"
@@ -97,21 +100,35 @@ class Run:
 
     def outputs(self, rows: Any) -> torch.Tensor:
         """(rows, outputs): what the net itself says, computed as the training's own evaluation does."""
+        return self.outputs_of(self.encoded(rows))
+
+    def encoded(self, rows: Any) -> np.ndarray:
+        """(rows, columns): the numbers that the net's preprocessing takes."""
+        if self.schema["columns"]:
+            return encoded(rows, self.schema, self.config["data"])
         array, columns = unfolded(as_array("rows", rows), self.schema["image"]), len(self.schema["features"])
         if array.ndim != 2 or array.shape[1] != columns:
             raise Error(f"rows have shape {array.shape}, not (rows, {columns})", "give one column a feature", Code.DATA)
         if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise Error("rows hold values that are no finite numbers", "convert or fill them", Code.DATA)
+        return plain_numbers(array)
+
+    def outputs_of(self, numbers: np.ndarray) -> torch.Tensor:
+        """(rows, outputs) of numbers as `encoded` gives them."""
         with threads(self.report["threads"]):
-            outputs = outputs_of(self.model, self.model.preprocessing(torch.from_numpy(plain_numbers(array))))
+            outputs = outputs_of(self.model, self.model.preprocessing(torch.from_numpy(numbers)))
         if not outputs.isfinite().all():
             raise Error("rows hold values far beyond those of the training", "check their unit", Code.DATA)
         return outputs
 
     def values(self, outputs: torch.Tensor) -> np.ndarray:
-        """What outputs of the net mean: classes by name (rows,), or numbers in the target's unit (rows, columns)."""
+        """What outputs of the net mean: classes by name (rows,), names of labels' values (rows, labels), or numbers in
+        the target's unit (rows, columns)."""
         if self.model.target is not None:
             return self.model.target.inverse(outputs).numpy()
+        if self.schema["labels"]:
+            found = self.loss.classes(outputs).numpy().T
+            return np.stack([np.array(pair)[k] for pair, k in zip(self.schema["labels"], found, strict=True)], 1)
         return np.array(self.schema["classes"])[self.loss.classes(outputs).numpy()]
 
 

@@ -36,21 +36,27 @@ class Predictions:
     @property
     def head(self) -> list[str]:
         """The columns' names."""
-        if not self._classes:
-            return [self.rows.kind, *self.run.schema["targets"]]
-        each = [f"probability_{name}" for name in self._classes] if self.every else []
-        return [self.rows.kind, "class", *["probability"] * (self._shares is not None), *each]
+        begin, targets = [self.rows.kind, *self.rows.kept], self.run.schema["targets"]
+        own = [f"predicted_{name}" if name in begin else name for name in targets or ["class"]]
+        if self._shares is None:
+            return [*begin, *own]
+        if targets:
+            return [*begin, *own, *(f"probability_{name}" for name in targets)]
+        return [*begin, *own, "probability", *(f"probability_{name}" for name in self._classes if self.every)]
 
     @property
     def texts(self) -> list[str]:
         """All words that may stand in the table."""
-        return [*(self.rows.names if self.rows.kind == "file" else ()), *self._classes]
+        names = self.rows.names if self.rows.kind == "file" else ()
+        kept = (word for column in self.rows.kept.values() for word in column if isinstance(word, str))
+        return [*names, *kept, *self._classes, *(name for pair in self.run.schema["labels"] for name in pair)]
 
     def pieces(self) -> Iterator[list[Sequence[Any]]]:
         """The columns of some thousand rows at a time."""
         for first in range(0, len(self.outputs), EVALUATION_ROWS):
             piece = slice(first, first + EVALUATION_ROWS)
-            yield [self.rows.names[piece], *self._values(piece), *self._probabilities(piece)]
+            kept = [column[piece] for column in self.rows.kept.values()]
+            yield [self.rows.names[piece], *kept, *self._values(piece), *self._probabilities(piece)]
 
     @property
     def _classes(self) -> list[str]:
@@ -58,12 +64,12 @@ class Predictions:
 
     @cached_property
     def _shares(self) -> torch.Tensor | None:
-        """(rows, classes): probabilities, where the loss gives them."""
-        known = self._classes and gives_probabilities(self.run.loss)
+        """(rows, classes): probabilities, where the loss gives them; of several labels (rows, labels)."""
+        known = self.run.model.target is None and gives_probabilities(self.run.loss)
         return self.run.loss.probabilities(self.outputs) if known else None
 
     def _values(self, piece: slice) -> list[Sequence[Any]]:
-        """A column of classes, or one for each number that is predicted."""
+        """A column of classes, or one for each number or label that is predicted."""
         values = self.run.values(self.outputs[piece])
         return [values] if self._classes else list(values.T)
 
@@ -71,6 +77,8 @@ class Predictions:
         """A column for the class that is predicted; one more for each class."""
         if self._shares is None:
             return []
+        if not self._classes:
+            return list(self._shares[piece].numpy().T)
         shares, predicted = self._shares[piece], self.run.loss.classes(self.outputs[piece])
         own = shares.gather(1, predicted[:, None])[:, 0]
         return [own.numpy(), *(shares.numpy().T if self.every else ())]
@@ -91,7 +99,7 @@ def predict_rows(run: Run, rows: Rows, *, every: bool, invert: bool) -> Predicti
         piece = rows.read(first, first + EVALUATION_ROWS)
         if invert:
             piece = rows.white - piece.astype(np.float64)
-        outputs[first : first + len(piece)] = run.outputs(piece)
+        outputs[first : first + len(piece)] = run.outputs_of(piece) if rows.encoded else run.outputs(piece)
         if run.schema["image"]:
             strange += _strange(run, piece, rows.white)
     _tell_strange(rows, *strange.tolist(), invert)
@@ -102,10 +110,10 @@ def _tell_run(run: Run, rows: Rows) -> None:
     if run.report["status"] != "done":
         status = printable(run.report["status"])
         say(f"{printable(run.path)} ended as {status}: this is the best net that it had till then")
-    if run.schema["classes"] and not gives_probabilities(run.loss):
+    if run.model.target is None and not gives_probabilities(run.loss):
         say(f"loss={run.config.name('loss')} gives scores, not probabilities: that column is left out")
-    if rows.skipped:
-        say(f"skipped {rows.skipped} {'file that is no image' if rows.skipped == 1 else 'files that are no images'}")
+    for note in rows.notes:
+        say(note)
 
 
 def _strange(run: Run, pixels: np.ndarray, white: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import torch
 from dlfound.commands.journal import Journal
 from dlfound.config.config import Config
 from dlfound.diagnostics.layers import LayerState
-from dlfound.objective.tasks import BRIEF, gives_probabilities
+from dlfound.objective.tasks import BRIEF, MULTILABEL, gives_probabilities
 from dlfound.runs import pictures
 from dlfound.runs.tensorboard import NoLogger
 from dlfound.training.assemble import Assembly
@@ -107,7 +107,7 @@ class Recorder:
         if self.schema["image"]:
             tiles = layers[0].weights[: pictures.MOST_UNITS].unflatten(1, self.schema["image"])
             self.logger.picture(number, "first_layer", pictures.filters(tiles.cpu().numpy()))
-        if len(self.schema["features"]) == 2:
+        if self.assembly.parts["train"].inputs.shape[1] == self.assembly.network.body.inputs == 2:
             tag = "decision_boundary" if self.schema["classes"] else "surface"
             self.logger.picture(number, tag, self._plane())
 
@@ -117,6 +117,8 @@ class Recorder:
         outputs, classes = outputs_of(network, rows.inputs), self.schema["classes"]
         if not outputs.isfinite().all():
             return
+        if self.schema["task"] == MULTILABEL:
+            return  # a matrix a label would say little that exact_match and f1_macro do not
         if not classes:
             predicted = network.target.inverse(outputs)[:POINTS, 0]
             image = pictures.scatter(rows.targets[:POINTS, 0].cpu().numpy(), predicted.cpu().numpy())

@@ -55,7 +55,7 @@ def versions() -> dict[str, str]:
 def make_report(config: Config, schema: Mapping[str, Any], outcome: Outcome, command: str) -> dict[str, Any]:
     """The report; its numbers are finite or None."""
     a, done = outcome.assembly, schema["split"]["train"] * outcome.epochs_run
-    widths = [len(schema["features"]), *config.build("model")(), a.network.body.output.out_features]
+    widths = [a.network.body.inputs, *config.build("model")(), a.network.body.output.out_features]
     return {
         "format": FORMAT,
         "status": outcome.status,

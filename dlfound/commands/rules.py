@@ -132,6 +132,23 @@ def _plateau_acts(min_lr: float, lr: float) -> Problem | None:
     return Problem(f"lr_decay.min_lr ({min_lr:g}) keeps optim.lr ({lr:g}) from ever being cut", "lr_decay.min_lr=0")
 
 
+def _fold_exists(fold: int, folds: int) -> Problem | None:
+    if fold < max(folds, 1):
+        return None
+    what = f"train.fold={fold}, but there {f'are {folds} folds, from 0' if folds else 'are no folds (train.folds=0)'}"
+    return Problem(what, f"train.fold={folds - 1}" if folds else "train.folds=5, or leave train.fold out")
+
+
+def _group_is_used(split_by: str, group: str | None) -> Problem | None:
+    if split_by == "group" and group is None:
+        return Problem("data.split_by=group needs data.group", "data.group=COLUMN, or another data.split_by")
+    if split_by not in ("group", "auto") and group is not None:
+        return Problem(
+            f"data.group={shown(group)} is not kept together by data.split_by={split_by}", "data.split_by=group"
+        )
+    return None
+
+
 def _norm_acts(model: str, batchnorm: str) -> Problem | None:
     if model != "perceptron" or batchnorm == "none":
         return None
@@ -144,6 +161,8 @@ RULES = (
     Rule(("loss.name", "data"), loss_fits),
     Rule(("train.monitor", "data"), monitor_exists),
     Rule(("train.monitor", "loss.name"), _monitor_fits_option),
+    Rule(("train.fold", "train.folds"), _fold_exists),
+    Rule(("data.split_by", "data.group"), _group_is_used),
     Rule(("optim.name", "constraint.name"), _lbfgs_constraint),
     Rule(("optim.name", "train.batch_size"), _lbfgs_batch),
     Rule(("lr_decay.warmup", "train.epochs"), _warmup_ends),

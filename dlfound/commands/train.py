@@ -21,6 +21,7 @@ examples:
   dlfound train data=spirals model.hidden=[64,64] activation=tanh
   dlfound train batchnorm=batch dropout=standard train.epochs=50
   dlfound train experiment=spirals_depth               whole settings by name
+  dlfound train data=table data.path=my.csv data.target=price --dry-run
   dlfound train resume=latest                          go on with a run that was stopped or killed
   dlfound train resume=latest train.epochs=400         or with one that is done, for longer
   dlfound train optim=momentum --cfg                   what that means, value by value
@@ -33,6 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=option, or node.setting=value")
     own_options(parser)
     parser.add_argument("--cfg", action="store_true", help="print every value and where it comes from; train nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read the data and say how they are understood; train nothing"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
 
 
@@ -42,6 +46,11 @@ def command(args: argparse.Namespace) -> int:
     config, path = configure_run(args.overrides, args.config_dir)
     if args.cfg:
         print(json.dumps(config.tree, indent=2, ensure_ascii=False) if args.json else config.shown())
+        return Code.DONE
+    if args.dry_run:
+        from dlfound.commands.understood import show  # brings in torch
+
+        show(config, args.json)
         return Code.DONE
     with stoppable() as stop:
         from dlfound.commands.training import raise_failure, run_training  # brings in torch

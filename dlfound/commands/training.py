@@ -84,9 +84,10 @@ def run_training(
     check_place(path)
     device = find_device(config["run"]["device"])
     dataset = load_data(config, data)
-    _check_task(config, dataset)
+    check_task(config, dataset)
     settled, notes = resolve(config, dataset.task)
-    assembly, schema = assemble(settled, dataset, device), dataset.schema()
+    assembly = assemble(settled, dataset, device)
+    schema = dataset.schema() | {"plan": getattr(assembly.network.preprocessing, "plan", None)}
     if (problem := monitor_fits_loss(config["train"]["monitor"], config.name("loss"), assembly.loss)) is not None:
         raise Error.of([problem], Code.CONFIG)
     saved = _saved(path, settled)
@@ -151,7 +152,8 @@ def _begin(folder: RunFolder, config: Config, saved: Config | None, head: list[s
 
 def _remarks(config: Config, dataset: Dataset, notes: Sequence[str]) -> list[str]:
     """What is said of a run before it begins. It stands in its folder: a later command may not know it any more."""
-    remarks, asked, rows = [*notes], config["train"]["batch_size"], len(dataset.parts["train"])
+    remarks, asked, rows = [*dataset.notes, *notes], config["train"]["batch_size"], len(dataset.parts["train"])
+    remarks += [f"{WARNING}{text}" for text in dataset.warnings]
     remarks += [f"{WARNING}{text}" for text in config.warnings]
     if isinstance(asked, int) and asked > rows:
         remarks.append(f"train.batch_size={asked} is more than the {rows} training rows: taking {rows}")
@@ -173,8 +175,9 @@ def _ended(path: Path) -> tuple[Run, Code]:
 
 def load_data(config: Config, data: Any = None) -> Dataset:
     """The rows that the configuration names, or the arrays that a program handed over."""
-    source = config.build("data")
-    return source(data) if config.name("data") == "arrays" else source()
+    source, train = config.build("data"), config["train"]
+    dataset = source(data) if config.name("data") == "arrays" else source()
+    return dataset.folded(train["folds"], train["fold"], config["data"]["seed"]) if train["folds"] else dataset
 
 
 def _say(shown: bool, text: str) -> None:
@@ -182,7 +185,7 @@ def _say(shown: bool, text: str) -> None:
         say(text)
 
 
-def _check_task(config: Config, dataset: Dataset) -> None:
+def check_task(config: Config, dataset: Dataset) -> None:
     """The rules that need the data, right after they are read."""
     found = [
         loss_fits_task(config.name("loss"), dataset.task),

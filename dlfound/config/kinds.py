@@ -57,6 +57,17 @@ def word(*words: str) -> Kind:
     return Kind(" or ".join(words), lambda value: _ensure(value, isinstance(value, str) and value in words), words)
 
 
+def _name(value: Any) -> str:
+    """A column's name or a cell's content, which YAML may take for something else than text."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return _ensure(str(value), isinstance(value, str | int | float) and str(value).strip() != "")
+
+
+def _names(value: Any) -> list[str]:
+    return list(dict.fromkeys(_name(v) for v in (value if isinstance(value, list) else [value])))
+
+
 def either(*kinds: Kind) -> Kind:
     """The first of the kinds that accepts the value."""
 
@@ -102,6 +113,7 @@ def _seconds(value: Any) -> str:
 
 _LAYERS = listed("", whole("", 1, 65536), 1, 100)
 _NULL = Kind("null", lambda value: _ensure(value, value is None))
+SIGN = Kind("a single character", lambda v: _ensure(v, isinstance(v, str) and len(v) == 1 and not v.isalnum()))
 _TEXT = Kind("text", lambda value: _ensure(value, isinstance(value, str) and value.strip() != ""))
 
 Number = Annotated[float, number("a finite number", lambda v: True)]
@@ -112,6 +124,7 @@ Share = Annotated[float, number("a number in (0, 1]", lambda v: 0 < v <= 1)]
 Shrink = Annotated[float, number("a number in (0, 1)", lambda v: 0 < v < 1)]
 Count = Annotated[int, whole("a whole number >= 1", 1, 10**12)]
 Rows = Annotated[int, whole("a whole number in 10...10000000", 10, 10**7)]
+Whole = Annotated[int, whole("a whole number >= 0", 0, 10**12)]
 Seed = Annotated[int, whole("a whole number in 0...4294967295", 0, 2**32 - 1)]
 Betas = Annotated[list, listed("a list of two numbers in [0, 1)", number("", lambda v: 0 <= v < 1), 2, 2)]
 Widths = Annotated[list, Kind("a list of 1 to 100 whole numbers in 1...65536", _widths)]
@@ -120,12 +133,17 @@ TrainVal = Annotated[list, _fractions(2)]
 Pixels = Annotated[int, whole("a whole number in 1...1024", 1, 1024)]
 Text = Annotated[str, _TEXT]
 OptionalText = Annotated[str | None, either(_TEXT, _NULL)]
+OptionalName = Annotated[str | None, either(_NULL, Kind("a name", _name))]
+Names = Annotated[list, Kind("a name, or a list of names", _names)]
 BatchSize = Annotated[int | str, either(whole("a whole number >= 1", 1, 10**12), word("full", "auto"))]
 Pace = Annotated[
     int | str,
     either(whole("a whole number of epochs", 1, 10**12), Kind("seconds like 30s", _seconds), word("auto")),
 ]
+Folds = Annotated[int, either(whole("0", 0, 0), whole("a whole number in 2...1000", 2, 1000))]
 Threads = Annotated[int | str, either(whole("a whole number in 1...1024", 1, 1024), word("auto"))]
+
+Flag = Annotated[bool, Kind("true or false", lambda value: _ensure(value, isinstance(value, bool)))]
 
 # For the options that people register, whose settings carry plain annotations or none.
 _PLAIN = {

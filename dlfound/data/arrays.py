@@ -1,12 +1,16 @@
-"""Data that a program already holds: `dlfound.train(..., data=(X, y))`."""
+"""Arrays of NumPy as a source: from files, or handed over by a program, `dlfound.train(..., data=(X, y))`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import lazy_loader
 
-from dlfound.config.kinds import Seed, Split, word
-from dlfound.data.dataset import Dataset, classification, cut, regression
+from dlfound.config.kinds import OptionalText, Seed, Split, word
+from dlfound.data.dataset import Dataset, classification, regression
+from dlfound.data.npy import ALSO_TEXT, read_npy, read_npz
+from dlfound.data.split import cut
+from dlfound.data.suffixes import RUNNING
 from dlfound.errors import Code, Error
 
 np = lazy_loader.load("numpy")
@@ -16,16 +20,27 @@ LARGEST = 1e100  # squares of it are still numbers
 MOST_CLASSES = 10  # distinct whole numbers that still count as classes
 
 
-def arrays(data: tuple[Any, Any] | None = None, *, task: Task, seed: Seed, split: Split) -> Dataset:
-    """Arrays handed over from Python as data=(X, y): X (rows, columns) numbers, y classes or numbers.
+def arrays(
+    data: tuple[Any, Any] | None = None,
+    *,
+    path: OptionalText,
+    target_path: OptionalText,
+    task: Task,
+    seed: Seed,
+    split: Split,
+) -> Dataset:
+    """Arrays of NumPy: X (rows, columns) numbers, y classes or numbers; from files, or from Python as data=(X, y).
 
         dlfound.train(["train.epochs=20"], data=(X, y))
 
-    Text, truth values and at most 10 distinct whole numbers are classes, else y is a number; `task` says it outright.
+    `path` is a .npz with arrays X and y, or a .npy with X beside the `target_path` of y. Text, truth values and at most
+    10 distinct whole numbers are classes, else y is a number; `task` says it outright.
     """
-    if data is None:
-        what = "data=arrays has no arrays: it is chosen from Python"
-        raise Error(what, "call dlfound.train([...], data=(X, y)), or choose another data", Code.CONFIG)
+    if (data is None) == (path is None):
+        what = "data=arrays has no arrays" if data is None else "data=(X, y) was handed over, and data.path named too"
+        fix = "data.path=FILE.npz; or from Python dlfound.train([...], data=(X, y))"
+        raise Error(what, fix if data is None else "leave one of them out", Code.CONFIG)
+    data = data if path is None else _read(Path(path).expanduser(), target_path)
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise Error("data must be a pair (X, y)", "call dlfound.train([...], data=(X, y))", Code.DATA)
     inputs, targets = as_array("X", data[0]), as_array("y", data[1])
@@ -48,6 +63,23 @@ def arrays(data: tuple[Any, Any] | None = None, *, task: Task, seed: Seed, split
     if len(classes) < 2:
         raise Error(f"y has a single class ({classes[0]!s}); nothing to learn", "give rows of two classes", Code.DATA)
     return classification(inputs, numbers, [str(c) for c in classes], features, parts)
+
+
+def _read(path: Path, target_path: str | None) -> "tuple[np.ndarray, np.ndarray]":
+    """X and y from files."""
+    target = None if target_path is None else Path(target_path).expanduser()
+    for file in (path, target):
+        if file is not None and not file.is_file():
+            raise Error(f"data file '{file}' not found", "check data.path and data.target_path", Code.DATA)
+        if file is not None and file.suffix.lower() in RUNNING:
+            what = f"{file} is refused by its type ({file.suffix}): such a file can run code"
+            raise Error(what, "save arrays with numpy.save or numpy.savez", Code.UNSAFE)
+    if target is None:
+        if path.suffix.lower() != ".npz":
+            raise Error(f"{path} holds no y", "data.target_path=FILE.npy, or a .npz with X and y", Code.CONFIG)
+        return read_npz(path, "X", alone=False)[0], read_npz(path, "y", ALSO_TEXT, alone=False)[0]
+    x = read_npz(path, "X")[0] if path.suffix.lower() == ".npz" else read_npy(path)
+    return x, read_npz(target, "y", ALSO_TEXT)[0] if target.suffix == ".npz" else read_npy(target, ALSO_TEXT)
 
 
 def as_array(name: str, values: Any) -> "np.ndarray":

@@ -5,7 +5,8 @@ from importlib.resources import files
 import lazy_loader
 
 from dlfound.config.kinds import Seed, Split
-from dlfound.data.dataset import Dataset, classification, cut
+from dlfound.data.dataset import Dataset, classification
+from dlfound.data.split import cut
 
 np = lazy_loader.load("numpy")
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 from dlfound.config.kinds import Pixels, Seed, Split, Text
-from dlfound.data.dataset import Dataset, classification, cut
+from dlfound.data.dataset import Dataset, classification
+from dlfound.data.split import cut
 from dlfound.errors import Code, Error
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from pathlib import Path
 import lazy_loader
 
 from dlfound.config.kinds import Seed, Text, TrainVal
-from dlfound.data.dataset import Dataset, classification, cut_training
+from dlfound.data.dataset import Dataset, classification
 from dlfound.data.idx import read_labelled
+from dlfound.data.split import cut_training
 from dlfound.errors import Code, Error
 
 np = lazy_loader.load("numpy")

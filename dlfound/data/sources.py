@@ -10,6 +10,7 @@ from dlfound.data.arrays import arrays
 from dlfound.data.digits import digits
 from dlfound.data.image_folder import image_folder
 from dlfound.data.images import cifar10, fashion_mnist, mnist
+from dlfound.data.table import table
 from dlfound.data.toys import circles, moons, parity, passfail, sine, spirals, xor
 
 TABLE = {
@@ -25,6 +26,7 @@ TABLE = {
     "passfail": passfail,
     "sine": sine,
     "parity": parity,
+    "table": table,
     "arrays": arrays,
 }
 

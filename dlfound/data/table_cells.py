@@ -1,5 +1,6 @@
 """Cells to columns: numbers where every cell that is not missing is a number, else text; polars parses."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
 
@@ -11,6 +12,7 @@ from dlfound.errors import Problem, printable
 
 pl = lazy_loader.load("polars")
 
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 INTEGER = r"^[+-]?[0-9]+$"
 
 
@@ -26,6 +28,12 @@ def numbers_of(cells: "pl.Series", decimal: str) -> "pl.Series":
         pointed = cells.str.contains(".", literal=True)
         cells = cells.set(pointed.fill_null(False), None).str.replace(",", ".", literal=True)
     return cells.cast(pl.Float64, strict=False).fill_nan(None)
+
+
+def present(numbers: "pl.Series", na: Iterable[str]) -> "pl.Series":
+    """The numbers without those that are words for missing, such as -999."""
+    gone = [float(word) for word in na if NUMBER.fullmatch(word)]
+    return numbers.set(numbers.cast(pl.Float64).is_in(gone), None) if gone else numbers
 
 
 class Columns:
@@ -82,7 +90,7 @@ class Columns:
 
     def _column(self, column: "pl.Series", block: Block, form: Form, name: str) -> "pl.Series":
         if column.dtype != pl.String:
-            return column
+            return present(column, self.na)
         cells, key = stripped(column, self.na), column.name
         if key in self.text:
             return cells
@@ -94,7 +102,7 @@ class Columns:
         if not numbers.equals(column.cast(pl.Float64, strict=False)):
             self._through_text.add(key)
         self._look(key, cells, numbers, block, name)
-        return numbers
+        return present(numbers, self.na)
 
     def _turn(self, key: str, cells: "pl.Series", row: int, block: Block, name: str) -> None:
         """The column is text."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lazy_loader
 
-from dlfound.data.table_cells import number_problem, stripped
+from dlfound.data.table_cells import number_problem, present, stripped
 from dlfound.data.table_csv import LARGEST_INTEGER
 from dlfound.data.table_text import check_file
 from dlfound.errors import Code, Error, Problem, printable
@@ -44,7 +44,7 @@ def read_parquet(
     _rehearse(path, max_bytes)
     frame = _read_sound(path, max_bytes, max_columns)
     problems: dict[str, Problem] = {}
-    columns = [_column(column, na, text, name, problems) for column in frame.iter_columns()]
+    columns = [plain_column(column, na, text, name, problems) for column in frame.iter_columns()]
     return pl.DataFrame(columns), problems
 
 
@@ -105,7 +105,7 @@ def _read(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
     if len(schema) > max_columns:
         what = f"{name}: {len(schema):,} columns exceed data.max_columns ({max_columns:,})"
         raise Error(what, "raise data.max_columns", Code.DATA)
-    _check_types(name, schema)
+    check_types(name, schema)
     rows = scan.select(pl.len()).collect().item()
     if rows == 0 or not schema:
         raise Error(f"{name} has no rows", "give a file with rows", Code.DATA)
@@ -130,7 +130,8 @@ def _damaged(name: str, why: str) -> Error:
     return Error(f"{name}: damaged ({first})", "write or fetch the file anew", Code.DATA)
 
 
-def _check_types(name: str, schema: "pl.Schema") -> None:
+def check_types(name: str, schema: "pl.Schema") -> None:
+    """Raise where a column holds neither numbers nor text, truth values or dates (code 3)."""
     plain = (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Date, pl.Datetime, pl.Time, pl.Null)
     for key, dtype in schema.items():
         if not key.strip():
@@ -140,7 +141,7 @@ def _check_types(name: str, schema: "pl.Schema") -> None:
             raise Error(f"{what}, only numbers, strings, booleans, dates", "convert or drop the column", Code.DATA)
 
 
-def _column(
+def plain_column(
     column: "pl.Series", na: Collection[str], text: Collection[str], name: str, problems: dict[str, Problem]
 ) -> "pl.Series":
     dtype = column.dtype
@@ -151,7 +152,7 @@ def _column(
     if dtype == pl.Null:
         return column.cast(pl.Float64)
     if dtype.is_integer() or dtype.is_float():
-        return _numbers(column, name, problems)
+        return present(_numbers(column, name, problems), na)
     return column
 
 

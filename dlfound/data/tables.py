@@ -4,12 +4,12 @@ renamed or invented; what is guessed or skipped is told."""
 import glob
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lazy_loader
 
-from dlfound.data.files import RUNNING
+from dlfound.data.suffixes import PARQUET, RUNNING
 from dlfound.data.table_cells import Columns
 from dlfound.data.table_csv import Form, cells_limited, read_form
 from dlfound.data.table_parquet import read_parquet
@@ -17,9 +17,9 @@ from dlfound.data.table_rows import Blocks
 from dlfound.data.table_text import Text, check_file, known_encoding
 from dlfound.errors import Code, Error, Problem, printable
 
+np = lazy_loader.load("numpy")
 pl = lazy_loader.load("polars")
 
-PARQUET = (".parquet", ".pq")
 NO_TEXT = (".xlsx", ".xls", ".ods", ".zip", ".bz2", ".xz", ".zst", ".npy", ".npz", ".h5", ".sqlite", ".db")
 
 
@@ -47,8 +47,20 @@ class Table:
 
     def place_of(self, row: int) -> str:
         """file:line of a row; rows count from 0 over all files. For Parquet, file:row from 1."""
+        name, line = self._place(row)
+        return f"{name}:{line}"
+
+    def keep(self, rows: "pl.Series") -> "Table":
+        """The rows where the truth values are true; each keeps its place."""
+        kept = rows.arg_true().to_numpy()
+        breaks = set(np.flatnonzero(np.diff(kept, prepend=-2) != 1).tolist())
+        breaks |= set(np.searchsorted(kept, [first for first, _, _ in self._lines]).tolist())
+        lines = [(row, *self._place(int(kept[row]))) for row in sorted(breaks) if row < len(kept)]
+        return replace(self, frame=self.frame.filter(rows), _lines=lines)
+
+    def _place(self, row: int) -> tuple[str, int]:
         first, name, line = self._lines[bisect_right(self._lines, row, key=lambda entry: entry[0]) - 1]
-        return f"{name}:{line + row - first}"
+        return name, line + row - first
 
 
 def read_table(

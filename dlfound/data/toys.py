@@ -5,7 +5,8 @@ from typing import Annotated
 import lazy_loader
 
 from dlfound.config.kinds import Fraction, NonNegative, Positive, Rows, Seed, Shrink, Split, whole, word
-from dlfound.data.dataset import Dataset, classification, cut, regression
+from dlfound.data.dataset import Dataset, classification, regression
+from dlfound.data.split import cut
 
 np = lazy_loader.load("numpy")
 

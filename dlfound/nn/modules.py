@@ -75,23 +75,58 @@ class Layer(nn.Module):
         return h if self.dropout is None else self.dropout(h, noise)
 
 
+class Embeddings(nn.Module):
+    """A learned vector for each place of a category: (rows, numbers + categories) -> (rows, inputs).
+
+    The last columns hold places, from 0 on; the others pass. Place 0, the unknown, begins at zero, amid all;
+    the others with a length of about 1, as that of a one-hot code.
+    Source: Guo & Berkhahn 2016, "Entity embeddings of categorical variables".
+    """
+
+    def __init__(self, places: Sequence[int], width: int, generator: torch.Generator):
+        super().__init__()
+        tables = [torch.empty(count, width).normal_(0, width**-0.5, generator=generator) for count in places]
+        self.tables = nn.ParameterList(nn.Parameter(table) for table in tables)
+        with torch.no_grad():
+            for table in self.tables:
+                table[0] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        passed = x.shape[1] - len(self.tables)
+        places = x[:, passed:].long()
+        vectors = [F.embedding(places[:, k], table) for k, table in enumerate(self.tables)]
+        return torch.cat([x[:, :passed], *vectors], 1)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{table.shape[0]} x {table.shape[1]}" for table in self.tables)
+
+
 class MLP(nn.Module):
     """A multi-layer perceptron, (rows, inputs) -> (rows, outputs); the last layer is linear.
 
     Softmax or sigmoid belongs to the loss, and is applied at prediction.
     """
 
-    def __init__(self, dropout: Dropout | None, hidden: Sequence[Layer], output: nn.Linear):
+    def __init__(
+        self, dropout: Dropout | None, hidden: Sequence[Layer], output: nn.Linear, embeddings: Embeddings | None = None
+    ):
         super().__init__()
-        self.dropout, self.hidden, self.output = dropout, nn.ModuleList(hidden), output
+        self.embeddings, self.dropout = embeddings, dropout
+        self.hidden, self.output = nn.ModuleList(hidden), output
 
     def forward(self, x: Tensor, noise: Iterable[Tensor] = ()) -> Tensor:
         """Outputs before softmax or sigmoid. `noise`: the factors of each dropout in turn, needed in training."""
         noise = iter(noise)
+        x = x if self.embeddings is None else self.embeddings(x)
         h = x if self.dropout is None else self.dropout(x, noise)
         for layer in self.hidden:
             h = layer(h, noise)
         return self.output(h)
+
+    @property
+    def inputs(self) -> int:
+        """Columns that the first layer takes, embedded categories being vectors."""
+        return next(iter(self.layers().values())).in_features
 
     def layers(self) -> dict[str, nn.Linear]:
         """The weights of each layer by its name for people: layer1, layer2, ..., output."""
@@ -122,8 +157,17 @@ def build_mlp(
     norm: Callable[[int], nn.Module | None],
     noise: Noise | None,
     generator: torch.Generator,
+    embedded: Sequence[int] = (),
+    embedding: int = 0,
 ) -> MLP:
-    """The net, layer by layer from the input; `generator` draws its weights in that order."""
+    """The net, layer by layer from the input; `generator` draws its weights in that order.
+
+    Args:
+        inputs: columns that come in.
+        embedded: the last of them are categories with so many places each; embedding: the width of their vectors.
+    """
+    embeddings = Embeddings(embedded, embedding, generator) if embedded else None
+    inputs += len(embedded) * (embedding - 1)
 
     def dropout(width: int, rate: float) -> Dropout | None:
         return Dropout(width, rate, noise.draw) if rate > 0 else None
@@ -136,7 +180,7 @@ def build_mlp(
         weights = linear(below, units, normalised is None, initialize, generator)
         layers.append(Layer(weights, normalised, g, noise and dropout(width, noise.hidden)))
     output = linear([inputs, *hidden][-1], outputs, True, initialize, generator)
-    return MLP(noise and dropout(inputs, noise.input), layers, output)
+    return MLP(noise and dropout(inputs, noise.input), layers, output, embeddings)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ class Network(nn.Module):
         preprocessing: normalises inputs; body: the net; target: normalises targets, None for classes.
     """
 
-    def __init__(self, preprocessing: Standardise, body: nn.Module, target: Standardise | None):
+    def __init__(self, preprocessing: nn.Module, body: nn.Module, target: Standardise | None):
         super().__init__()
         self.preprocessing, self.body, self.target = preprocessing, body, target
 

@@ -21,6 +21,11 @@ class Standardise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return ((x.to(self.mean.dtype) - self.mean) / self.deviation).float()
 
+    @property
+    def features(self) -> int:
+        """How many columns come out: as many as come in."""
+        return self.mean.numel()
+
     def inverse(self, z: Tensor) -> Tensor:
         """Back to the unit of x."""
         return z * self.deviation + self.mean

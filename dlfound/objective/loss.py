@@ -3,17 +3,17 @@ Softmax, or sigmoid for two classes, belongs to the loss: the net's last layer i
 
 Each option is a class, made from the number of training rows in each class (none for numbers). Besides the loss itself
 it knows the tasks it serves, how many outputs a net needs for it, how targets are encoded, and which class outputs
-stand for.
+stand for. `each` gives the loss row by row: for rows that do not count alike.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import lazy_loader
 
 from dlfound.config.kinds import Fraction, Positive, either, listed, number, word
 from dlfound.errors import Code, Error
-from dlfound.objective.tasks import BINARY, MULTICLASS, REGRESSION
+from dlfound.objective.tasks import BINARY, MULTICLASS, MULTILABEL, REGRESSION, gives_probabilities
 
 torch = lazy_loader.load("torch")
 
@@ -68,9 +68,16 @@ class CrossEntropy:
         entropy = torch.nn.functional.cross_entropy
         if self.weights is None:
             return entropy(outputs, encoded, label_smoothing=self.smoothing)
-        self.weights = self.weights.to(outputs)
+        return self.each(outputs, encoded).mean()
+
+    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+        """(rows,): the loss of each row."""
+        entropy = torch.nn.functional.cross_entropy
         each = entropy(outputs, encoded, label_smoothing=self.smoothing, reduction="none")
-        return (self.weights[encoded] * each).mean()
+        if self.weights is None:
+            return each
+        self.weights = self.weights.to(outputs)
+        return self.weights[encoded] * each
 
     def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
         """The most probable class of each row, (rows,)."""
@@ -86,41 +93,50 @@ class BinaryCrossEntropy:
 
         sigmoid(output) = 1 / (1 + exp(-output))
 
-    The net has one output, the log-odds of class 1. With `label_smoothing` s the two targets are s/2 and 1 - s/2; with
-    `class_weight` each row's loss is multiplied by its class's.
+    The net has one output, the log-odds of class 1; of several labels one each, and the mean is over all. With
+    `label_smoothing` s the two targets are s/2 and 1 - s/2; with `class_weight` each row's loss is multiplied by its
+    class's.
 
     Source: MIT 6.S191, lecture 1; Bishop 2006, equation 4.90.
     """
 
-    tasks = (BINARY,)
+    tasks = (BINARY, MULTILABEL)
 
     def __init__(self, counts: Sequence[int] = (), *, label_smoothing: Fraction, class_weight: ClassWeight):
+        if class_weight != "none" and not counts:
+            what = f"loss.class_weight={class_weight} is for classes, and the rows have several labels"
+            raise Error(what, "loss.class_weight=none, or data.weight", Code.CONFIG)
         self.smoothing, self.weights = label_smoothing, class_weights(class_weight, counts)
 
     def outputs(self, classes: int, columns: int) -> int:
-        """One output: the log-odds of class 1."""
-        return 1
+        """One output: the log-odds of class 1; or one a label."""
+        return columns or 1
 
     def encode(self, target: "torch.Tensor") -> "torch.Tensor":
-        """Class numbers 0 and 1 as (rows, 1) floats."""
-        return target.float().unsqueeze(1)
+        """Class numbers 0 and 1 as (rows, 1) floats, or (rows, labels)."""
+        return target.float() if target.dim() == 2 else target.float().unsqueeze(1)
 
-    def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
-        """The mean over rows; outputs (rows, 1)."""
+    def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor", reduction: str = "mean") -> "torch.Tensor":
+        """The mean over rows and labels; outputs (rows, 1), or (rows, labels)."""
         target = encoded * (1 - self.smoothing) + self.smoothing / 2 if self.smoothing else encoded
         weight = None
         if self.weights is not None:
             self.weights = self.weights.to(outputs)
             weight = torch.lerp(self.weights[0], self.weights[1], encoded)
-        return torch.nn.functional.binary_cross_entropy_with_logits(outputs, target, weight)
+        return torch.nn.functional.binary_cross_entropy_with_logits(outputs, target, weight, reduction=reduction)
+
+    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+        """(rows,): the loss of each row."""
+        return self(outputs, encoded, "none").mean(1)
 
     def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
-        """Class 1 where its probability is above one half, (rows,)."""
-        return (outputs[:, 0] > 0).long()
+        """Class 1 where its probability is above one half: (rows,), or (rows, labels)."""
+        found = (outputs > 0).long()
+        return found[:, 0] if outputs.shape[1] == 1 else found
 
     def probabilities(self, outputs: "torch.Tensor") -> "torch.Tensor":
-        """(rows, 2): of class 0 and class 1."""
-        return torch.sigmoid(torch.cat([-outputs, outputs], 1))
+        """(rows, 2): of class 0 and class 1; of several labels (rows, labels): of each one's class 1."""
+        return torch.sigmoid(torch.cat([-outputs, outputs], 1) if outputs.shape[1] == 1 else outputs)
 
 
 class Hinge:
@@ -149,6 +165,10 @@ class Hinge:
         """The mean over rows; outputs (rows, classes)."""
         return torch.nn.functional.multi_margin_loss(outputs, encoded)
 
+    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+        """(rows,): the loss of each row."""
+        return torch.nn.functional.multi_margin_loss(outputs, encoded, reduction="none")
+
     def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
         """The class with the highest score, (rows,)."""
         return outputs.argmax(1)
@@ -173,6 +193,10 @@ class _Numbers:
     def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
         """The mean over rows and columns; outputs (rows, columns)."""
         return self._function(outputs, encoded, **self._settings)
+
+    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+        """(rows,): the loss of each row, the mean over its columns."""
+        return self._function(outputs, encoded, **self._settings, reduction="none").mean(1)
 
 
 def mse(counts: Sequence[int] = ()) -> _Numbers:
@@ -205,8 +229,38 @@ def huber(counts: Sequence[int] = (), *, delta: Positive) -> _Numbers:
     return _Numbers(torch.nn.functional.huber_loss, delta=delta)
 
 
+class Weighted:
+    """A loss under which rows do not count alike: the mean of each row's loss times its weight, which is 1 on average.
+
+    Args:
+        name: the word that chose the loss.
+
+    Raises:
+        Error: a registered loss that does not tell the loss of each row (code 2).
+    """
+
+    def __init__(self, name: str, loss: Any):
+        if not hasattr(loss, "each"):
+            what = f"loss={name} does not tell the loss of each row, which data.weight needs"
+            raise Error(what, "give it a method each(outputs, encoded), or data.weight=null", Code.CONFIG)
+        self.loss, self.outputs, self.encode, self.classes = loss, loss.outputs, loss.encode, loss.classes
+        self.probabilities = loss.probabilities if gives_probabilities(loss) else None
+
+    def packed(self, encoded: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
+        """Encoded targets and (rows,) weights as one tensor, the weights in its last column."""
+        self._classes = encoded.dim() == 1
+        mean = weights.mean()
+        weights = torch.where(mean > 0, weights / mean, weights)
+        return torch.cat([encoded.view(len(encoded), -1).double(), weights[:, None].double()], 1).float()
+
+    def __call__(self, outputs: "torch.Tensor", packed: "torch.Tensor") -> "torch.Tensor":
+        """The mean over rows; `packed`: as above."""
+        encoded = packed[:, 0].long() if self._classes else packed[:, :-1]
+        return (self.loss.each(outputs, encoded) * packed[:, -1]).mean()
+
+
 def auto(counts: Sequence[int] = ()) -> None:
-    """cross_entropy for several classes, binary_cross_entropy for two, mse for numbers.
+    """cross_entropy for several classes, binary_cross_entropy for two and for several labels, mse for numbers.
 
     The run says which one it took.
     """
@@ -231,4 +285,5 @@ TASKS = {name: made.tasks for name, made in TABLE.items() if hasattr(made, "task
 
 def recipe(task: str) -> str:
     """The option that `auto` stands for with this task."""
-    return {MULTICLASS: "cross_entropy", BINARY: "binary_cross_entropy", REGRESSION: "mse"}[task]
+    bce = "binary_cross_entropy"
+    return {MULTICLASS: "cross_entropy", BINARY: bce, MULTILABEL: bce, REGRESSION: "mse"}[task]

@@ -1,4 +1,4 @@
-"""The three tasks, and what is measured in each.
+"""The four tasks, and what is measured in each.
 
 loss is that of the training. For classes, of all rows:
 
@@ -15,6 +15,10 @@ loss is that of the training. For classes, of all rows:
 - ece, the expected calibration error: how far the highest probability of a row is from the share of such rows that are
   right: the mean over rows in 15 bins of equal width. Source: Guo et al. 2017, equation 3.
 
+For several labels a row, each yes or no, the same of all cells of rows and labels; accuracy is the share of labels that
+are right. exact_match is the share of rows in which all are; f1_macro and auroc are means over labels, of each one's
+yes. Source: Zhang & Zhou 2014, "A review on multi-label learning algorithms".
+
 For numbers, in the target's own unit:
 
 - rmse, mae: the root of the mean squared error; the mean absolute error.
@@ -24,16 +28,17 @@ For numbers, in the target's own unit:
 
 from typing import Any
 
-BINARY, MULTICLASS, REGRESSION = "binary", "multiclass", "regression"
+BINARY, MULTICLASS, MULTILABEL, REGRESSION = "binary", "multiclass", "multilabel", "regression"
 
 _OF_CLASSES = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "auroc", "log_loss", "ece")
 METRICS: dict[str, tuple[str, ...]] = {
     BINARY: _OF_CLASSES,
     MULTICLASS: _OF_CLASSES,
+    MULTILABEL: ("loss", "accuracy", "exact_match", "f1_macro", "auroc", "log_loss"),
     REGRESSION: ("loss", "rmse", "mae", "r2"),
 }
 
-GROWING = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "r2")
+GROWING = ("accuracy", "balanced_accuracy", "exact_match", "f1_macro", "auroc", "r2")
 """The metrics of which more is better."""
 
 BRIEF = ("loss", "accuracy", "rmse", "mae", "r2")

@@ -4,23 +4,28 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
 from dlfound.config.config import Config
+from dlfound.data.columns import CATEGORY
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
 from dlfound.nn import initializer
+from dlfound.nn.columns import Columns, plan_columns
 from dlfound.nn.modules import MLP, build_mlp
 from dlfound.nn.network import Network
 from dlfound.nn.preprocessing import empty, fit_columns, fit_images
 from dlfound.objective import loss as losses
+from dlfound.objective.tasks import REGRESSION
 from dlfound.streams import stream
 from dlfound.training.device import check_memory
 from dlfound.training.loop import has_batch_statistics
 from dlfound.training.resident import Part, make_resident
 from dlfound.training.step import Step
 
-BATCH_SIZES = ((10_000, 64), (float("inf"), 128))  # `train.batch_size=auto`: up to so many rows, this size
+BATCH_SIZES = ((50_000, 64), (float("inf"), 128))  # `train.batch_size=auto`: up to so many rows, this size
 
 
 @dataclass
@@ -54,9 +59,8 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly
     Raises:
         Error: settings that do not fit the data (code 2); a net that does not fit the machine (code 6).
     """
-    loss = config.build("loss")(dataset.class_counts())
-    check_memory(count_weights(config, dataset.inputs.shape[1]), device)
-    network = fit_network(config, dataset, loss).to(device)
+    loss = weigh(config, config.build("loss")(dataset.class_counts()), dataset)
+    network = fit_network(config, dataset, loss, device)
     rows = len(dataset.parts["train"])
     asked = "full" if config.name("optim") == "lbfgs" else config["train"]["batch_size"]
     batch_size = find_batch_size(asked, rows)
@@ -66,6 +70,11 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly
     constraint = None if config.name("constraint") == "none" else config.build("constraint")
     step = Step(network.body, loss, config.build("regularizer"), constraint, config.build("optim")())
     return Assembly(network, step, loss, make_resident(dataset, network, loss, device), batch_size)
+
+
+def weigh(config: Config, loss: Any, dataset: Dataset) -> Any:
+    """The loss, or the loss of rows that do not count alike."""
+    return loss if dataset.weights is None else losses.Weighted(config.name("loss"), loss)
 
 
 def count_weights(config: Config, inputs: int) -> int:
@@ -82,27 +91,44 @@ def find_batch_size(setting: int | str, rows: int) -> int:
     return rows if setting == "full" else min(setting, rows)
 
 
-def fit_network(config: Config, dataset: Dataset, loss) -> Network:
-    """A fresh net with preprocessing fitted on the training rows."""
+def fit_network(config: Config, dataset: Dataset, loss, device: torch.device) -> Network:
+    """A fresh net with preprocessing fitted on the training rows.
+
+    Raises:
+        Error: it does not fit the machine (code 6).
+    """
     rows = dataset.parts["train"]
-    inputs = torch.from_numpy(dataset.inputs[rows])
-    preprocessing = fit_images(inputs, dataset.image[0]) if dataset.image else fit_columns(inputs)
-    target = None if dataset.classes else fit_columns(torch.from_numpy(dataset.targets[rows]))
-    outputs = loss.outputs(len(dataset.classes), 0 if dataset.classes else dataset.targets.shape[1])
-    return Network(preprocessing, build_body(config, inputs.shape[1], outputs), target)
+    preprocessing = fit_preprocessing(dataset, dataset.inputs[rows])
+    check_memory(count_weights(config, preprocessing.features), device)
+    target = fit_columns(torch.from_numpy(dataset.targets[rows])) if dataset.task == REGRESSION else None
+    outputs = loss.outputs(len(dataset.classes), len(dataset.names))
+    return Network(preprocessing, build_body(config, preprocessing, outputs), target).to(device)
+
+
+def fit_preprocessing(dataset: Dataset, inputs: np.ndarray) -> nn.Module:
+    """Images by channel, tables as their columns ask for, all else column by column. inputs: the training rows."""
+    prepared = dataset.preparation
+    if prepared is None:
+        inputs = torch.from_numpy(inputs)
+        return fit_images(inputs, dataset.image[0]) if dataset.image else fit_columns(inputs)
+    texts = {k: len(column.categories) for k, column in enumerate(prepared.columns) if column.kind == CATEGORY}
+    settings = {name: getattr(prepared, name) for name in ("scale", "one_hot", "embedding", "rare")}
+    return Columns(plan_columns(inputs, texts, **settings)).fit(inputs, prepared.rare)
 
 
 def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:
     """A net of the shapes that a run's `schema.json` leads to, to be filled with its weights."""
     columns, classes, targets = (len(schema[name]) for name in ("features", "classes", "targets"))
-    body = build_body(config, columns, loss.outputs(classes, targets))
-    return Network(empty(columns, bool(schema["image"])), body, None if classes else empty(targets, False))
+    preprocessing = Columns(schema["plan"]) if schema["plan"] else empty(columns, bool(schema["image"]))
+    body = build_body(config, preprocessing, loss.outputs(classes, targets))
+    return Network(preprocessing, body, empty(targets, False) if schema["task"] == REGRESSION else None)
 
 
-def build_body(config: Config, inputs: int, outputs: int) -> MLP:
+def build_body(config: Config, preprocessing: nn.Module, outputs: int) -> MLP:
     """The net itself, initialised from the run's seed: the same weights on every device."""
+    plan = getattr(preprocessing, "plan", {"embedded": (), "embedding": 0})
     return build_mlp(
-        inputs,
+        preprocessing.features,
         outputs,
         config.build("model")(),
         activation=config.build("activation"),
@@ -110,4 +136,6 @@ def build_body(config: Config, inputs: int, outputs: int) -> MLP:
         norm=config.build("batchnorm"),
         noise=config.build("dropout")(),
         generator=stream(config["run"]["seed"], "initialisation"),
+        embedded=[plan["known"][k] + 1 for k in plan["embedded"]],
+        embedding=plan["embedding"],
     )

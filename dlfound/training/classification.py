@@ -33,6 +33,29 @@ def classification_metrics(loss, outputs: Tensor, targets: Tensor) -> dict[str, 
     return found | {"auroc": auroc(ranking, targets), "log_loss": log_loss, "ece": calibration_error(p, targets)}
 
 
+def label_metrics(loss, outputs: Tensor, targets: Tensor, *, brief: bool = False) -> dict[str, Tensor]:
+    """The metrics of several labels; outputs and targets (rows, labels), targets 0 and 1.
+
+    Args:
+        brief: only the cheap one.
+    """
+    right = loss.classes(outputs) == targets
+    found = {"accuracy": right.double().mean()}
+    if brief:
+        return found
+    single = [(outputs[:, [k]].double(), targets[:, k].long()) for k in range(targets.shape[1])]
+    predicted = loss.classes(outputs)
+    hits, both = (predicted * targets).double().sum(0), (predicted + targets).double().sum(0)
+    areas = torch.stack([auroc(scores, label) for scores, label in single])
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(outputs.double(), targets.double())
+    return found | {
+        "exact_match": right.all(1).double().mean(),
+        "f1_macro": (2 * hits / both).nanmean(),
+        "auroc": areas.nanmean(),
+        "log_loss": entropy,
+    }
+
+
 def of_counts(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """The metrics that three counts a class lead to; a confusion matrix would grow with the classes' square."""
     both = torch.bincount(torch.cat([predicted, targets])).double()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dlfound.nn.network import Network
 from dlfound.objective.tasks import GROWING
-from dlfound.training.classification import accuracy, classification_metrics
+from dlfound.training.classification import accuracy, classification_metrics, label_metrics
 from dlfound.training.resident import Part
 
 EVALUATION_ROWS = 8192  # at a time: bounds the memory of hidden layers
@@ -42,6 +42,8 @@ def measure(
     found = {"loss": finite(loss(outputs, encoded))}
     if network.target is not None:
         found |= regression_metrics(network.target.inverse(outputs), targets)
+    elif targets.dim() == 2:
+        found |= {name: finite(v) for name, v in label_metrics(loss, outputs, targets, brief=brief).items()}
     elif brief:
         found["accuracy"] = finite(accuracy(loss.classes(outputs), targets))
     else:

@@ -2,11 +2,14 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlfound.data.dataset import Dataset
 from dlfound.nn.network import Network
+
+PIECE = 65536  # rows that are prepared at a time
 
 
 class Part(NamedTuple):
@@ -25,12 +28,24 @@ class Part(NamedTuple):
 
 def make_resident(dataset: Dataset, network: Network, loss, device: torch.device) -> dict[str, Part]:
     """train, val and test on the device; pixels stay bytes there, a quarter of the memory."""
-    parts = {}
-    for name, rows in dataset.parts.items():
-        inputs = torch.from_numpy(dataset.inputs[rows]).to(device)
-        if inputs.dtype != torch.uint8:
-            inputs = network.preprocessing(inputs)
-        targets = torch.from_numpy(dataset.targets[rows]).to(device)
-        standardised = targets if network.target is None else network.target(targets)
-        parts[name] = Part(inputs, loss.encode(standardised), targets)
-    return parts
+    return {name: _part(dataset, rows, network, loss, device) for name, rows in dataset.parts.items()}
+
+
+def _part(dataset: Dataset, rows: np.ndarray, network: Network, loss, device: torch.device) -> Part:
+    targets = torch.from_numpy(dataset.targets[rows]).to(device)
+    encoded = loss.encode(targets if network.target is None else network.target(targets))
+    if dataset.weights is not None:
+        weights = torch.from_numpy(dataset.weights[rows]).to(device)
+        encoded = loss.packed(encoded, weights)
+    return Part(_inputs(dataset, rows, network, device), encoded, targets)
+
+
+def _inputs(dataset: Dataset, rows: np.ndarray, network: Network, device: torch.device) -> Tensor:
+    """Prepared piece by piece: the rows of a large table need not lie in memory twice."""
+    if dataset.inputs.dtype == np.uint8:
+        return torch.from_numpy(dataset.inputs[rows]).to(device)
+    inputs = torch.empty(len(rows), network.preprocessing.features, device=device)
+    for first in range(0, len(rows), PIECE):
+        piece = torch.from_numpy(dataset.inputs[rows[first : first + PIECE]]).to(device)
+        inputs[first : first + len(piece)] = network.preprocessing(piece)
+    return inputs

@@ -1,11 +1,20 @@
-"""What reading a table costs: `python scripts/bench/tables.py read [--rows 1000000 --columns 30 --rounds 3]`.
+"""What reading a table costs, and how well nets learn from two real ones.
 
-A CSV of numbers is written; in processes of their own, in turns, polars' own read_csv reads it, and the reader of this
-package, strict checks included, up to a tensor of float32. Told are the best times, their ratio, and the peak of memory
-over the idle process (which has read a small table) as a multiple of the float32 table.
+python scripts/bench/tables.py read [--rows 1000000 --columns 30 --rounds 3]
+
+    A CSV of numbers is written; in processes of their own, in turns, polars' own read_csv reads it, and the reader of
+    this package, strict checks included, up to a tensor of float32. Told are the best times, their ratio, and the peak
+    of memory over the idle process (which has read a small table) as a multiple of the float32 table.
+
+python scripts/bench/tables.py score --data FOLDER [--words data.scale=standard ...]
+
+    housing.csv (test RMSE, three splits) and titanic.csv (test accuracy, five splits) of that folder, with all settings
+    left as they are but the split, against scikit-learn's MLP of the same size behind its usual pipeline, on the same
+    rows.
 """
 
 import argparse
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,26 +24,41 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+import dlfound
+from dlfound.commands.training import load_data
 from dlfound.data.tables import Table, read_table
 
 SETTINGS = {
     "sep": None, "decimal": None, "header": True, "encoding": "utf-8", "na": ["NA", "?", "null", "nan", "NaN"],
     "text": [], "max_bytes": 1 << 34, "max_columns": 100_000,
 }  # fmt: skip
+TABLES = {  # target, metric, bound, splits, settings
+    "housing.csv": ("median_house_value", "rmse", 51_500, 3, ["data.split=[0.68,0.12,0.2]"]),
+    "titanic.csv": ("Survived", "accuracy", 0.79, 5, []),
+}
 TIME, MEMORY = 2.0, 3.5  # what is allowed: times of polars, times of the float32 table
 
 
 def main() -> None:
     """Runs the part that is named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["read", "once"])
+    parser.add_argument("part", choices=["read", "once", "score"])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--columns", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--file", type=Path, help="once: the table")
     parser.add_argument("--reader", choices=["polars", "ours"], help="once: who reads it")
+    parser.add_argument("--data", type=Path, help="score: the folder of both tables")
+    parser.add_argument("--words", nargs="*", default=[], help="score: settings to try")
     words = parser.parse_args()
+    if words.part == "score":
+        sys.exit(score(words.data, words.words))
     if words.part == "once":
         once(words.file, words.reader)
     else:
@@ -59,6 +83,47 @@ def compare(rows: int, columns: int, rounds: int) -> int:
     print(f"polars read_csv {polars:.2f} s; to float32 {ours:.2f} s = {ours / polars:.2f} x (at most {TIME})")
     print(f"peak over the idle process {memory:.2f} x the float32 table (at most {MEMORY})")
     return int(ours / polars > TIME or memory > MEMORY)
+
+
+def score(folder: Path, words: list[str]) -> int:
+    """Prints both programs' results on both tables; 1 where a bound is broken."""
+    torch.set_num_threads(1)
+    broken = 0
+    for name, (target, metric, bound, seeds, more) in TABLES.items():
+        ours, theirs = [], []
+        with tempfile.TemporaryDirectory() as place:
+            for seed in range(seeds):
+                base = ["data=table", f"data.path={folder.resolve() / name}", f"data.target={target}", *more]
+                where = [f"run.dir={place}/{seed}", "run.threads=1", "logger=none"]
+                run = dlfound.train([*base, f"data.seed={seed}", *where, *words])
+                ours.append(run.report["test"][metric])
+                theirs.append(peer(folder / name, target, load_data(run.config).parts, metric))
+        mean, other = statistics.mean(ours), statistics.mean(theirs)
+        sign = 1 if metric == "rmse" else -1
+        broken |= sign * mean > sign * bound or sign * mean > sign * other
+        listed = ", ".join(f"{value:.4g}" for value in ours)
+        print(f"{name}: test {metric} {mean:.5g} ({listed}); bound {bound:g}; scikit-learn's MLP {other:.5g}")
+    return int(broken)
+
+
+def peer(file: Path, target: str, parts: dict[str, np.ndarray], metric: str) -> float:
+    """The same metric of scikit-learn's MLP: medians, deviations, categories of at most 20 texts as 0 and 1."""
+    frame = pl.read_csv(file)
+    texts = [c for c in frame.columns if frame.schema[c] == pl.String and frame[c].n_unique() <= 20]
+    numbers = [c for c in frame.columns if frame.schema[c].is_numeric() and c != target]
+    frame = frame.with_columns(pl.col(texts).fill_null("missing"))
+    prepare = ColumnTransformer([
+        ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
+        ("texts", OneHotEncoder(handle_unknown="ignore"), texts),
+    ])  # fmt: skip
+    settings = {"hidden_layer_sizes": (256, 256), "early_stopping": True, "random_state": 0, "max_iter": 500}
+    learn, test = np.concatenate([parts["train"], parts["val"]]), parts["test"]
+    x, y = frame.drop(target), frame[target].to_numpy()
+    if metric == "rmse":
+        net = TransformedTargetRegressor(MLPRegressor(**settings), transformer=StandardScaler())
+        predicted = make_pipeline(prepare, net).fit(x[learn], y[learn]).predict(x[test])
+        return float(np.sqrt(np.mean((predicted - y[test]) ** 2)))
+    return float(make_pipeline(prepare, MLPClassifier(**settings)).fit(x[learn], y[learn]).score(x[test], y[test]))
 
 
 def write(file: Path, rows: int, columns: int) -> None:

@@ -110,7 +110,7 @@ def place():
         ("dlfound train experiment=spirals_depth data.t", ["data.turns="]),
         ("dlfound train --c", ["--config-dir", "--cfg"]),
         ("dlfound train optim=sgd --j", ["--json"]),
-        ("dlfound eval --", ["--help", "--with", "--json"]),
+        ("dlfound eval --", ["--help", "--data", "--with", "--json"]),
         ("dlfound train --nope", []),
         ("dlfound train -- --c", []),
         ("dlfound train --with my.py optim=sg", ["optim=sgd"]),

@@ -17,6 +17,7 @@ NOISY = ["optim.lr=0.3"]  # so that validation does not improve each time
 PATIENT = ["train.epochs=16", *NOISY]
 
 FULL = ["train.batch_size=full"]
+TABLE = [f"data.path={Path(__file__).parent / 'knobs.csv'}", "data.target=label"]
 
 # Key of the setting ("group=option setting", or "node setting") -> (what makes it matter, the turned value).
 TURNS: dict[str, tuple[list[str], str]] = {
@@ -133,6 +134,23 @@ TURNS: dict[str, tuple[list[str], str]] = {
     "data=parity rows": ([], "200"),
     "data=parity bits": ([], "4"),
     "data=parity noise": ([], "0.3"),
+    "data=table target": (TABLE, "k"),
+    "data=table split_by": (TABLE, "order"),
+    "data=table group": (TABLE, "g"),
+    "data=table task": (TABLE, "regression"),
+    "data=table weight": (TABLE, "w"),
+    "data=table categorical": (TABLE, "k"),
+    "data=table drop": (TABLE, "x"),
+    "data=table missing": (TABLE, "drop"),
+    "data=table scale": (TABLE, "standard"),
+    "data=table one_hot": (TABLE, "20"),
+    "data=table embedding": (TABLE, "4"),
+    "data=table rare": (TABLE, "5"),
+    "data=table na": (TABLE, "[elm]"),
+    "data=table seed": (TABLE, "1"),
+    "data=table split": (TABLE, "[0.6,0.2,0.2]"),
+    "train folds": ([], "4"),
+    "train fold": (["train.folds=4"], "1"),
     "train epochs": ([], "9"),
     "train batch_size": ([], "32"),
     "train monitor": (["train.epochs=20"], "accuracy"),
@@ -156,6 +174,14 @@ ELSEWHERE = {
         }.items()
         for setting in settings
     },
+    **{
+        f"data=table {setting}": "tests/data/test_table.py"
+        for setting in (
+            "path", "val_path", "test_path", "numeric", "header", "sep", "decimal", "encoding", "max_bytes",
+            "max_columns",
+        )
+    },
+    "data=arrays path": "test_array_files", "data=arrays target_path": "test_array_files",
     "data=arrays task": "test_python.py", "data=arrays seed": "test_arrays", "data=arrays split": "test_arrays",
 }  # fmt: skip
 

@@ -406,7 +406,7 @@ def damaged(name):
 
 
 REFUSED = {
-    "x.csv": (lambda name: Path(name).write_text("a,b\n1,2\n"), 3, "tables (.csv) are not read"),
+    "x.csv": (lambda name: Path(name).write_text("a,b\n1,2\n"), 3, "was not trained on a table"),
     "x.pkl": (lambda name: Path(name).write_bytes(pickle.dumps(1)), 7, "can run code"),
     "x.pt": (lambda name: Path(name).write_bytes(b""), 7, "can run code"),
     "objects.npy": (objects, 7, "Python objects"),

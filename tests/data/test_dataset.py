@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from dlfound.data.dataset import classification, cut, regression
+from dlfound.data.dataset import classification, regression
 from dlfound.data.digits import digits
+from dlfound.data.split import cut
 from dlfound.errors import Code, Error
 
 SPLITS = [[0.7, 0.15, 0.15], [0.8, 0.1, 0.1], [0.34, 0.33, 0.33], [0.9, 0.05, 0.05], [0.5, 0.3, 0.2]]

@@ -13,7 +13,7 @@ import dlfound
 from dlfound.cli import main
 from dlfound.commands.configure import configure
 from dlfound.commands.training import load_data
-from dlfound.data.dataset import cut
+from dlfound.data.split import cut
 from dlfound.diagnostics.layers import LayerState
 from dlfound.diagnostics.symptoms import Symptoms
 from dlfound.nn.initializer import recipe

@@ -1,0 +1,99 @@
+"""`dlfound train --dry-run`: how the data are understood, a line a column, before anything is trained."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dlfound.commands.columns import print_table
+from dlfound.commands.progress import say
+from dlfound.commands.training import check_task, load_data
+from dlfound.config.config import Config
+from dlfound.data.columns import CATEGORY, FIRST, MISSING, UNKNOWN
+from dlfound.data.dataset import Dataset
+from dlfound.errors import printable
+from dlfound.training.assemble import assemble, resolve
+from dlfound.training.device import find_device
+
+COLUMNS = ("column", "kind", "missing", "values", "becomes")
+COMMON = 3  # categories that a line names
+LONGEST = 20  # characters of one
+
+
+def show(config: Config, as_json: bool) -> None:
+    """Print what was understood; with `as_json` as one object."""
+    dataset = load_data(config)
+    check_task(config, dataset)
+    settled, notes = resolve(config, dataset.task)
+    body = assemble(settled, dataset, find_device(config["run"]["device"])).network
+    plan = getattr(body.preprocessing, "plan", None)
+    widths = [body.body.inputs, *settled.build("model")(), body.body.output.out_features]
+    if as_json:
+        print(json.dumps(dataset.schema() | {"plan": plan, "net": widths}, indent=2, ensure_ascii=False))
+        return
+    for text in (*dataset.notes, *notes, *(f"warning: {text}" for text in dataset.warnings)):
+        say(printable(text))
+    print(_head(config, dataset))
+    if dataset.preparation:
+        print_table(_lines(dataset, plan), COLUMNS, COLUMNS, "they are all there in a pipe, or with --json")
+    print(f"net: {'-'.join(map(str, widths))}; nothing was trained")
+
+
+def _head(config: Config, dataset: Dataset) -> str:
+    counts = [f"{part} {len(rows):,}" for part, rows in dataset.parts.items()]
+    classes = ""
+    if dataset.classes:
+        rows = np.bincount(dataset.targets, minlength=len(dataset.classes)).tolist()
+        named = [f"{printable(name)}: {count:,}" for name, count in zip(dataset.classes, rows, strict=True)]
+        classes = f" ({', '.join(named[:10])}{', ...' * (len(named) > 10)})"
+    target = ", ".join(map(printable, config["data"].get("target", dataset.names)))
+    return (
+        f"{config.name('data')}: {len(dataset.inputs):,} rows ({', '.join(counts)}), {len(dataset.features):,} inputs\n"
+        f"{dataset.task}{f' of {target}' * bool(target)}{classes}"
+    )
+
+
+def _lines(dataset: Dataset, plan: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A line for each input, and for each column that is left out."""
+    prepared = dataset.preparation
+    lines = [
+        _category(dataset, plan, k) if column.kind == CATEGORY else _number(dataset, plan, k)
+        for k, column in enumerate(prepared.columns)
+    ]
+    for name, why in prepared.dropped.items():
+        lines.append(dict(zip(COLUMNS, (printable(name), "dropped", "", why, ""), strict=True)))
+    return lines
+
+
+def _number(dataset: Dataset, plan: Mapping[str, Any], k: int) -> dict[str, str]:
+    column, values = dataset.preparation.columns[k], dataset.inputs[:, k]
+    there, i = values[~np.isnan(values)], plan["numbers"].index(k)
+    low, middle, high = (f"{v:.6g}" for v in (there.min(), np.median(there), there.max()))
+    becomes = "1 number" + " and 1 flag" * (i in plan["flagged"])
+    if i in plan["plain"]:
+        becomes = becomes.replace("number", "number as it is")
+    gaps = len(values) - len(there)
+    return dict(
+        zip(
+            COLUMNS,
+            (printable(column.name), column.kind, f"{gaps:,}", f"{low} .. {middle} .. {high}", becomes),
+            strict=True,
+        )
+    )
+
+
+def _category(dataset: Dataset, plan: Mapping[str, Any], k: int) -> dict[str, str]:
+    column, codes = dataset.preparation.columns[k], dataset.inputs[:, k].astype(np.int64)
+    counts = np.bincount(codes, minlength=FIRST + len(column.categories))
+    order = np.argsort(-counts[FIRST:], kind="stable")[:COMMON]
+    named = [f"{printable(column.categories[i])[:LONGEST]} {counts[FIRST + i]:,}" for i in order]
+    more = len(column.categories) - len(named)
+    values = ", ".join([*named, f"{more:,} more"] if more else named)
+    i = plan["categories"].index(k)
+    known, embedded = plan["known"][i], i in plan["embedded"]
+    becomes = f"{plan['embedding']} learned numbers" if embedded else f"{known} of 0 and 1"
+    rare = len(column.categories) + bool(counts[MISSING]) - known
+    becomes += f", {rare:,} rare as unknown" * (rare > 0)
+    lost = counts[MISSING] + counts[UNKNOWN]
+    return dict(zip(COLUMNS, (printable(column.name), "category", f"{lost:,}", values, becomes), strict=True))

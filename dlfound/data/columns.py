@@ -1,0 +1,257 @@
+"""What the columns of a table hold, and the numbers that stand for it: (rows, columns) float64.
+
+A number is itself, NaN where it is missing; a date is days (or seconds) since 1970; a category is its place in the
+list of those known: 0 is unknown, 1 missing, 2 the first.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+from dlfound.errors import Code, Error, Problem, printable
+
+if TYPE_CHECKING:
+    from dlfound.data.tables import Table
+
+np = lazy_loader.load("numpy")
+pl = lazy_loader.load("polars")
+
+NUMBER, DATE, CATEGORY = "number", "date", "category"
+UNKNOWN, MISSING, FIRST = 0, 1, 2  # places of a category
+NAMED = 5  # columns that a message lists
+IDENTIFIER, FEW = 0.9, 10  # texts of which more than this share, and number, are distinct tell rows apart, not kinds
+_DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+_TIMES = ("%H:%M:%S%.f", "%H:%M:%S%.fZ", "%H:%M")
+FORMATS = (*_DAYS, *(f"{day}{gap}{time}" for day in _DAYS for time in _TIMES for gap in " T"))
+PLAUSIBLE = r"^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"  # what any of them looks like
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column holds.
+
+    Attributes:
+        kind: number, date or category.
+        form: how dates are written, where they are text.
+        categories: all texts of a category, in order.
+    """
+
+    name: str
+    kind: str
+    form: str = ""
+    categories: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a table's columns were taken for; `dropped`: name -> why it is left out."""
+
+    columns: list[Column]
+    dropped: dict[str, str]
+    notes: list[str]
+    warnings: list[str]
+
+
+def understand(
+    table: "Table", names: Sequence[str], numeric: Collection[str], categorical: Collection[str]
+) -> Understood:
+    """Tell for each of the named columns what it holds, or why it is of no use.
+
+    Args:
+        numeric, categorical: those that a person calls so.
+
+    Raises:
+        Error: a column called numeric holds text, a number is infinite or too large; or no column is left (code 3).
+    """
+    problems = [_numeric_problem(table, name) for name in names if name in numeric]
+    problems += [table.problems[name] for name in names if name in table.problems]
+    if problems := [problem for problem in problems if problem is not None]:
+        raise Error.of(problems, Code.DATA)
+    found = Understood([], {}, [], [])
+    for name in names:
+        _look(table, name, name in numeric, name in categorical, found)
+    if not found.columns:
+        told = "; ".join(f"'{printable(name)}' {why}" for name, why in list(found.dropped.items())[:5])
+        what = f"no usable feature column{': ' * bool(told)}{told}"
+        raise Error(what, "give a column that varies, or name one in data.categorical", Code.DATA)
+    return found
+
+
+def _look(table: "Table", name: str, numeric: bool, categorical: bool, found: Understood) -> None:
+    """What one column is."""
+    series, shown = table.frame[name], printable(name)
+    first = series.drop_nulls().head(1)
+    if first.is_empty():
+        found.dropped[name] = "is empty"
+        found.warnings.append(f"column '{shown}' is empty: dropped")
+    elif not series.null_count() and (series == first[0]).all():
+        found.dropped[name] = f"is constant ({printable(first[0])})"
+        found.warnings.append(f"column '{shown}' is constant ({printable(first[0])}): dropped")
+    elif series.dtype == pl.Boolean or categorical:
+        found.columns.append(_category(series))
+    elif series.dtype.is_temporal():
+        found.columns.append(Column(name, DATE))
+    elif series.dtype != pl.String:
+        found.columns.append(Column(name, NUMBER))
+    elif not numeric and (form := _date_form(series)):
+        found.columns.append(Column(name, DATE, form))
+        found.notes.append(f"column '{shown}' holds dates ({form})")
+    else:
+        _look_text(series, found)
+
+
+def _look_text(series: "pl.Series", found: Understood) -> None:
+    present = len(series) - series.null_count()
+    distinct = series.n_unique() - bool(series.null_count())
+    if distinct <= max(FEW, IDENTIFIER * present):
+        found.columns.append(_category(series))
+        return
+    shown = printable(series.name)
+    found.dropped[series.name] = f"has {distinct:,} different texts"
+    said = f"column '{shown}' has {distinct:,} different texts in {present:,} rows: dropped"
+    found.notes.append(f"{said} (data.categorical=[{shown}] keeps it)")
+
+
+def _category(series: "pl.Series") -> Column:
+    return Column(series.name, CATEGORY, "", texts_of(series).drop_nulls().unique().sort().to_list())
+
+
+def _numeric_problem(table: "Table", name: str) -> Problem | None:
+    """Why a column that must hold numbers does not."""
+    dtype, shown = table.frame.schema[name], printable(name)
+    if dtype.is_numeric() or dtype == pl.Boolean:
+        return None
+    fix = f"data.categorical=[{shown}], or data.drop=[{shown}]"
+    return table.others.get(name) or Problem(f"column '{shown}' holds {str(dtype).lower()}, not numbers", fix)
+
+
+# ---- dates
+
+
+def _date_form(series: "pl.Series") -> str:
+    """The only form in which all texts are dates; empty where there is none, or more than one."""
+    texts = series.drop_nulls()
+    if not texts.head(100).str.contains(PLAUSIBLE).all():
+        return ""
+    forms = [form for form in FORMATS if not _parsed(texts.head(100), form).has_nulls()]
+    forms = [form for form in forms if len(texts) <= 100 or not _parsed(texts, form).has_nulls()]
+    return forms[0] if len(forms) == 1 else ""
+
+
+def _parsed(texts: "pl.Series", form: str) -> "pl.Series":
+    kind = pl.Date if form in _DAYS else pl.Datetime("us")
+    return texts.str.strptime(kind, form, strict=False)
+
+
+def _since_1970(series: "pl.Series") -> "pl.Series":
+    """Days of a date; seconds of a time stamp, and of a time of the day."""
+    if series.dtype == pl.Date:
+        return series.to_physical().cast(pl.Float64)
+    if series.dtype == pl.Time:
+        return series.to_physical().cast(pl.Float64) / 1e9
+    return series.dt.cast_time_unit("us").to_physical().cast(pl.Float64) / 1e6
+
+
+# ---- to numbers
+
+
+class Encoder:
+    """Tables with the same columns as the training's, as numbers.
+
+    Attributes:
+        missing: column -> cells without a value; unknown: column -> cells of a category that training did not have.
+        strange: an example of each unknown category, by column, with its place.
+    """
+
+    def __init__(self, columns: Sequence[Column]):
+        self.columns = columns
+        self.missing: dict[str, int] = {}
+        self.unknown: dict[str, int] = {}
+        self.strange: dict[str, str] = {}
+
+    def __call__(self, table: "Table") -> "np.ndarray":
+        """(rows, columns) float64, column by column in memory; the table's own columns are given up on the way.
+
+        Raises:
+            Error: a column is missing, or holds another kind of thing than in training (code 3).
+        """
+        self._check(table)
+        height = table.frame.height
+        numbers = np.empty((len(self.columns), height))
+        for k, column in enumerate(self.columns):
+            series = table.frame.drop_in_place(column.name)  # its memory is free again once it is copied
+            numbers[k] = self._numbers(column, series, table)
+            if lost := series.null_count():
+                self.missing[column.name] = self.missing.get(column.name, 0) + lost
+        return numbers.T
+
+    def told(self) -> list[str]:
+        """What a person should know of the tables so far."""
+        lost = ", ".join(f"{printable(name)} {count:,}" for name, count in self.missing.items())
+        notes = [f"missing values: {lost}"] if lost else []
+        for name, count in self.unknown.items():
+            notes.append(
+                f"{self.strange[name]}{f', nor were {count - 1:,} more cells' * (count > 1)}: taken as unknown"
+            )
+        return notes
+
+    def _check(self, table: "Table") -> None:
+        problems = []
+        for column in self.columns:
+            shown = printable(column.name)
+            if column.name not in table.frame.columns:
+                given = ", ".join(map(printable, table.columns[:20]))
+                problems.append(
+                    Problem(f"column '{shown}' is missing; there are: {given}", f"give it a column {shown}")
+                )
+            elif column.name in table.problems:
+                problems.append(table.problems[column.name])
+            elif column.kind == NUMBER and (problem := _numeric_problem(table, column.name)):
+                problems.append(Problem(f"{problem.what}, and it held numbers in training", "correct it"))
+        if problems:
+            raise Error.of(problems, Code.DATA)
+
+    def _numbers(self, column: Column, series: "pl.Series", table: "Table") -> "np.ndarray":
+        if column.kind == NUMBER:
+            return series.cast(pl.Float64).to_numpy()
+        if column.kind == DATE:
+            return _since_1970(_dates(column, series, table)).to_numpy()
+        return self._places(column, texts_of(series), table).to_numpy()
+
+    def _places(self, column: Column, texts: "pl.Series", table: "Table") -> "pl.Series":
+        known = range(FIRST, FIRST + len(column.categories))
+        places = texts.replace_strict(column.categories, known, default=UNKNOWN, return_dtype=pl.Float64)
+        places = places.set(texts.is_null(), MISSING)
+        strange = places == UNKNOWN
+        if count := strange.sum():
+            row = int(strange.arg_true()[0])
+            name, place = column.name, table.place_of(row)
+            self.unknown[name] = self.unknown.get(name, 0) + count
+            text = f"column '{printable(name)}': '{printable(texts[row][:80])}' was not in training ({place})"
+            self.strange.setdefault(name, text)
+        return places
+
+
+def texts_of(series: "pl.Series") -> "pl.Series":
+    """A category's cells; whole numbers lose what a float adds to them."""
+    if series.dtype.is_float() and (series.drop_nulls() % 1 == 0).all():
+        series = series.cast(pl.Int64)
+    return series.cast(pl.String)
+
+
+def _dates(column: Column, series: "pl.Series", table: "Table") -> "pl.Series":
+    if series.dtype.is_temporal():
+        return series
+    shown, wanted = printable(column.name), column.form or "dates"
+    if series.dtype != pl.String or not column.form:
+        what = f"column '{shown}' holds {str(series.dtype).lower()}, and it held dates in training"
+        raise Error(what, "write it as in training", Code.DATA)
+    found = _parsed(series, column.form)
+    bad = found.is_null() & series.is_not_null()
+    if bad.any():
+        row = int(bad.arg_true()[0])
+        what = f"{table.place_of(row)}: column '{shown}': '{printable(series[row][:80])}' is no date like {wanted}"
+        raise Error(what, "write it as in training", Code.DATA)
+    return found
