@@ -39,6 +39,7 @@ SETTINGS = "What belongs to no group: how a net is trained, where the run lies, 
 BESIDE = {
     "data=image_folder": "data.path=my_images",
     "data=arrays": "--cfg",
+    "data=table": "data.path=houses.csv data.target=price --dry-run",
     "model=mlp": "'model.hidden=[64,64,64]'",
     "model=perceptron": "data=xor",
     "activation=identity": "data=circles",

@@ -2,6 +2,7 @@
 
 import html
 import inspect
+import json
 import re
 import runpy
 import shlex
@@ -100,7 +101,8 @@ def test_an_option_tells_its_docstring_settings_and_reasons(group):
             line = re.search(rf"^{name}: .*?# (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
             says, default, reason = table[f"{group}.{name}"]
             assert says == plain(option.settings[name].says) and reason == plain(line[1])
-            assert default == ("must be given" if value == "???" else str(value)), path
+            plainly = value if isinstance(value, str) else json.dumps(value)
+            assert default == ("must be given" if value == "???" else plainly), path
 
 
 def test_what_belongs_to_no_option():

@@ -40,10 +40,23 @@ def make_ones_own() -> None:
     code = "import torch, dlfound\nclass Cube(torch.nn.Module):\n    def forward(self, a):\n        return a**3\n"
     Path("my_options.py").write_text(code + "dlfound.register('activation', 'cube', Cube)\n")
 
+    write_houses("houses.csv", 80)
+    write_houses("new.csv", 9)
+
+
+def write_houses(name: str, rows: int) -> None:
+    """A table with a column of each kind."""
+    rng = np.random.default_rng(rows)
+    lines = [
+        f"{i},{rng.integers(30, 200)},{rng.choice(['coast', 'hill', ''])},{rng.integers(1, 28)}.03.2026,{i * 7 % 50}"
+        for i in range(rows)
+    ]
+    Path(name).write_text("id,area,place,sold,price\n" + "\n".join(lines) + "\n")
+
 
 def shortened(words: list[str]) -> list[str]:
     """A training that takes a moment; what needs data that are not here is only composed."""
-    if "--cfg" in words or any(word.startswith("resume=") for word in words):
+    if "--cfg" in words or "--dry-run" in words or any(word.startswith("resume=") for word in words):
         return words
     if any(word in words for word in NEEDS_DATA):
         return [*words, "--cfg"]

@@ -37,14 +37,14 @@ Name = Annotated[str, Kind("a name that can be a folder's, of at most 200 bytes"
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """How long, in what batches, what decides, how often all of it is kept, and which rows of a cross-validation."""
+    """How long, in what batches, what decides, which rows of a cross-validation, and how often all of it is kept."""
 
     epochs: Count
     batch_size: BatchSize
     monitor: Text
-    checkpoint: Pace
     folds: Folds
     fold: Whole
+    checkpoint: Pace
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,8 @@ class Recorder:
         if self.schema["image"]:
             tiles = layers[0].weights[: pictures.MOST_UNITS].unflatten(1, self.schema["image"])
             self.logger.picture(number, "first_layer", pictures.filters(tiles.cpu().numpy()))
-        if self.assembly.parts["train"].inputs.shape[1] == self.assembly.network.body.inputs == 2:
+        flat = self.assembly.parts["train"].inputs.shape[1] == self.assembly.network.body.inputs == 2
+        if flat and self.schema["task"] != MULTILABEL:
             tag = "decision_boundary" if self.schema["classes"] else "surface"
             self.logger.picture(number, tag, self._plane())
 
