@@ -23,7 +23,7 @@ from dlfound.config.kinds import (
 )
 from dlfound.config.nearest import nearest
 from dlfound.data.arrays import Task
-from dlfound.data.columns import CATEGORY, Encoder, understand
+from dlfound.data.columns import Encoder, understand
 from dlfound.data.dataset import Dataset, Preparation
 from dlfound.data.split import Parts, cut_classes, cut_groups, cut_in_order, cut_randomly
 from dlfound.data.tables import Table, read_table
@@ -41,6 +41,7 @@ DECIMALS = {"point": ".", "comma": ","}
 Separator = Annotated[str, either(word("auto", *SEPARATORS), SIGN)]
 Decimal = Annotated[str, word("auto", *DECIMALS, *DECIMALS.values())]
 
+MIX = 0x9E3779B97F4A7C15  # odd, its bits in no order: 2^64 over the golden ratio
 PARTS = ("train", "val", "test")
 READING = ("header", "sep", "decimal", "encoding", "na", "max_bytes", "max_columns")
 
@@ -290,10 +291,9 @@ def _leaks(inputs: "np.ndarray", answers: Answers, columns: Sequence[Any]) -> li
     told = []
     targets = answers.values.reshape(len(inputs), -1)
     for name, target in zip(answers.names, targets.T, strict=True):
-        kinds = len(np.unique(target))
+        kinds = len(np.unique(target)) if answers.classes or answers.labels else 0
         for column, values in zip(columns, inputs.T, strict=True):
-            same = answers.classes or answers.labels or column.kind == CATEGORY
-            if _same(values, target, kinds) if same else np.array_equal(values, target):
+            if _same(values, target, kinds) if kinds else np.array_equal(values, target):
                 told.append(f"column '{printable(column.name)}' equals the target '{printable(name)}'")
     return told
 
@@ -308,8 +308,10 @@ def _same(values: "np.ndarray", target: "np.ndarray", kinds: int) -> bool:
 
 def _repeats(inputs: "np.ndarray", answers: Answers, parts: Parts) -> list[str]:
     """How many rows to validate or test on stand in training too, target and all."""
-    whole = pl.DataFrame([*inputs.T, *answers.values.reshape(len(inputs), -1).T])
-    hashes = whole.hash_rows(seed=0).to_numpy()
+    hashes = np.zeros(len(inputs), np.uint64)
+    for values in (*inputs.T, *answers.values.reshape(len(inputs), -1).T):
+        hashes = (hashes ^ (values + 0.0).view(np.uint64)) * np.uint64(MIX)
+        hashes ^= hashes >> np.uint64(32)
     counts = {part: int(np.isin(hashes[parts[part]], hashes[parts["train"]]).sum()) for part in PARTS[1:]}
     words = {"val": "validation", "test": "test"}
     return [

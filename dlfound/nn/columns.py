@@ -5,7 +5,7 @@ Numbers are imputed and scaled, columns that had missing numbers get one of 0 an
 columns of 0 and 1, or places in a table of learned vectors (`nn.modules.Embeddings`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,10 @@ CLIP = 3.0  # scaled numbers come to lie within -3 and 3, hardly changed near 0 
 KNOTS = 1000  # of a quantile transformation at most, and one for so many rows at least:
 ROWS_A_KNOT = 5
 TAIL = 1e-3  # of the normal distribution: what lies outside all training rows is put there
+FIRST = 2  # the code of the first text; 0 is unknown, 1 missing
 FARTHEST = 1e6  # scaled numbers beyond it count as it, so that no square overflows
+
+Column = Callable[[int], np.ndarray]
 
 
 class Robust(nn.Module):
@@ -48,34 +51,31 @@ class Robust(nn.Module):
 class Quantile(nn.Module):
     """The normal score of a number's rank in training: z with as large a share of N(0, 1) below it.
 
-    Between two knots the score goes along a straight line; a number at several knots gets the middle of their scores.
+    Between two knots the score goes along a straight line; what lies on several knots has the mean of their scores.
     (rows, columns) float64 -> float32. Source: scikit-learn's QuantileTransformer; for nets Gorishniy et al. 2021.
     """
 
     def __init__(self, columns: int, knots: int):
         super().__init__()
         self.register_buffer("knots", torch.zeros(columns, knots, dtype=torch.float64))
-        self.register_buffer("scores", torch.zeros(knots, dtype=torch.float64))
+        self.register_buffer("scores", torch.zeros(columns, knots, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
         columns = x.T.contiguous()
-        first = self._scores(columns, self.knots)
-        last = -self._scores(-columns, -self.knots.flip(1))
-        return ((first + last) / 2).T.float()
-
-    def _scores(self, x: Tensor, knots: Tensor) -> Tensor:
-        """By the first of equal knots; scores are symmetric, so that mirrored numbers give the last."""
-        right = torch.searchsorted(knots.contiguous(), x).clamp(1, knots.shape[1] - 1)
-        low, high = knots.gather(1, right - 1), knots.gather(1, right)
-        share = ((x - low) / torch.where(high > low, high - low, 1)).clamp(0, 1)
-        return torch.lerp(self.scores[right - 1], self.scores[right], share)
+        right = torch.searchsorted(self.knots, columns).clamp(1, self.knots.shape[1] - 1)
+        low, high = self.knots.gather(1, right - 1), self.knots.gather(1, right)
+        share = ((columns - low) / torch.where(high > low, high - low, 1)).clamp(0, 1)
+        return torch.lerp(self.scores.gather(1, right - 1), self.scores.gather(1, right), share).T.float()
 
     def fit(self, columns: Iterable[np.ndarray]) -> None:
         """Each column: (rows,), no number missing."""
-        shares = np.linspace(0, 1, len(self.scores))
-        self.scores[:] = torch.special.ndtri(torch.from_numpy(np.clip(shares, TAIL, 1 - TAIL)))
+        shares = np.linspace(0, 1, self.knots.shape[1])
+        scores = torch.special.ndtri(torch.from_numpy(np.clip(shares, TAIL, 1 - TAIL))).numpy()
         for k, column in enumerate(columns):
-            self.knots[k] = torch.from_numpy(np.quantile(column, shares))
+            knots = np.interp(shares * (len(column) - 1), np.arange(len(column)), np.sort(column))
+            _, same, count = np.unique(knots, return_inverse=True, return_counts=True)
+            self.knots[k] = torch.from_numpy(knots)
+            self.scores[k] = torch.from_numpy((np.bincount(same, scores) / count)[same])
 
 
 class Standard(Standardise):
@@ -134,17 +134,17 @@ class Columns(nn.Module):
         """Category k: code -> place, 0 for what is unknown."""
         return getattr(self, f"places{k}")
 
-    def fit(self, x: np.ndarray, rare: int) -> "Columns":
-        """Fill the numbers from training rows. x: (rows, columns) float64."""
-        columns = [x[:, k] for k in self.plan["numbers"]]
-        for k, column in enumerate(columns):
-            there = column[~np.isnan(column)]
-            self.median[k] = float(np.median(there)) if len(there) else 0.0
+    def fit(self, column: Column, rare: int) -> "Columns":
+        """Fill the numbers from training rows; the arguments are those of `plan_columns`."""
+        numbers = self.plan["numbers"]
+        for i, k in enumerate(numbers):
+            there = column(k)[~np.isnan(column(k))]
+            self.median[i] = float(np.median(there)) if len(there) else 0.0
         medians = self.median.numpy()
-        self.scale.fit(np.where(np.isnan(columns[k]), medians[k], columns[k]) for k in self.plan["scaled"])
-        for k, column in enumerate(self.plan["categories"]):
-            places = self._places(k)
-            seen = _seen(x[:, column], len(places), rare)
+        self.scale.fit(_filled(column(numbers[i]), medians[i]) for i in self.plan["scaled"])
+        for i, k in enumerate(self.plan["categories"]):
+            places = self._places(i)
+            seen = _seen(column(k), len(places), rare)
             places[seen] = torch.arange(1, len(seen) + 1)
         return self
 
@@ -153,33 +153,37 @@ SCALES = {"robust": Robust, "standard": Standard}
 
 
 def plan_columns(
-    x: np.ndarray, texts: Mapping[int, int], *, scale: str, one_hot: int, embedding: int, rare: int
+    column: Column, texts: Mapping[int, int | None], *, scale: str, one_hot: int, embedding: int, rare: int
 ) -> dict[str, Any]:
     """What each column becomes, from the training rows.
 
     Args:
-        x: (rows, columns) float64.
-        texts: the columns that are categories, and how many texts each has.
+        column: gives the training rows of a column, (rows,) float64.
+        texts: for each column how many texts it has, None for numbers.
         one_hot: categories up to so many become columns of 0 and 1; embedding: numbers for each category of others.
         rare: a category of fewer rows counts as unknown.
     """
-    numbers = [k for k in range(x.shape[1]) if k not in texts]
-    plain = [i for i, k in enumerate(numbers) if _only_0_and_1(x[:, k])]
-    codes = [count + 2 for count in texts.values()]  # beside the texts: unknown and missing
-    known = [len(_seen(x[:, k], count, rare)) for k, count in zip(texts, codes, strict=True)]
+    numbers = [k for k, count in texts.items() if count is None]
+    words = {k: count + FIRST for k, count in texts.items() if count is not None}
+    plain = [i for i, k in enumerate(numbers) if _only_0_and_1(column(k))]
+    known = [len(_seen(column(k), codes, rare)) for k, codes in words.items()]
     return {
         "scale": scale,
-        "knots": max(min(KNOTS, len(x) // ROWS_A_KNOT), 10),
+        "knots": max(min(KNOTS, len(column(0)) // ROWS_A_KNOT), 10),
         "numbers": numbers,
-        "scaled": [i for i in range(len(numbers)) if i not in set(plain)],
+        "scaled": sorted({*range(len(numbers))} - {*plain}),
         "plain": plain,
-        "flagged": [i for i, k in enumerate(numbers) if np.isnan(x[:, k]).any()],
-        "categories": list(texts),
-        "codes": codes,
+        "flagged": [i for i, k in enumerate(numbers) if np.isnan(column(k)).any()],
+        "categories": list(words),
+        "codes": list(words.values()),
         "known": known,
         "embedded": [i for i, count in enumerate(known) if count > one_hot],
         "embedding": embedding,
     }
+
+
+def _filled(column: np.ndarray, value: float) -> np.ndarray:
+    return np.where(np.isnan(column), value, column)
 
 
 def _only_0_and_1(column: np.ndarray) -> bool:

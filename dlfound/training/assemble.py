@@ -98,22 +98,28 @@ def fit_network(config: Config, dataset: Dataset, loss, device: torch.device) ->
         Error: it does not fit the machine (code 6).
     """
     rows = dataset.parts["train"]
-    preprocessing = fit_preprocessing(dataset, dataset.inputs[rows])
+    preprocessing = fit_preprocessing(dataset, rows)
     check_memory(count_weights(config, preprocessing.features), device)
     target = fit_columns(torch.from_numpy(dataset.targets[rows])) if dataset.task == REGRESSION else None
     outputs = loss.outputs(len(dataset.classes), len(dataset.names))
     return Network(preprocessing, build_body(config, preprocessing, outputs), target).to(device)
 
 
-def fit_preprocessing(dataset: Dataset, inputs: np.ndarray) -> nn.Module:
-    """Images by channel, tables as their columns ask for, all else column by column. inputs: the training rows."""
+def fit_preprocessing(dataset: Dataset, rows: np.ndarray) -> nn.Module:
+    """Images by channel, tables as their columns ask for, all else column by column; from the training rows."""
     prepared = dataset.preparation
     if prepared is None:
-        inputs = torch.from_numpy(inputs)
+        inputs = torch.from_numpy(dataset.inputs[rows])
         return fit_images(inputs, dataset.image[0]) if dataset.image else fit_columns(inputs)
-    texts = {k: len(column.categories) for k, column in enumerate(prepared.columns) if column.kind == CATEGORY}
+    texts = {
+        k: len(column.categories) if column.kind == CATEGORY else None for k, column in enumerate(prepared.columns)
+    }
     settings = {name: getattr(prepared, name) for name in ("scale", "one_hot", "embedding", "rare")}
-    return Columns(plan_columns(inputs, texts, **settings)).fit(inputs, prepared.rare)
+
+    def column(k: int) -> np.ndarray:
+        return dataset.inputs[rows, k]  # one at a time: a large table need not lie in memory twice
+
+    return Columns(plan_columns(column, texts, **settings)).fit(column, prepared.rare)
 
 
 def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:
