@@ -1,9 +1,6 @@
-"""Parquet files, of which polars reads the pages: its size is bounded before, and only plain types are taken."""
+"""Parquet files. pyarrow reads their pages: it verifies checksums, and no damaged page ends the process. Sizes are
+bounded before, and only plain types are taken."""
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -18,14 +15,6 @@ pl = lazy_loader.load("polars")
 
 MAGIC = b"PAR1"
 CELL = 8  # bytes of a cell in memory, at least
-REHEARSAL = """
-import sys
-import polars
-path, cells = sys.argv[1], int(sys.argv[2])
-scan = polars.scan_parquet(path, glob=False, hive_partitioning=False)
-if len(scan.collect_schema()) * scan.select(polars.len()).collect().item() <= cells:
-    polars.read_parquet(path, glob=False, hive_partitioning=False)
-"""
 
 
 def read_parquet(
@@ -41,7 +30,6 @@ def read_parquet(
     """
     name = printable(path)
     _check_ends(path, max_bytes)
-    _rehearse(path, max_bytes)
     frame = _read_sound(path, max_bytes, max_columns)
     problems: dict[str, Problem] = {}
     columns = [plain_column(column, na, text, name, problems) for column in frame.iter_columns()]
@@ -71,50 +59,49 @@ def _check_ends(path: Path, max_bytes: int) -> None:
         raise _damaged(name, "its description is longer than the file")
 
 
-def _rehearse(path: Path, max_bytes: int) -> None:
-    """Reads the file in a process of its own first: on some damaged pages polars asks for 2^61 bytes and aborts.
-
-    Raises:
-        Error: that process did not end well (code 3).
-    """
-    command = [sys.executable, "-P", "-c", REHEARSAL, str(path), str(max_bytes // CELL)]
-    quiet = {**os.environ, "RUST_BACKTRACE": "0"}
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=quiet, check=False)
-    if done.returncode < 0:
-        raise _damaged(printable(path), f"its reader was ended by signal {-done.returncode}")
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception): ", line)]
-        raise _damaged(printable(path), lines[-1].split(": ", 1)[1] if lines else "its reader failed")
-
-
 def _read_sound(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
+    import pyarrow as pa
+
     name = printable(path)
     try:
         return _read(path, max_bytes, max_columns)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise _damaged(name, str(error)) from None
-    except OSError as error:
-        raise _damaged(name, error.strerror or str(error)) from None
+    except (pa.ArrowException, OSError, MemoryError, UnicodeError, pl.exceptions.PanicException) as error:
+        raise _damaged(name, getattr(error, "strerror", None) or str(error)) from None  # of memory: a page asks for it
 
 
 def _read(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
     """The frame, once its sizes and types are known to be in bounds."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     name = printable(path)
-    scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    schema = scan.collect_schema()
-    if len(schema) > max_columns:
-        what = f"{name}: {len(schema):,} columns exceed data.max_columns ({max_columns:,})"
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        rows = file.metadata.num_rows
+        schema = pa.schema([(field.name, field.type) for field in file.schema_arrow])  # without notes of other programs
+        _check_header(name, schema.names, max_columns)
+        check_types(name, pl.from_arrow(schema.empty_table()).schema)
+        if rows == 0 or not schema:
+            raise Error(f"{name} has no rows", "give a file with rows", Code.DATA)
+        if rows < 0 or rows * len(schema) * CELL > max_bytes:
+            raise _too_large(name, f"{rows:,} rows of {len(schema)} columns", max_bytes)
+        table = file.read().cast(schema)
+    table.validate(full=True)
+    if table.num_rows != rows:
+        raise _damaged(name, f"{table.num_rows} rows, its description says {rows}")
+    return pl.from_arrow(table)
+
+
+def _check_header(name: str, columns: list[str], max_columns: int) -> None:
+    if len(columns) > max_columns:
+        what = f"{name}: {len(columns):,} columns exceed data.max_columns ({max_columns:,})"
         raise Error(what, "raise data.max_columns", Code.DATA)
-    check_types(name, schema)
-    rows = scan.select(pl.len()).collect().item()
-    if rows == 0 or not schema:
-        raise Error(f"{name} has no rows", "give a file with rows", Code.DATA)
-    if rows * len(schema) * CELL > max_bytes:
-        raise _too_large(name, f"{rows:,} rows of {len(schema)} columns", max_bytes)
-    frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-    if frame.height != rows or frame.columns != list(schema):
-        raise _damaged(name, f"{frame.height} rows, its description says {rows}")
-    return frame
+    places: dict[str, int] = {}
+    for place, column in enumerate(columns, 1):
+        column.encode()  # raises where it is no text
+        if column in places:
+            what = f"{name}: duplicate column name '{printable(column)}' (columns {places[column]} and {place})"
+            raise Error(what, "rename one of them", Code.DATA)
+        places[column] = place
 
 
 def _too_large(name: str, what: str, max_bytes: int) -> Error:
