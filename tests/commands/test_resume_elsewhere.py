@@ -1,5 +1,7 @@
 """A run that goes on where something is another: the folder's place, its name, the device, the terminal, lost lines."""
 
+import errno
+import fcntl
 import json
 import os
 import pty
@@ -126,13 +128,28 @@ def test_a_folder_of_any_name(whole, name, capsys):
     assert name in capsys.readouterr().err
 
 
-def test_a_name_that_is_no_text(whole, capsys):
-    name = os.fsdecode(b"\xff\x1b[31m")
+def test_a_name_that_is_no_text(capsys):
+    name, shown = os.fsdecode(b"\xff\x1b[31m"), r"\udcff\x1b[31m"
+    found = contents(dlfound.train([*WORDS, "train.epochs=6", "run.dir=mine"]).path)
+    Path("mine/DONE").unlink()
     os.rename("mine", name)
-    assert main(["train", f"resume={name}"]) == 0 and contents(name) == whole
-    assert r"\udcff\x1b[31m" in capsys.readouterr().out
+    assert main(["train", f"resume={name}"]) == 0 and contents(name) == found
+    out, err = capsys.readouterr()
+    assert shown in out and "the curves cannot be written" in err  # TensorBoard takes no such name
     assert main(["train", *SIX, f"run.dir='{name}'"]) == 2
     assert "is no text in UTF-8" in capsys.readouterr().err
+
+
+def test_a_file_system_that_cannot_lock(whole, monkeypatch, capsys):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    name = os.fsdecode(b"\xff")
+    os.rename("mine", name)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert main(["train", f"resume={name}"]) == 0 and contents(name) == whole
+    told = r"cannot lock \udcff on this file system: make sure that only one run writes there"
+    assert told in report_of(name)["warnings"] and f"warning: {told}" in capsys.readouterr().err
 
 
 def test_what_a_stopped_run_says_can_be_pasted(monkeypatch):
