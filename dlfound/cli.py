@@ -20,8 +20,8 @@ _NO_MEMORY = Error("not enough memory", "take a smaller net, train.batch_size, o
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that knows no accents
+    if argv is None:
+        _ready_streams()
     try:
         code = _dispatch(words)
         sys.stdout.flush()  # here, where a closed pipe can be caught
@@ -46,6 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             _tell(_NO_MEMORY)
             return int(Code.RESOURCES)
         return _tell_bug(error)
+
+
+def _ready_streams() -> None:
+    """Print on any terminal; where the caller closed a stream, to nowhere, and never into a file of ours."""
+    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(file)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for one that knows no accents
 
 
 def _own_line(error: Exception) -> str | None:

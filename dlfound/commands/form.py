@@ -72,7 +72,8 @@ FORM: dict[str, Fits] = {
     "metrics": _text,
     "seconds": _parts(epoch=_seconds, train=_seconds, total=_seconds),
     "threads": _whole(1, 1024),
-    "versions": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
+    "machine": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
+    "exact": lambda value: type(value) is bool,
     "fingerprint": _text,
     "settings": lambda value: isinstance(value, dict),
 }

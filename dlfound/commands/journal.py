@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, field
 
 from dlfound.commands.progress import say
-from dlfound.errors import Error
+from dlfound.errors import Error, printable
 from dlfound.runs.folder import RunFolder
 
 WARNING = "warning: "
@@ -23,7 +23,7 @@ class Journal:
         """A line of log.txt, which is worth no run: where it cannot be written, that is told once."""
         try:
             if not self.full:
-                self.folder.append("log.txt", text)
+                self.folder.append("log.txt", printable(text))
         except Error as error:
             self.full = True
             self.warn(f"{error}; the run goes on without a log")
@@ -40,7 +40,12 @@ class Journal:
         if self.shown:
             say(text)
 
+    def all_warnings(self) -> list[str]:
+        """Those of the configuration, which stand in its file's head, and those of the training."""
+        head = [text.removeprefix(WARNING) for text in self.folder.head if text.startswith(WARNING)]
+        return [*head, *self.warnings]
+
     def warn(self, text: str) -> None:
         """A sign of trouble."""
-        self.warnings.append(text)
+        self.warnings.append(printable(text))
         self.tell(f"{WARNING}{text}")

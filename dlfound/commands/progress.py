@@ -5,12 +5,13 @@ import sys
 from typing import Any
 
 from dlfound.commands.table import number
+from dlfound.errors import printable
 
 
 def say(text: str) -> None:
     """A message on standard error; where nobody reads any more, what runs goes on in silence."""
     try:
-        print(f"dlfound: {text}", file=sys.stderr, flush=True)
+        print(f"dlfound: {printable(text)}", file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
 

@@ -49,9 +49,10 @@ class Recorder:
     def _spared(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # TensorBoard takes no name of a folder that is not UTF-8
             self.logger = NoLogger(self.folder.path, None)
-            self.journal.warn(f"the curves cannot be written ({error.strerror or error}): none from here on")
+            why = getattr(error, "strerror", None) or error
+            self.journal.warn(f"the curves cannot be written ({why}): none from here on")
 
     def start(self, layers: Sequence[LayerState]) -> None:
         """Before the first step."""

@@ -26,6 +26,7 @@ class Outcome:
         status: done or diverged; stopped_by: early_stopping, epochs or divergence.
         error: why it diverged.
         parts: train, val, test (and val under running statistics) -> loss and metrics.
+        exact: true unless it went on where other bits may come: on another device, with other versions.
         seconds: of training proper; total: of the whole, over all times that it went on.
     """
 
@@ -38,6 +39,7 @@ class Outcome:
     parts: dict[str, dict[str, float | None]]
     warnings: list[str]
     threads: int
+    exact: bool
     seconds: float
     total: float
 
@@ -77,6 +79,7 @@ def make_report(config: Config, schema: Mapping[str, Any], outcome: Outcome, com
         "threads": outcome.threads,
         "seed": config["run"]["seed"],
         "versions": versions(),
+        "exact": outcome.exact,
         "command": command,
         "data": {
             "name": config.name("data"),

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from dlfound.config.check import Rule, shown
+from dlfound.config.check import Rule, check_rules, shown
+from dlfound.config.config import Config
 from dlfound.config.nearest import nearest
 from dlfound.data.sources import task_of
 from dlfound.errors import Problem
@@ -153,6 +154,11 @@ def _norm_acts(model: str, batchnorm: str) -> Problem | None:
     if model != "perceptron" or batchnorm == "none":
         return None
     return Problem(f"batchnorm={batchnorm} does nothing in a perceptron, which has no hidden layer", "batchnorm=none")
+
+
+def cautions(config: Config) -> list[str]:
+    """What cannot be meant in a configuration: it follows from the values alone."""
+    return [f"{found.what}; {found.fix}" for found in check_rules(config.tree, RULES)[1]]
 
 
 RULES = (

@@ -1,5 +1,6 @@
 """The training of one run, from its start or from a checkpoint, to what it ended with."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,7 +23,7 @@ from dlfound.nn.modules import BatchNorm, exact_statistics
 from dlfound.runs.checkpoints import Checkpoint, Checkpoints
 from dlfound.runs.folder import LINES, RunFolder
 from dlfound.training.assemble import Assembly
-from dlfound.training.device import count_threads, threads
+from dlfound.training.device import count_threads, kind_of, threads
 from dlfound.training.loop import Best, Diverged, Epoch, Place, fit
 from dlfound.training.metrics import EVALUATION_ROWS, evaluate, monitored, watch
 
@@ -79,7 +80,8 @@ class Session:
         self.ended, self.seconds, self.before, self.begun = "", 0.0, 0.0, begun
         weights = sum(w.numel() for w in assembly.network.body.parameters())
         self.threads = count_threads(config["run"]["threads"], weights, assembly.batch_size)
-        self.resumed = False
+        self.machine = {"device": kind_of(assembly.step.params.device), **versions()}
+        self.exact, self.resumed = True, False
 
     @property
     def done(self) -> int:
@@ -102,8 +104,8 @@ class Session:
             recorder.end(self.done, parts)
         status = "diverged" if error else "done"
         return Outcome(
-            self.assembly, self.best, self.done, status, self.ended, error, parts, self.journal.warnings,
-            self.threads, self.seconds, self.total,
+            self.assembly, self.best, self.done, status, self.ended, error, parts, self.journal.all_warnings(),
+            self.threads, self.exact, self.seconds, self.total,
         )  # fmt: skip
 
     @property
@@ -179,8 +181,8 @@ class Session:
 
     def _stopped(self) -> Stopped:
         step = int(self.assembly.step.t)
-        where = f"stopped at step {step} (epoch {self.place.epoch})"
-        return Stopped(f"{where}; go on with: dlfound train resume={self.folder.path}", self.stop.code)
+        where, again = f"stopped at step {step} (epoch {self.place.epoch})", shlex.quote(f"resume={self.folder.path}")
+        return Stopped(f"{where}; go on with: dlfound train {again}", self.stop.code)
 
     def _training_batches(self) -> Iterator[Tensor]:
         return (self.assembly.network.ready(x) for x in self.assembly.parts["train"].inputs.split(EVALUATION_ROWS))
@@ -214,7 +216,8 @@ class Session:
             "metrics": self.folder.digest("metrics.jsonl"),
             "seconds": {"epoch": self.place.seconds, "train": self.seconds, "total": self.total},
             "threads": self.threads,
-            "versions": versions(),
+            "machine": self.machine,
+            "exact": self.exact,
             "fingerprint": self.schema["fingerprint"],
             "settings": fixed_settings(self.config),
         }
@@ -255,8 +258,8 @@ class Session:
             )
             raise Error(what, "the folder's files must come from one run", Code.RUN)
         self._fill(kept)
-        for name, length in state["files"].items():  # the first change: all that is known of the run has been asked
-            self.folder.cut(name, length)
+        # The first change: all that is known of the run has been asked.
+        short = [name for name, length in state["files"].items() if not self.folder.cut(name, length)]
         self.place.epoch, self.place.batches = state["epoch"], state["batches"]
         self.journal.warnings[:] = state["warnings"]
         self.symptoms.restore(state["symptoms"])
@@ -269,8 +272,21 @@ class Session:
         self.place.seconds, self.seconds, self.before = seconds["epoch"], seconds["train"], seconds["total"]
         longer = state["ended"] == "epochs" and self.config["train"]["epochs"] > self.done
         self.ended, self.threads, self.resumed = "" if longer else state["ended"], state["threads"], True
-        if state["versions"] != versions():
-            self.journal.tell(f"note: the run was begun under other versions: {state['versions']}")
+        if short:  # never metrics.jsonl, whose digest was right
+            self.journal.warn(f"{' and '.join(short)} lost lines from before the last checkpoint")
+        self._compare(state)
+
+    def _compare(self, state: dict[str, Any]) -> None:
+        """Tell where what computes is not what computed the run till then."""
+        before, self.exact = state["machine"], state["exact"]
+        told = [
+            f"{name} {now} where the run used {before.get(name)}"
+            for name, now in self.machine.items()
+            if now != before.get(name)
+        ]
+        if told:
+            self.exact = False
+            self.journal.tell(f"note: resuming with {', '.join(told)}: results will not be bit-identical")
 
     def _fill(self, kept: Checkpoint) -> None:
         """Copy the tensors of a checkpoint over those of the run."""

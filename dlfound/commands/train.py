@@ -10,7 +10,7 @@ from dlfound.commands.configure import load_options, own_options
 from dlfound.commands.resuming import configure_run
 from dlfound.commands.signals import stoppable
 from dlfound.commands.table import result_table
-from dlfound.errors import Code
+from dlfound.errors import Code, printable
 from dlfound.objective.tasks import BRIEF
 
 SUMMARY = "train a net"
@@ -68,4 +68,4 @@ def describe(run: Any) -> str:
     parts = {part: {name: report[part][name] for name in shown} for part in ("train", "val", "test")}
     what = f"{report['data']['name']}: {report['net']}, {report['parameters']:,} parameters, {report['device']}"
     how = f"best epoch {report['best_epoch']} of {report['epochs_run']} ({report['stopped_by']})"
-    return f"{what}\n{result_table(parts)}\n{how}, {report['seconds']['total']:.1f} s\n{run.path}"
+    return f"{what}\n{result_table(parts)}\n{how}, {report['seconds']['total']:.1f} s\n{printable(run.path)}"

@@ -12,7 +12,7 @@ from dlfound.commands.opened import Run
 from dlfound.commands.progress import say
 from dlfound.commands.reporting import make_report
 from dlfound.commands.resuming import check_length, check_same, configure_run
-from dlfound.commands.rules import loss_fits_task, monitor_fits_loss, monitor_fits_task
+from dlfound.commands.rules import cautions, loss_fits_task, monitor_fits_loss, monitor_fits_task
 from dlfound.commands.session import Session
 from dlfound.commands.signals import Stop
 from dlfound.config.compose import reopen
@@ -101,13 +101,14 @@ def run_training(
             check_form(kept)
             check_length(path, saved or settled, settled, kept.state["epoch"] - 1)
             session.resume(kept)
-        _begin(folder, settled, saved, [command, *_remarks(settled, dataset, notes)])
+        new = _begin(folder, settled, saved, [command, *_remarks(settled, dataset, notes)])
         if kept is not None:
             journal.tell(f"going on after epoch {session.done}, step {kept.step}")
         else:
             folder.clear()
-            _note(folder.head[1:], journal)
+            new = folder.head[1:]
             folder.write_json("schema.json", schema)
+        _note(new, journal)
         for text in (*damaged, trouble):
             if text:
                 journal.warn(text)
@@ -141,20 +142,29 @@ def _saved(path: Path, config: Config) -> Config | None:
     return None
 
 
-def _begin(folder: RunFolder, config: Config, saved: Config | None, head: list[str]) -> None:
-    """Make it an unfinished run of this configuration; a run that stands there keeps its head."""
+def _begin(folder: RunFolder, config: Config, saved: Config | None, head: list[str]) -> list[str]:
+    """Make it an unfinished run of this configuration; returns the remarks that are new.
+
+    A run that stands there keeps its head, but for what no longer follows from the values.
+    """
     if folder.finished:
         folder.reopen()
+    old, gone = (folder.head, _cautions(saved)) if saved else (head, [])
+    command, *remarks = [*(text for text in old if text not in gone), *_cautions(config)]
     if saved is None or saved.tree != config.tree:
-        command, *remarks = folder.head if saved else head
         folder.begin(config.saved(), command, remarks)
+    return [text for text in remarks if text not in old]
+
+
+def _cautions(config: Config) -> list[str]:
+    return [f"{WARNING}{text}" for text in cautions(config)]
 
 
 def _remarks(config: Config, dataset: Dataset, notes: Sequence[str]) -> list[str]:
     """What is said of a run before it begins. It stands in its folder: a later command may not know it any more."""
     remarks, asked, rows = [*dataset.notes, *notes], config["train"]["batch_size"], len(dataset.parts["train"])
-    remarks += [f"{WARNING}{text}" for text in dataset.warnings]
-    remarks += [f"{WARNING}{text}" for text in config.warnings]
+    told = [text for text in config.warnings if text not in cautions(config)]
+    remarks += [f"{WARNING}{text}" for text in (*dataset.warnings, *told)]
     if isinstance(asked, int) and asked > rows:
         remarks.append(f"train.batch_size={asked} is more than the {rows} training rows: taking {rows}")
     return remarks
@@ -163,7 +173,7 @@ def _remarks(config: Config, dataset: Dataset, notes: Sequence[str]) -> list[str
 def _note(remarks: Sequence[str], journal: Journal) -> None:
     for text in remarks:
         if text.startswith(WARNING):
-            journal.warn(text.removeprefix(WARNING))
+            journal.tell(text)
         else:
             journal.note(text)
 

@@ -76,7 +76,9 @@ def _parse(text: str, catalog: Catalog, result: Overrides) -> Override | None:
         result.problems.append(Problem(f"cannot read override {shown(text)}{why}", fix))
         return None
     key, refused = override.key_or_group, None
-    if re.split("[./]", key)[0] == "hydra":
+    if any("\ud800" <= c <= "\udfff" for c in text):  # bytes that this locale cannot read
+        refused = f"{shown(text)} is no text in UTF-8", "use another name, or a locale that reads it: LANG=C.UTF-8"
+    elif re.split("[./]", key)[0] == "hydra":
         refused = f"{key!r} is Hydra's own and cannot be set here", _nearest_override(text, catalog)
     elif override.package is not None:
         refused = f"'@' is not used here: {shown(text)}", _nearest_override(key or text, catalog)

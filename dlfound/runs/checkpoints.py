@@ -22,6 +22,8 @@ torch = lazy_loader.load("torch")
 
 NAME = re.compile(r"step-(\d{12})-([0-9a-f]{16})\.safetensors")
 KEPT = 2  # the newest and the one before it: where a disk damages one, the other is there
+BAD = ".bad"  # behind the name of one that is damaged
+BAD_KEPT = 4  # for whoever wants to look at them; a disk that goes on failing must not fill up with them
 DIGITS = 16
 
 
@@ -72,7 +74,7 @@ class Checkpoints:
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest that is whole, None where there is none at all; and what to tell of those that are damaged.
 
-        A damaged file is set aside under a name ending in .bad.
+        A damaged file is set aside under a name ending in .bad; of those the newest few are kept.
 
         Raises:
             Error: there are checkpoints, and every one is damaged; or their folder is a link (code 4).
@@ -83,19 +85,26 @@ class Checkpoints:
         for step, path in reversed(self._stored()):
             found = _read(path, step)
             if found is not None:
-                return found, told
-            path.rename(path.with_name(path.name + ".bad"))
-            told.append(f"the checkpoint of step {step} is damaged; it is set aside as {path.name}.bad")
-        if bad := sorted(path.name for path in self.path.glob("step-*.bad")):  # also those of an earlier start
-            what = f"every checkpoint in {self.path} is damaged: {', '.join(bad)}"
+                return found, told + self._prune_bad()
+            path.rename(path.with_name(path.name + BAD))
+            told.append(f"the checkpoint of step {step} is damaged; it is set aside as {path.name}{BAD}")
+        if bad := self._stored(BAD):  # also those of an earlier start
+            what = f"every checkpoint in {self.path} is damaged: {', '.join(path.name for _, path in bad)}"
             raise Error(what, "train anew in another run.dir, or remove them to begin again here", Code.RUN)
         return None, told
 
-    def _stored(self) -> list[tuple[int, Path]]:
-        """(step, file), the oldest first: by the step in the name, never by a time."""
+    def _prune_bad(self) -> list[str]:
+        old = [path for _, path in self._stored(BAD)[:-BAD_KEPT]]
+        for path in old:
+            path.unlink()
+        return [f"{path.name}, damaged long ago, is removed" for path in old]
+
+    def _stored(self, end: str = "") -> list[tuple[int, Path]]:
+        """(step, file), the oldest first: by the step in the name, never by a time; `end`: behind the usual name."""
         if not self.path.is_dir():
             return []
-        files = [(NAME.fullmatch(path.name), path) for path in self.path.iterdir()]
+        names = [(path.name, path) for path in self.path.iterdir() if path.name.endswith(end)]
+        files = [(NAME.fullmatch(name.removesuffix(end)), path) for name, path in names]
         return sorted((int(match[1]), path) for match, path in files if match and _is_plain(path))
 
 

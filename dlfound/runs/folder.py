@@ -118,19 +118,18 @@ class RunFolder:
         except OSError as error:
             raise _cannot_write(path, error) from None
 
-    def cut(self, name: str, size: int) -> None:
-        """Take off what was appended to a file after it had this size.
+    def cut(self, name: str, size: int) -> bool:
+        """Take off what was appended to a file after it had this size; false where it is shorter by now.
 
-        Raises:
-            Error: it is shorter (code 4).
+        Of a shorter one the end stays if it is a whole line, so that the next line is one of its own.
         """
         path = self.path / name
         there = path.stat().st_size if path.exists() else 0
-        if there < size:
-            what = f"{path} is shorter than it was at the last checkpoint"
-            raise Error(what, "bring the file back, or train anew in another run.dir", Code.RUN)
         if there > size:
             os.truncate(path, size)
+        elif 0 < there < size:
+            os.truncate(path, self._content(name, there).rfind(b"\n") + 1)
+        return there >= size
 
     def digest(self, name: str, size: int | None = None) -> str:
         """SHA-256 of a file, or of its first bytes; of nothing where there is none."""
@@ -167,7 +166,7 @@ class RunFolder:
     def head(self) -> list[str]:
         """The command that began the run, and the remarks on it."""
         lines = takewhile(lambda line: line.startswith("# "), self.read_text(CONFIG).split("\n"))
-        return [line.removeprefix("# ") for line in lines]
+        return [line.removeprefix("# ") for line in lines] or [""]
 
     def tidy(self) -> None:
         """Remove what a crash left half written; only for the one who holds the run's lock."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from dlfound.errors import Code, Error
 
 NAME = ".lock"
+TRIES, BETWEEN = 10, 0.02  # seconds: who only asks holds it for far less
 CANNOT = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -32,9 +33,37 @@ def locked(run: Path) -> Iterator[str]:
             os.close(file)
 
 
+def is_held(run: Path) -> bool:
+    """True while a process writes there; false where that cannot be told."""
+    try:
+        file = os.open(run / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return False
+
+
+def _lock(file: int) -> None:
+    """Try more than once: somebody may just be asking."""
+    for left in reversed(range(TRIES)):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(BETWEEN)
+
+
 def _take(file: int, run: Path) -> str:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file)
     except BlockingIOError:
         holder = os.read(file, 100).decode("utf-8", "replace") or "another process"
         raise Error(f"{run} is in use by {holder}", "wait for it, or choose another run.dir", Code.RUN) from None

@@ -14,6 +14,7 @@ from dlfound.config.files import read_yaml
 from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import GROWING
 from dlfound.runs.folder import CONFIG, RunFolder
+from dlfound.runs.lock import is_held
 
 PARTS = ("train", "val", "test")
 
@@ -25,7 +26,7 @@ class Summary:
     """A run in short; what its files do not say is None, or absent.
 
     Attributes:
-        status: as the report says (`done`, `diverged`); `unfinished` where there is no DONE.
+        status: as the report says (`done`, `diverged`); where there is no DONE `running` or `unfinished`.
         monitor: the metric that chooses the best epoch.
         metrics: train, val and test -> metric -> finite number; of an unfinished run the best validation so far.
     """
@@ -66,7 +67,8 @@ def _so_far(folder: RunFolder) -> Summary:
     measured = [_metrics(line.get("val")) for line in _epochs(folder)]
     judged = [(rank(monitor, found.get(monitor)), epoch) for epoch, found in enumerate(measured, 1)]
     _, best = min((j for j in judged if j[0] < math.inf), default=(math.inf, None))
-    return Summary("unfinished", monitor, {"val": measured[best - 1]} if best else {}, best, len(measured))
+    status = "running" if is_held(folder.path) else "unfinished"
+    return Summary(status, monitor, {"val": measured[best - 1]} if best else {}, best, len(measured))
 
 
 def _monitor(word: Any) -> str:

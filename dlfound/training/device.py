@@ -28,6 +28,13 @@ def find_device(word: str) -> torch.device:
     return device
 
 
+def kind_of(device: torch.device) -> str:
+    """What computes, as far as the bits of a run depend on it."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device.type} ({torch.backends.cpu.get_cpu_capability()})"
+
+
 def check_memory(parameters: int, device: torch.device) -> None:
     """Refuse a net that cannot fit, before anything of it is made.
 

@@ -37,7 +37,7 @@ STEEPER = (*FRESH, "optim.lr=0.01")
 WIDER = (*FRESH, "model.hidden=[5]")
 RESUME = ("train", f"resume={RUN}")
 MEMORY = 64 * 2**20  # bytes by which this process may grow over all damaged files
-TOLD = ("symptoms.", "warnings", "versions")  # what only says something
+TOLD = ("symptoms.", "warnings", "machine", "exact")  # what only says something
 FREE = ("threads =", "outputs: nan")  # what could as well be true: for values a digest vouches
 VICTIM = Path(PLACE, "victim")  # a file that no checkpoint has a say in
 

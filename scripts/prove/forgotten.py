@@ -15,7 +15,8 @@ INSIDE = ("symptoms", "files", "seconds")  # parts of the state that hold severa
 TIMES = ("seconds.epoch", "seconds.train", "seconds.total")  # nothing but the report's times follows from them
 OTHER = {  # what a session that begins has too: instead of forgotten, it is taken for another
     "threads": 2,
-    "versions": {},
+    "machine": {},
+    "exact": False,
     "fingerprint": "another",
     "settings": {},
     "metrics": "another",

@@ -10,6 +10,7 @@ import pytest
 
 import dlfound
 from dlfound.cli import main
+from dlfound.runs.lock import locked
 
 QUICK = ["train.epochs=2", "early_stopping=none", "lr_decay=none", "model.hidden=[8]", "logger=none", "data=moons"]
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -143,6 +144,8 @@ def test_the_state_of_each(trained, capsys):
     assert found["going_on"]["val_loss"] == min(losses) and found["going_on"]["epochs"] == len(losses) == 2
     assert found["begun"]["epochs"] == 0 and found["begun"]["val_loss"] is None is found["damaged"]["epochs"]
     assert said(capsys)[0].count("damaged") == 3
+    with locked(going_on):
+        assert [row["status"] for row in listed(capsys)] == ["running", *list(states.values())[1:]]
 
 
 def test_content_of_any_kind(trained, capsys):

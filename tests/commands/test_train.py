@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import dlfound
 from dlfound.cli import main
 from dlfound.objective.tasks import METRICS
 
@@ -150,6 +151,23 @@ def test_divergence_ends_with_5_and_finite_json(capsys):
     assert (run_folder(out) / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("optim", ["sgd", "adam", "rmsprop", "adagrad", "muon"])
+def test_a_rate_near_the_smallest_number(optim, capsys):
+    assert main(["train", *QUICK, f"optim={optim}", "optim.lr=1e-38", "train.epochs=3"]) == 0
+    folder = run_folder(capsys.readouterr().out)
+    report = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
+    assert report["status"] == "done" and None not in report["test"].values()
+    assert all(tensor.isfinite().all() for tensor in load_file(folder / "model.safetensors").values())
+
+
+def test_inputs_and_targets_below_the_normal_numbers():
+    tiny = [[i * 1e-40, i * 1e-45] for i in range(60)]
+    for answers in ([i % 2 for i in range(60)], [i * 1e-42 for i in range(60)]):
+        run = dlfound.train(["train.epochs=3", "early_stopping=none", "lr_decay=none"], data=(tiny, answers))
+        assert run.report["status"] == "done" and run.report["test"]["loss"] is not None
+        assert all(tensor.isfinite().all() for tensor in run.model.state_dict().values())
+
+
 def test_what_can_never_act_is_a_warning(capsys):
     assert main(["train", "train.epochs=4", "--json"]) == 0
     out, err = capsys.readouterr()
@@ -196,8 +214,6 @@ def test_a_batch_larger_than_the_data_is_told_and_cut(capsys):
 
 def test_what_the_data_decide_is_checked_after_they_are_read():
     import numpy as np
-
-    import dlfound
 
     rows = np.arange(40.0).reshape(20, 2)
     for words in (["loss=cross_entropy"], ["train.monitor=accuracy"]):

@@ -99,7 +99,21 @@ def test_a_damaged_one_is_set_aside_and_the_one_before_is_used(kept):
     assert path.with_name(f"{path.name}.bad").read_bytes() == content and not path.exists()
     assert kept.newest()[0].step == 10 and kept.newest()[1] == []
     kept.save(12, tensors(12), {})
-    assert path.with_name(f"{path.name}.bad").exists()  # nothing that is set aside is ever removed
+    assert path.with_name(f"{path.name}.bad").exists()
+
+
+def test_of_the_damaged_ones_the_newest_few_stay_and_that_is_told(kept):
+    foreign = {"step-000000000001.bad", "notes.bad"}
+    for name in foreign:
+        (kept.path / name).write_text("mine")
+    bad = []
+    for step in range(12, 18):
+        kept.save(step, tensors(step), {})
+        damage(file_of(kept, step))
+        bad.append(f"{file_of(kept, step).name}.bad")
+        found, told = kept.newest()
+        assert found.step == 11 and told[1:] == [f"{name}, damaged long ago, is removed" for name in bad[-5:-4]]
+    assert set(names(kept)) == {file_of(kept, 11).name, *bad[-4:], *foreign}
 
 
 def test_where_all_are_damaged_none_is_used_however_often_one_asks(kept):

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from dlfound.errors import Error
-from dlfound.runs.lock import locked
+from dlfound.runs import lock
+from dlfound.runs.lock import is_held, locked
 
 HOLD = """
 import sys
@@ -38,6 +39,29 @@ def test_a_second_process_is_refused_and_told_by_whom(holder, tmp_path):
     assert caught.value.code == 4
     with pytest.raises(Error, match=f"process {holder.pid} "):  # to ask changed nothing
         locked(tmp_path).__enter__()
+
+
+def test_who_only_asks_is_told_and_disturbs_nobody(holder, tmp_path):
+    before = (tmp_path / ".lock").read_text()
+    assert is_held(tmp_path) and (tmp_path / ".lock").read_text() == before
+    holder.kill()
+    holder.wait()
+    assert not is_held(tmp_path)
+    with locked(tmp_path):
+        assert is_held(tmp_path)
+    (tmp_path / ".lock").unlink()
+    assert not is_held(tmp_path) and not is_held(tmp_path / "nowhere") and not (tmp_path / ".lock").exists()
+    os.mkfifo(tmp_path / ".lock")
+    assert not is_held(tmp_path)
+
+
+def test_to_be_asked_is_not_to_be_taken(tmp_path, monkeypatch):
+    asker = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(asker, fcntl.LOCK_SH)
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: fcntl.flock(asker, fcntl.LOCK_UN))
+    with locked(tmp_path) as trouble:
+        assert trouble == "" and is_held(tmp_path)
+    os.close(asker)
 
 
 @pytest.mark.parametrize("how", ["kill", "terminate"])
