@@ -283,7 +283,7 @@ def test_many_columns(tmp_path):
 
 
 def test_separators(tmp_path):
-    for sign, name in {",": None, ";": "semicolon", "\t": "tab", "|": "bar"}.items():
+    for sign, name in {",": None, ";": "semicolon", "\t": "tab", "|": "pipe"}.items():
         read = table(tmp_path, f'a{sign}b\n1{sign}"x{sign}y"\n')
         assert columns(read) == {"a": [1.0], "b": [f"x{sign}y"]}
         assert read.notes == ([f"x.csv: the separator is a {name} (data.sep)"] if name else [])
@@ -302,7 +302,7 @@ def test_decimal_commas(tmp_path):
     mixed = table(tmp_path, "a;b\n1,5;2.5\n")
     assert columns(mixed) == {"a": ["1,5"], "b": [2.5]} and mixed.decimal == "."
     assert "x.csv:2: column 'a': '1,5' is not a number" in mixed.others["a"].what
-    assert "data.decimal=','" in mixed.others["a"].fix
+    assert "data.decimal=comma" in mixed.others["a"].fix
     thousands = table(tmp_path, 'a,b\n"1,234",2\n')
     assert "thousands or decimal comma" in thousands.others["a"].fix
     german = table(tmp_path, "a;b\n1.234,5;1\n2.345;1,5\n", decimal=",")
