@@ -1,4 +1,4 @@
-"""Columns of a table to inputs of a net: against formulas in NumPy and scikit-learn, and fitted on training rows alone."""
+"""Columns of a table to inputs of a net: against formulas in NumPy and scikit-learn; training rows alone count."""
 
 from statistics import NormalDist
 
@@ -71,7 +71,7 @@ EDGE = 3.0902323  # of the normal distribution, where 0.001 lies beyond
 
 @pytest.mark.parametrize("rows", [60, 500, 20_000])
 def test_quantile_is_scikit_learns(rows):
-    """Of numbers that are all different: at the knots exactly; between them the score goes straight, theirs the share."""
+    """Of numbers all different: at the knots exactly; between them the score goes straight, theirs the share."""
     x, new = drawn(rows)[:, [0, 1, 3]], drawn(rows, seed=1)[:, [0, 1, 3]]
     ours = fitted(x, scale="quantile")
     knots = ours.plan["knots"]
