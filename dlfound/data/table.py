@@ -26,7 +26,7 @@ from dlfound.config.pasted import setting
 from dlfound.data.arrays import Task
 from dlfound.data.columns import CATEGORY, Encoder, understand
 from dlfound.data.dataset import Dataset, Preparation
-from dlfound.data.split import Parts, cut_classes, cut_groups, cut_in_order, cut_randomly
+from dlfound.data.split import Parts, check_rows, cut_classes, cut_groups, cut_in_order, cut_randomly
 from dlfound.data.tables import Table, read_table
 from dlfound.data.targets import Answers
 from dlfound.errors import Code, Error, Problem, printable
@@ -162,7 +162,9 @@ def _read_all(
     text = [*roles.categorical, *([roles.group] if roles.group else [])]  # long numbers of groups are not rounded
     tables = {part: read(file, text, reading) for part, file in files.items() if file is not None}
     notes += dict.fromkeys(note for found in tables.values() for note in found.notes)
-    return {part: _sound_rows(found, part, roles, missing, notes) for part, found in tables.items()}
+    tables = {part: _sound_rows(found, part, roles, missing, notes) for part, found in tables.items()}
+    check_rows(tables["train"].frame.height, [part for part in PARTS if part == "train" or part not in tables])
+    return tables
 
 
 def _no_column(key: str, name: str, table: Table) -> Problem:

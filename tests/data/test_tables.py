@@ -110,6 +110,16 @@ def test_compressed_files(tmp_path):
     fault(tmp_path, packed[:40] + b"\xff" * 40 + packed[80:], "x.csv.gz: compressed data are damaged", name=name)
 
 
+def test_a_compressed_file_that_ends_within_the_sample(tmp_path):
+    """What guesses the form reads ahead, and meets the fault first: it must not be lost with that."""
+    packed = gzip.compress("".join(f"{row};{row / 7}\n" for row in range(-1, 90)).encode(), mtime=0)
+    for end in (1, 8, 9, 20, 60):
+        fault(tmp_path, packed[:-end], "ends early", name="x.csv.gz", header=False)
+    fault(tmp_path, packed + b"junk", "junk after end", name="x.csv.gz", header=False)
+    second = gzip.compress(b"1;\xe9\n") + gzip.compress(b"2;3\n")
+    fault(tmp_path, packed + second, "x.csv.gz:92: not UTF-8", name="x.csv.gz", header=False)
+
+
 GZIP_HEAD = gzip.compress(b"abc")[:10]
 
 
