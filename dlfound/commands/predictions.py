@@ -36,13 +36,18 @@ class Predictions:
     @property
     def head(self) -> list[str]:
         """The columns' names."""
-        begin, targets = [self.rows.kind, *self.rows.kept], self.run.schema["targets"]
-        own = [f"predicted_{name}" if name in begin else name for name in targets or ["class"]]
-        if self._shares is None:
-            return [*begin, *own]
-        if targets:
-            return [*begin, *own, *(f"probability_{name}" for name in targets)]
-        return [*begin, *own, "probability", *(f"probability_{name}" for name in self._classes if self.every)]
+        kept, targets = list(self.rows.kept), self.run.schema["targets"]
+        own = [*targets] or ["class"]
+        if self._shares is not None and targets:
+            own += [f"probability_{name}" for name in targets]
+        elif self._shares is not None:
+            own += ["probability", *(f"probability_{name}" for name in self._classes if self.every)]
+        head = [f"{self.rows.kind}_number" if self.rows.kind in kept else self.rows.kind, *kept]
+        for name in own:
+            while name in head:  # a column that is kept has the name already
+                name = f"predicted_{name}"
+            head.append(name)
+        return head
 
     @property
     def texts(self) -> list[str]:

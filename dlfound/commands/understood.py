@@ -17,6 +17,7 @@ from dlfound.training.assemble import assemble, resolve
 from dlfound.training.device import find_device
 
 COLUMNS = ("column", "kind", "missing", "values", "becomes")
+DEAR = ("column", "kind", "becomes", "missing", "values")  # in a narrow terminal the last is left out first
 COMMON = 3  # categories that a line names
 LONGEST = 20  # characters of one
 
@@ -36,7 +37,7 @@ def show(config: Config, as_json: bool) -> None:
         say(printable(text))
     print(_head(config, dataset))
     if dataset.preparation:
-        print_table(_lines(dataset, plan), COLUMNS, COLUMNS, "they are all there in a pipe, or with --json")
+        print_table(_lines(dataset, plan), COLUMNS, DEAR, "they are all there in a pipe, or with --json")
     print(f"net: {'-'.join(map(str, widths))}; nothing was trained")
 
 
@@ -70,9 +71,7 @@ def _number(dataset: Dataset, plan: Mapping[str, Any], k: int) -> dict[str, str]
     column, values = dataset.preparation.columns[k], dataset.inputs[:, k]
     there, i = values[~np.isnan(values)], plan["numbers"].index(k)
     low, middle, high = (f"{v:.6g}" for v in (there.min(), np.median(there), there.max()))
-    becomes = "1 number" + " and 1 flag" * (i in plan["flagged"])
-    if i in plan["plain"]:
-        becomes = becomes.replace("number", "number as it is")
+    becomes = "number" + " as it is" * (i in plan["plain"]) + " and flag" * (i in plan["flagged"])
     gaps = len(values) - len(there)
     return dict(
         zip(
@@ -92,8 +91,8 @@ def _category(dataset: Dataset, plan: Mapping[str, Any], k: int) -> dict[str, st
     values = ", ".join([*named, f"{more:,} more"] if more else named)
     i = plan["categories"].index(k)
     known, embedded = plan["known"][i], i in plan["embedded"]
-    becomes = f"{plan['embedding']} learned numbers" if embedded else f"{known} of 0 and 1"
+    becomes = f"embedding of {plan['embedding']}" if embedded else f"one-hot of {known}"
     rare = len(column.categories) + bool(counts[MISSING]) - known
-    becomes += f", {rare:,} rare as unknown" * (rare > 0)
+    becomes += f" ({rare:,} rare)" * (rare > 0)
     lost = counts[MISSING] + counts[UNKNOWN]
     return dict(zip(COLUMNS, (printable(column.name), "category", f"{lost:,}", values, becomes), strict=True))

@@ -1,15 +1,18 @@
 """What the columns of a table hold, and the numbers that stand for it: (rows, columns) float64.
 
-A number is itself, NaN where it is missing; a date is days (or seconds) since 1970; a category is its place in the
-list of those known: 0 is unknown, 1 missing, 2 the first.
+A number is itself, NaN where it is missing; a date is days since 1970, and a time a share of a day; a category is its
+place in the list of those known: 0 is unknown, 1 missing, 2 the first.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
+from dlfound.config.pasted import setting
+from dlfound.data.table_cells import NUMBER as NUMERAL
 from dlfound.errors import Code, Error, Problem, printable
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ IDENTIFIER, FEW = 0.9, 10  # texts of which more than this share, and number, ar
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
 _TIMES = ("%H:%M:%S%.f", "%H:%M:%S%.fZ", "%H:%M")
 FORMATS = (*_DAYS, *(f"{day}{gap}{time}" for day in _DAYS for time in _TIMES for gap in " T"))
+DAY = 86400 * 10**6  # microseconds
+TRUTHS = {"true", "false"}
 PLAUSIBLE = r"^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"  # what any of them looks like
 
 
@@ -89,16 +94,19 @@ def _look(table: "Table", name: str, numeric: bool, categorical: bool, found: Un
     elif not series.null_count() and (series == first[0]).all():
         found.dropped[name] = f"is constant ({printable(first[0])})"
         found.warnings.append(f"column '{shown}' is constant ({printable(first[0])}): dropped")
-    elif series.dtype == pl.Boolean or categorical:
+    elif categorical or (series.dtype == pl.Boolean and not numeric):
         found.columns.append(_category(series))
     elif series.dtype.is_temporal():
         found.columns.append(Column(name, DATE))
     elif series.dtype != pl.String:
         found.columns.append(Column(name, NUMBER))
-    elif not numeric and (form := _date_form(series)):
-        found.columns.append(Column(name, DATE, form))
-        found.notes.append(f"column '{shown}' holds dates ({form})")
+    elif len(forms := _date_forms(series)) == 1:
+        found.columns.append(Column(name, DATE, forms[0]))
+        found.notes.append(f"column '{shown}' holds dates ({forms[0]})")
     else:
+        if forms:
+            both = " or ".join(forms)
+            found.notes.append(f"column '{shown}' could hold dates of the form {both}: taken as text")
         _look_text(series, found)
 
 
@@ -111,7 +119,7 @@ def _look_text(series: "pl.Series", found: Understood) -> None:
     shown = printable(series.name)
     found.dropped[series.name] = f"has {distinct:,} different texts"
     said = f"column '{shown}' has {distinct:,} different texts in {present:,} rows: dropped"
-    found.notes.append(f"{said} (data.categorical=[{shown}] keeps it)")
+    found.notes.append(f"{said} ({setting('data.categorical', [series.name])} keeps it)")
 
 
 def _category(series: "pl.Series") -> Column:
@@ -123,21 +131,20 @@ def _numeric_problem(table: "Table", name: str) -> Problem | None:
     dtype, shown = table.frame.schema[name], printable(name)
     if dtype.is_numeric() or dtype == pl.Boolean:
         return None
-    fix = f"data.categorical=[{shown}], or data.drop=[{shown}]"
+    fix = f"{setting('data.categorical', [name])}, or {setting('data.drop', [name])}"
     return table.others.get(name) or Problem(f"column '{shown}' holds {str(dtype).lower()}, not numbers", fix)
 
 
 # ---- dates
 
 
-def _date_form(series: "pl.Series") -> str:
-    """The only form in which all texts are dates; empty where there is none, or more than one."""
+def _date_forms(series: "pl.Series") -> list[str]:
+    """The forms in which all texts are dates."""
     texts = series.drop_nulls()
     if not texts.head(100).str.contains(PLAUSIBLE).all():
-        return ""
+        return []
     forms = [form for form in FORMATS if not _parsed(texts.head(100), form).has_nulls()]
-    forms = [form for form in forms if len(texts) <= 100 or not _parsed(texts, form).has_nulls()]
-    return forms[0] if len(forms) == 1 else ""
+    return [form for form in forms if len(texts) <= 100 or not _parsed(texts, form).has_nulls()]
 
 
 def _parsed(texts: "pl.Series", form: str) -> "pl.Series":
@@ -146,12 +153,12 @@ def _parsed(texts: "pl.Series", form: str) -> "pl.Series":
 
 
 def _since_1970(series: "pl.Series") -> "pl.Series":
-    """Days of a date; seconds of a time stamp, and of a time of the day."""
+    """Days: the same for a date, and for a time stamp at its midnight; a share of a day for a time of the day."""
     if series.dtype == pl.Date:
         return series.to_physical().cast(pl.Float64)
     if series.dtype == pl.Time:
-        return series.to_physical().cast(pl.Float64) / 1e9
-    return series.dt.cast_time_unit("us").to_physical().cast(pl.Float64) / 1e6
+        return series.to_physical().cast(pl.Float64) / (1000 * DAY)
+    return series.dt.cast_time_unit("us").to_physical().cast(pl.Float64) / DAY
 
 
 # ---- to numbers
@@ -208,30 +215,64 @@ class Encoder:
                 )
             elif column.name in table.problems:
                 problems.append(table.problems[column.name])
+            elif table.frame[column.name].null_count() == table.frame.height:
+                continue  # it is all missing, and so of no kind
             elif column.kind == NUMBER and (problem := _numeric_problem(table, column.name)):
                 problems.append(Problem(f"{problem.what}, and it held numbers in training", "correct it"))
         if problems:
             raise Error.of(problems, Code.DATA)
 
     def _numbers(self, column: Column, series: "pl.Series", table: "Table") -> "np.ndarray":
+        if series.null_count() == len(series):
+            return np.full(len(series), MISSING if column.kind == CATEGORY else np.nan)
         if column.kind == NUMBER:
             return series.cast(pl.Float64).to_numpy()
         if column.kind == DATE:
             return _since_1970(_dates(column, series, table)).to_numpy()
-        return self._places(column, texts_of(series), table).to_numpy()
+        return self._places(column, series, table)
 
-    def _places(self, column: Column, texts: "pl.Series", table: "Table") -> "pl.Series":
-        known = range(FIRST, FIRST + len(column.categories))
-        places = texts.replace_strict(column.categories, known, default=UNKNOWN, return_dtype=pl.Float64)
-        places = places.set(texts.is_null(), MISSING)
-        strange = places == UNKNOWN
-        if count := strange.sum():
-            row = int(strange.arg_true()[0])
-            name, place = column.name, table.place_of(row)
+    def _places(self, column: Column, series: "pl.Series", table: "Table") -> "np.ndarray":
+        found = places_of(series, column.categories)
+        places = np.where(found < 0, UNKNOWN, found + FIRST)
+        places[series.is_null().to_numpy()] = MISSING
+        strange = np.flatnonzero(places == UNKNOWN)
+        if count := len(strange):
+            row = int(strange[0])
+            texts, name, place = texts_of(series), column.name, table.place_of(row)
             self.unknown[name] = self.unknown.get(name, 0) + count
             text = f"column '{printable(name)}': '{printable(texts[row][:80])}' was not in training ({place})"
             self.strange.setdefault(name, text)
         return places
+
+
+def places_of(series: "pl.Series", known: Sequence[str]) -> "np.ndarray":
+    """(rows,) the place of each cell among known texts, -1 where it is none of them.
+
+    Where texts differ, numbers are found by their value, and truth values however they are written (True, true).
+    """
+    texts = texts_of(series)
+    places = _replaced(texts, {text: place for place, text in enumerate(known)})
+    if series.dtype.is_numeric() and (places < 0).any():
+        values = [float(text) if NUMERAL.fullmatch(text) else None for text in known]
+        other = _replaced(series.cast(pl.Float64), _once(values))
+    elif (places < 0).any() and {text.lower() for text in known} <= TRUTHS:
+        other = _replaced(texts.str.to_lowercase(), _once([text.lower() for text in known]))
+    else:
+        return places
+    return np.where(places < 0, other, places)
+
+
+def _once(values: Sequence[Any]) -> dict[Any, int]:
+    """Value -> its place, for those that stand at one place only."""
+    counts = Counter(values)
+    return {value: place for place, value in enumerate(values) if value is not None and counts[value] == 1}
+
+
+def _replaced(series: "pl.Series", places: Mapping[Any, int]) -> "np.ndarray":
+    if not places:
+        return np.full(len(series), -1)
+    found = series.replace_strict(list(places), list(places.values()), default=-1, return_dtype=pl.Int64)
+    return found.fill_null(-1).to_numpy()
 
 
 def texts_of(series: "pl.Series") -> "pl.Series":

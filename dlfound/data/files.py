@@ -12,7 +12,7 @@ from dlfound.data.arrays import unfolded
 from dlfound.data.frames import read_rows
 from dlfound.data.image_folder import read_images
 from dlfound.data.npy import read_npy, read_npz
-from dlfound.data.suffixes import RUNNING, is_table
+from dlfound.data.suffixes import RUNNING, TABLES, is_table
 from dlfound.errors import Code, Error
 
 np = lazy_loader.load("numpy")
@@ -100,6 +100,8 @@ def _images(files: list[Path], path: Path, schema: dict[str, Any], settings: dic
     shape, white = schema["image"], white_of(settings["name"])
     if shape is None:
         columns = len(schema["features"])
+        if schema["columns"]:
+            raise Error(f"{path}: the run takes tables, not images", f"give one of {', '.join(TABLES)}", Code.DATA)
         what = f"{path}: the run takes arrays with {columns} column{'s' * (columns != 1)} (.npy or .npz), not images"
         raise Error(what, "give an array with a row for each prediction", Code.DATA)
 
@@ -148,7 +150,7 @@ def _array(array: "np.ndarray", name: str, schema: dict[str, Any], settings: dic
 
     def read(first: int, last: int) -> "np.ndarray":
         piece = unfolded(np.asarray(rows[first:last]), schema["image"])
-        bad = ~np.isfinite(piece).all(1)
+        bad = (np.isinf(piece) if schema["columns"] else ~np.isfinite(piece)).any(1)  # in a table NaN is missing
         if bad.any():
             what = f"{name}: row {first + int(bad.argmax())} holds a value that is no finite number"
             raise Error(what, "fill or drop it", Code.DATA)

@@ -131,7 +131,7 @@ def _columns(rows: Any, names: Sequence[str]) -> dict[str, Any]:
         return {str(name): values for name, values in rows.items()}
     if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):
         return {str(name): rows[name] for name in rows.columns}
-    array = np.asarray(rows)
+    array = np.array(rows, dtype=object) if isinstance(rows, list | tuple) else np.asarray(rows)
     if array.ndim != 2 or array.shape[1] != len(names):
         what = f"rows have shape {array.shape}, not (rows, {len(names)})"
         raise Error(what, "give a frame, a mapping of columns, or one column a feature", Code.DATA)
@@ -146,5 +146,5 @@ def _series(name: str, values: Any) -> "pl.Series":
         array = values.to_numpy()
         values = array if array.dtype.kind in "biufM" else np.where(values.isna(), None, array.astype(object))
     if isinstance(values, np.ndarray) and values.dtype.kind == "O":
-        values = values.tolist()
+        values = [None if value != value else value for value in values.tolist()]  # NaN, the only such value
     return pl.Series(name, values, nan_to_null=True)

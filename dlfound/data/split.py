@@ -1,6 +1,6 @@
 """Which rows are for training, validation and test; and the folds of a cross-validation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import lazy_loader
 
@@ -132,17 +132,21 @@ def _cut_order(order: "np.ndarray", held_out: Mapping[str, float]) -> Parts:
     return dict(zip(("train", *held_out), np.split(order, np.cumsum(counts)[:-1]), strict=True))
 
 
+def check_rows(rows: int, parts: Sequence[str]) -> None:
+    """Raise where there is not a row for each part (code 3)."""
+    if rows < len(parts):
+        listed = " and ".join([", ".join(parts[:-1])] * (len(parts) > 1) + [parts[-1]])
+        what = f"{rows} row{'s' * (rows != 1)}: need at least {len(parts)} to make {listed}"
+        raise Error(what, "give more rows", Code.DATA)
+
+
 def _counts(rows: int, held_out: Mapping[str, float]) -> list[int]:
     """Rows of train and of each part held out, at least one each.
 
     Raises:
         Error: too few rows (code 3).
     """
-    names = ["train", *held_out]
-    if rows < len(names):
-        listed = " and ".join([", ".join(names[:-1])] * (len(names) > 1) + [names[-1]])
-        what = f"{rows} row{'s' * (rows != 1)}: need at least {len(names)} to make {listed}"
-        raise Error(what, "give more rows", Code.DATA)
+    check_rows(rows, ["train", *held_out])
     counts = [max(1, round(rows * share)) for share in held_out.values()]
     while rows - sum(counts) < 1:
         counts[counts.index(max(counts))] -= 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 RUNNING = (".pkl", ".pickle", ".pt", ".pth", ".pt2", ".joblib", ".feather")  # could run code when they are read
 PARQUET = (".parquet", ".pq")
-TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", *PARQUET)
+TABLES = (*(f".{name}{gz}" for name in ("csv", "tsv", "txt", "data") for gz in ("", ".gz")), *PARQUET)
 
 
 def is_table(path: Path) -> bool:

@@ -22,10 +22,11 @@ from dlfound.config.kinds import (
     word,
 )
 from dlfound.config.nearest import nearest
+from dlfound.config.pasted import setting
 from dlfound.data.arrays import Task
 from dlfound.data.columns import Encoder, understand
 from dlfound.data.dataset import Dataset, Preparation
-from dlfound.data.split import Parts, cut_classes, cut_groups, cut_in_order, cut_randomly
+from dlfound.data.split import Parts, check_rows, cut_classes, cut_groups, cut_in_order, cut_randomly
 from dlfound.data.tables import Table, read_table
 from dlfound.data.targets import Answers
 from dlfound.errors import Code, Error, Problem, printable
@@ -43,6 +44,8 @@ Decimal = Annotated[str, word("auto", *DECIMALS, *DECIMALS.values())]
 
 MIX = 0x9E3779B97F4A7C15  # odd, its bits in no order: 2^64 over the golden ratio
 PARTS = ("train", "val", "test")
+WORDS = {"train": "training", "val": "validation", "test": "test"}
+MOST_NAMED = 5  # classes that a message lists
 READING = ("header", "sep", "decimal", "encoding", "na", "max_bytes", "max_columns")
 
 
@@ -90,16 +93,13 @@ def table(
     by, shares = _way(split_by, group, answers), dict(zip(PARTS, split, strict=True))
     parts, groups = _parts(tables, by, group, answers, shares, seed, notes)
     encoder = Encoder(understood.columns)
-    weights = None if weight is None else np.concatenate([weights_of(found, weight) for found in tables.values()])
+    weights = None if weight is None else _weights(tables, weight, parts)
     inputs = _stacked([encoder(found) for found in tables.values()])
     prepared = Preparation(understood.columns, scale, one_hot, embedding, rare, main.columns, understood.dropped)
+    odd = [*_unlearnt(answers, parts), *_leaks(inputs, answers, understood.columns), *_repeats(inputs, answers, parts)]
     told = {
         "notes": [*notes, *understood.notes, *encoder.told()],
-        "warnings": [
-            *understood.warnings,
-            *_leaks(inputs, answers, understood.columns),
-            *_repeats(inputs, answers, parts),
-        ],
+        "warnings": [*understood.warnings, *odd],
     }
     fixed = {"order": "rows in the order of time"}.get(by, "validation rows in a file of their own" if val_path else "")
     features = [column.name for column in understood.columns]
@@ -160,16 +160,19 @@ def _read_all(
     files: Mapping[str, str | None], roles: "Roles", missing: str, reading: Mapping[str, Any], notes: list[str]
 ) -> dict[str, Table]:
     """Part -> the rows of its file that can be used; what is told goes to `notes`."""
-    tables = {part: read(file, roles.categorical, reading) for part, file in files.items() if file is not None}
+    text = [*roles.categorical, *([roles.group] if roles.group else [])]  # long numbers of groups are not rounded
+    tables = {part: read(file, text, reading) for part, file in files.items() if file is not None}
     notes += dict.fromkeys(note for found in tables.values() for note in found.notes)
-    return {part: _sound_rows(found, part, roles, missing, notes) for part, found in tables.items()}
+    tables = {part: _sound_rows(found, part, roles, missing, notes) for part, found in tables.items()}
+    check_rows(tables["train"].frame.height, [part for part in PARTS if part == "train" or part not in tables])
+    return tables
 
 
 def _no_column(key: str, name: str, table: Table) -> Problem:
     shown, role = printable(name), key.removeprefix("data.")
     listed = ", ".join(map(printable, table.columns[:20])) + ", ..." * (len(table.columns) > 20)
-    near = printable(nearest(name, table.columns))
-    return Problem(f"{role} column '{shown}' not in header; columns: {listed}", f"did you mean {key}={near}?")
+    near = nearest(name, table.columns)
+    return Problem(f"{role} column '{shown}' not in header; columns: {listed}", f"did you mean {setting(key, near)}?")
 
 
 def _sound_rows(table: Table, part: str, roles: Roles, missing: str, notes: list[str]) -> Table:
@@ -226,6 +229,20 @@ def weights_of(table: Table, name: str) -> "np.ndarray":
     return series.cast(pl.Float64).to_numpy()
 
 
+def _weights(tables: Mapping[str, Table], name: str, parts: Parts) -> "np.ndarray":
+    """(rows,) how much each row of all tables counts.
+
+    Raises:
+        Error: as `weights_of`; or the rows of a part all count nothing (code 3).
+    """
+    weights = np.concatenate([weights_of(found, name) for found in tables.values()])
+    for part, rows in parts.items():
+        if not weights[rows].any():
+            what = f"weight column '{printable(name)}' holds only 0 in the {WORDS[part]} rows"
+            raise Error(what, "give some of them a weight, or split in another way", Code.DATA)
+    return weights
+
+
 # ---- the split
 
 
@@ -253,8 +270,10 @@ def _parts(
     left = [part for part in PARTS if part not in tables or part == "train"]
     held_out = {part: shares[part] / sum(shares[name] for name in left) for part in left[1:]}
     if group is not None:
-        groups = tables["train"].frame[group].rank("dense").fill_null(0).to_numpy().astype(np.int64)
-        groups = np.unique(groups, return_inverse=True)[1]
+        column = tables["train"].frame[group]
+        groups = np.unique(column.rank("dense").fill_null(0).to_numpy(), return_inverse=True)[1]
+        if lost := column.null_count():
+            notes.append(f"{lost:,} row{'s' * (lost != 1)} without {printable(group)} stay together")
     if not held_out:
         parts = {"train": np.arange(rows)}
     elif by == "group":
@@ -286,6 +305,24 @@ def _stacked(numbers: "Sequence[np.ndarray]") -> "np.ndarray":
 # ---- what is likely wrong
 
 
+def _unlearnt(answers: Answers, parts: Parts) -> list[str]:
+    """Classes that no training row has.
+
+    Raises:
+        Error: all training rows have the same one (code 3).
+    """
+    if not answers.classes:
+        return []
+    counts = np.bincount(answers.values[parts["train"]], minlength=len(answers.classes))
+    if (counts > 0).sum() == 1:
+        name = printable(answers.classes[int(counts.argmax())])
+        what = f"all training rows have the class '{name}' of '{printable(answers.names[0])}'; nothing to learn"
+        raise Error(what, "data.split_by=stratified, or give rows of another class", Code.DATA)
+    lost = [printable(answers.classes[k]) for k in np.flatnonzero(counts == 0)]
+    more = f" and {len(lost) - MOST_NAMED:,} more" * (len(lost) > MOST_NAMED)
+    return [f"no training row has the class {', '.join(lost[:MOST_NAMED])}{more}"] if lost else []
+
+
 def _leaks(inputs: "np.ndarray", answers: Answers, columns: Sequence[Any]) -> list[str]:
     """Columns that say the same as a target, value by value."""
     told = []
@@ -313,9 +350,8 @@ def _repeats(inputs: "np.ndarray", answers: Answers, parts: Parts) -> list[str]:
         hashes = (hashes ^ (values + 0.0).view(np.uint64)) * np.uint64(MIX)
         hashes ^= hashes >> np.uint64(32)
     counts = {part: int(np.isin(hashes[parts[part]], hashes[parts["train"]]).sum()) for part in PARTS[1:]}
-    words = {"val": "validation", "test": "test"}
     return [
-        f"{count:,} of {len(parts[part]):,} {words[part]} rows stand in training too"
+        f"{count:,} of {len(parts[part]):,} {WORDS[part]} rows stand in training too"
         for part, count in counts.items()
         if count
     ]

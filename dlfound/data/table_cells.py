@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 import lazy_loader
 
+from dlfound.config.pasted import setting
 from dlfound.data.table_csv import BLANKS, LARGEST_INTEGER, WITH_COMMA, Form
 from dlfound.data.table_rows import Block, Blocks
 from dlfound.errors import Problem, printable
@@ -110,8 +111,8 @@ class Columns:
         self.late |= self._rows > 0
         what = f"{place(name, block, row)}: column '{printable(key)}': '{printable(cells[row][:80])}' is not a number"
         comma = WITH_COMMA.fullmatch(cells[row].replace(".", "")) or cells[row].replace(",", "").isdigit()
-        hint = "looks like a thousands or decimal comma; data.decimal=',', or " if comma and "," in cells[row] else ""
-        self.others[key] = Problem(what, f"{hint}correct it, or data.categorical=[{printable(key)}]")
+        hint = "looks like a thousands or decimal comma; data.decimal=comma, or " if comma and "," in cells[row] else ""
+        self.others[key] = Problem(what, f"{hint}correct it, or {setting('data.categorical', [key])}")
 
     def _look(self, key: str, cells: "pl.Series", numbers: "pl.Series", block: Block, name: str) -> None:
         """Writes down the first cell that is infinite, or a whole number that a float cannot hold."""
@@ -129,11 +130,12 @@ class Columns:
 
 def number_problem(said: str, key: str, value: object, infinite: bool) -> Problem:
     """What is wrong with a number; `said` is where it stands."""
-    key = printable(key)
+    dropped = setting("data.drop", [key])
     if infinite:
-        fix = f"correct it, or make it missing (data.na), or data.drop=[{key}]"
-        return Problem(f"{said}infinite value {printable(value)}", fix)
-    fix = f"drop it (data.drop=[{key}]) or mark it categorical (data.categorical=[{key}])"
+        return Problem(
+            f"{said}infinite value {printable(value)}", f"correct it, or make it missing (data.na), or {dropped}"
+        )
+    fix = f"drop it ({dropped}) or mark it categorical ({setting('data.categorical', [key])})"
     return Problem(f"{said}{printable(value)} loses precision as float", fix)
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 from dlfound.data.table_text import Text
 from dlfound.errors import Code, Error, printable
 
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}  # what is guessed
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}  # what is guessed
 MAX_CELL = 1 << 20  # characters
 SAMPLE_ROWS, SAMPLE_BYTES = 1000, 1 << 20  # what a guess looks at
 BLANKS = " \t\u00a0\ufeff"  # what may stand around a cell
@@ -190,7 +190,8 @@ def _guess_separator(text: Text, notes: list[str]) -> str:
     if len(fitting) > 1 or (not fitting and len(present) > 1):
         signs, none = " and ".join(SEPARATORS[sign] for sign in fitting or present), "none" if not fitting else "each"
         what = f"{name}: {signs} stand in the first line and {none} of them cuts all rows alike"
-        raise Error(what, "name the separator with data.sep", Code.DATA)
+        words = " or ".join(f"data.sep={SEPARATORS[sign]}" for sign in fitting or present)
+        raise Error(what, f"say which one it is: {words}", Code.DATA)
     chosen = (fitting or present or [","])[0]
     if chosen != ",":
         notes.append(f"the separator is a {SEPARATORS[chosen]} (data.sep)")

@@ -36,6 +36,7 @@ class Text:
             Error: no such file, empty, not text, larger than `max_bytes` (code 3), unknown encoding (code 2).
         """
         self.path, self.data, self.line, self.ended = path, b"", 1, False
+        self._fault: Error | None = None
         self._encoding = known_encoding(encoding)
         self._chunks = _decoded(path, self._encoding, max_bytes)
         self.more()
@@ -43,7 +44,13 @@ class Text:
             raise Error(f"{printable(path)} is empty", "give a file with rows", Code.DATA)
 
     def more(self, size: int = 1) -> None:
-        """Lengthens the piece by chunks of `size` bytes or more; at its end the file's last line gets its line end."""
+        """Lengthens the piece by chunks of `size` bytes or more; at its end the file's last line gets its line end.
+
+        Raises:
+            Error: the rest cannot be read (code 3); also whenever more is asked for after that.
+        """
+        if self._fault is not None:  # the chunks have ended with it, which must not look like the file's end
+            raise self._fault
         parts, wanted = [self.data], len(self.data) + size
         try:
             while sum(map(len, parts)) < wanted:
@@ -54,7 +61,11 @@ class Text:
             parts.append(b"" if last.endswith(b"\n") else b"\n")
         except _Bad as bad:
             line = self.line + b"".join(parts).count(b"\n") + bad.lines
-            raise Error(f"{printable(self.path)}:{line}: {bad.what}", bad.fix, Code.DATA) from None
+            self._fault = Error(f"{printable(self.path)}:{line}: {bad.what}", bad.fix, Code.DATA)
+            raise self._fault from None
+        except Error as error:
+            self._fault = error
+            raise
         self.data = b"".join(parts)
 
     def drop(self, size: int, lines: int) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import lazy_loader
 
+from dlfound.config.pasted import setting
 from dlfound.data.arrays import LARGEST, MOST_CLASSES
-from dlfound.data.columns import texts_of
+from dlfound.data.columns import places_of, texts_of
 from dlfound.data.dataset import Dataset, classification, multilabel, regression
 from dlfound.data.split import Parts
 from dlfound.data.tables import Table
-from dlfound.errors import Code, Error, printable
+from dlfound.errors import Code, Error, Problem, printable
 
 np = lazy_loader.load("numpy")
 pl = lazy_loader.load("polars")
@@ -56,6 +57,7 @@ class Answers:
             self.labels = [names for names, _ in pairs]
             self.values = np.stack([numbers for _, numbers in pairs], 1)
         else:
+            _check_kinds(columns, task)
             self.values = np.stack([_numbers(column, tables) for column in columns], 1)
 
     def dataset(self, inputs: "np.ndarray", features: list[str], parts: Parts, **more: Any) -> Dataset:
@@ -79,13 +81,14 @@ def known_target(table: Table, name: str, schema: Mapping[str, Any], number: int
     classes = schema["classes"] or (schema["labels"][number] if schema["labels"] else [])
     if not classes:
         return _numbers(_column([table], name), [table], constant=True)
-    texts = texts_of(table.frame[name])
-    found = texts.replace_strict(classes, range(len(classes)), default=-1, return_dtype=pl.Int64)
-    if (strange := found == -1).any():
-        row = int(strange.arg_true()[0])
-        what = f"{table.place_of(row)}: class '{printable(texts[row][:80])}' of '{printable(name)}' was not in training"
+    series = table.frame[name]
+    found = places_of(series, classes)
+    if (found < 0).any():
+        row = int(np.argmax(found < 0))
+        text = texts_of(series)[row][:80]
+        what = f"{table.place_of(row)}: class '{printable(text)}' of '{printable(name)}' was not in training"
         raise Error(what, f"training had {', '.join(map(printable, classes[:10]))}", Code.DATA)
-    return found.to_numpy()
+    return found
 
 
 def _column(tables: Sequence[Table], name: str) -> "pl.Series":
@@ -94,8 +97,27 @@ def _column(tables: Sequence[Table], name: str) -> "pl.Series":
     numbers = all(series.dtype.is_numeric() for series in found)
     if len({series.dtype for series in found}) > 1 and not numbers:
         kinds = " and ".join(sorted({str(series.dtype).lower() for series in found}))
-        raise Error(f"target '{printable(name)}' is {kinds} in different files", "write the files alike", Code.DATA)
+        raise Error(
+            f"target '{printable(name)}' is {kinds} in different files",
+            f"write the files alike, or {setting('data.categorical', [name])}",
+            Code.DATA,
+        )
     return pl.concat([series.cast(pl.Float64) if numbers else series for series in found])
+
+
+def _check_kinds(columns: "Sequence[pl.Series]", task: str) -> None:
+    """Raise where several targets are neither all labels nor all numbers (code 3)."""
+    other = next((column for column in columns if not _is_label(column)), None)
+    text = next((column for column in columns if not column.dtype.is_numeric()), None)
+    if task == "regression" or other is None or text is None:
+        return
+    what = f"target '{printable(other.name)}' has {other.n_unique():,} values, and '{printable(text.name)}' holds text"
+    raise Error(what, "of several targets each has two values, or each holds numbers", Code.DATA)
+
+
+def _first(tables: Sequence[Table], what: str, name: str) -> "Problem | None":
+    """What is wrong with a column, in the first table where something is."""
+    return next((found[name] for found in (getattr(table, what) for table in tables) if name in found), None)
 
 
 def _looks_like_classes(column: "pl.Series") -> bool:
@@ -112,6 +134,8 @@ def _is_label(column: "pl.Series") -> bool:
 def _classes(column: "pl.Series", tables: Sequence[Table]) -> "tuple[list[str], np.ndarray]":
     """Names in order, and (rows,) class numbers."""
     distinct, shown = column.unique().sort(), printable(column.name)
+    if problem := _first(tables, "problems", column.name):
+        raise Error.of([problem], Code.DATA)
     if len(distinct) < 2:
         what = f"target '{shown}' has a single class ('{printable(texts_of(distinct)[0])}'); nothing to learn"
         raise Error(what, "give rows of another class", Code.DATA)
@@ -128,9 +152,9 @@ def _classes(column: "pl.Series", tables: Sequence[Table]) -> "tuple[list[str], 
 def _numbers(column: "pl.Series", tables: Sequence[Table], constant: bool = False) -> "np.ndarray":
     """(rows,) numbers; `constant`: also where they are all alike."""
     shown = printable(column.name)
-    problem = next((t.problems[column.name] for t in tables if column.name in t.problems), None)
+    problem = _first(tables, "problems", column.name)
     if column.dtype == pl.String:
-        problem = next((t.others[column.name] for t in tables if column.name in t.others), None)
+        problem = _first(tables, "others", column.name)
         what = problem.what if problem else f"target '{shown}' holds text"
         raise Error(f"{what}, as a regression needs", "data.task=classification, or correct it", Code.DATA)
     if problem:

@@ -110,6 +110,16 @@ def test_compressed_files(tmp_path):
     fault(tmp_path, packed[:40] + b"\xff" * 40 + packed[80:], "x.csv.gz: compressed data are damaged", name=name)
 
 
+def test_a_compressed_file_that_ends_within_the_sample(tmp_path):
+    """What guesses the form reads ahead, and meets the fault first: it must not be lost with that."""
+    packed = gzip.compress("".join(f"{row};{row / 7}\n" for row in range(-1, 90)).encode(), mtime=0)
+    for end in (1, 8, 9, 20, 60):
+        fault(tmp_path, packed[:-end], "ends early", name="x.csv.gz", header=False)
+    fault(tmp_path, packed + b"junk", "junk after end", name="x.csv.gz", header=False)
+    second = gzip.compress(b"1;\xe9\n") + gzip.compress(b"2;3\n")
+    fault(tmp_path, packed + second, "x.csv.gz:92: not UTF-8", name="x.csv.gz", header=False)
+
+
 GZIP_HEAD = gzip.compress(b"abc")[:10]
 
 
@@ -283,7 +293,7 @@ def test_many_columns(tmp_path):
 
 
 def test_separators(tmp_path):
-    for sign, name in {",": None, ";": "semicolon", "\t": "tab", "|": "bar"}.items():
+    for sign, name in {",": None, ";": "semicolon", "\t": "tab", "|": "pipe"}.items():
         read = table(tmp_path, f'a{sign}b\n1{sign}"x{sign}y"\n')
         assert columns(read) == {"a": [1.0], "b": [f"x{sign}y"]}
         assert read.notes == ([f"x.csv: the separator is a {name} (data.sep)"] if name else [])
@@ -302,7 +312,7 @@ def test_decimal_commas(tmp_path):
     mixed = table(tmp_path, "a;b\n1,5;2.5\n")
     assert columns(mixed) == {"a": ["1,5"], "b": [2.5]} and mixed.decimal == "."
     assert "x.csv:2: column 'a': '1,5' is not a number" in mixed.others["a"].what
-    assert "data.decimal=','" in mixed.others["a"].fix
+    assert "data.decimal=comma" in mixed.others["a"].fix
     thousands = table(tmp_path, 'a,b\n"1,234",2\n')
     assert "thousands or decimal comma" in thousands.others["a"].fix
     german = table(tmp_path, "a;b\n1.234,5;1\n2.345;1,5\n", decimal=",")
