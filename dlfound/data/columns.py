@@ -128,7 +128,7 @@ def _category(series: "pl.Series") -> Column:
 
 def _numeric_problem(table: "Table", name: str) -> Problem | None:
     """Why a column that must hold numbers does not."""
-    dtype, shown = table.frame.schema[name], printable(name)
+    dtype, shown = table.frame[name].dtype, printable(name)
     if dtype.is_numeric() or dtype == pl.Boolean:
         return None
     fix = f"{setting('data.categorical', [name])}, or {setting('data.drop', [name])}"
@@ -205,22 +205,24 @@ class Encoder:
         return notes
 
     def _check(self, table: "Table") -> None:
-        problems = []
-        for column in self.columns:
-            shown = printable(column.name)
-            if column.name not in table.frame.columns:
-                given = ", ".join(map(printable, table.columns[:20]))
-                problems.append(
-                    Problem(f"column '{shown}' is missing; there are: {given}", f"give it a column {shown}")
-                )
-            elif column.name in table.problems:
-                problems.append(table.problems[column.name])
-            elif table.frame[column.name].null_count() == table.frame.height:
-                continue  # it is all missing, and so of no kind
-            elif column.kind == NUMBER and (problem := _numeric_problem(table, column.name)):
-                problems.append(Problem(f"{problem.what}, and it held numbers in training", "correct it"))
-        if problems:
+        there = set(table.frame.columns)
+        lost = [f"'{printable(column.name)}'" for column in self.columns if column.name not in there]
+        if lost:
+            listed = f"{', '.join(lost[:NAMED])}{f' and {len(lost) - NAMED:,} more' * (len(lost) > NAMED)}"
+            are = f"column {listed} is" if len(lost) == 1 else f"columns {listed} are"
+            what = f"{are} missing; there are: {', '.join(map(printable, table.columns[:20]))}"
+            raise Error(what, "give all columns of the training, in any order", Code.DATA)
+        if problems := [problem for column in self.columns if (problem := self._problem(column, table))]:
             raise Error.of(problems, Code.DATA)
+
+    def _problem(self, column: Column, table: "Table") -> Problem | None:
+        """Why a column cannot be taken for what it was in training."""
+        if column.name in table.problems:
+            return table.problems[column.name]
+        if column.kind != NUMBER or table.frame[column.name].null_count() == table.frame.height:
+            return None  # what is all missing is of no kind
+        problem = _numeric_problem(table, column.name)
+        return problem and Problem(f"{problem.what}, and the column held numbers in training", "correct it")
 
     def _numbers(self, column: Column, series: "pl.Series", table: "Table") -> "np.ndarray":
         if series.null_count() == len(series):

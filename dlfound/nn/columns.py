@@ -51,7 +51,7 @@ class Robust(nn.Module):
 class Quantile(nn.Module):
     """The normal score of a number's rank in training: z with as large a share of N(0, 1) below it.
 
-    Between two knots the score goes along a straight line; what lies on several knots has the mean of their scores.
+    Between two knots the score goes along a straight line; what lies on several knots has the middle of their scores.
     (rows, columns) float64 -> float32. Source: scikit-learn's QuantileTransformer; for nets Gorishniy et al. 2021.
     """
 
@@ -73,9 +73,9 @@ class Quantile(nn.Module):
         scores = torch.special.ndtri(torch.from_numpy(np.clip(shares, TAIL, 1 - TAIL))).numpy()
         for k, column in enumerate(columns):
             knots = np.interp(shares * (len(column) - 1), np.arange(len(column)), np.sort(column))
-            _, same, count = np.unique(knots, return_inverse=True, return_counts=True)
+            first, last = np.searchsorted(knots, knots), np.searchsorted(knots, knots, "right") - 1
             self.knots[k] = torch.from_numpy(knots)
-            self.scores[k] = torch.from_numpy((np.bincount(same, scores) / count)[same])
+            self.scores[k] = torch.from_numpy((scores[first] + scores[last]) / 2)
 
 
 class Standard(Standardise):

@@ -20,7 +20,8 @@ SETTINGS = {"scale": "standard", "one_hot": 9, "embedding": 8, "rare": 1}
 def fitted(x, texts=None, **settings):
     """Fitted on rows of numbers; `texts`: column -> how many texts it has."""
     x, settings = np.asarray(x, np.float64), {**SETTINGS, **settings}
-    return Columns(plan_columns(x, texts or {}, **settings)).fit(x, settings["rare"])
+    kinds = {k: (texts or {}).get(k) for k in range(x.shape[1])}
+    return Columns(plan_columns(lambda k: x[:, k], kinds, **settings)).fit(lambda k: x[:, k], settings["rare"])
 
 
 def through(columns, x):
@@ -201,7 +202,7 @@ def test_only_training_rows_are_looked_at():
             kinds = [Column("a", NUMBER), Column("b", NUMBER), Column("c", CATEGORY, "", list("pqrs"))]
             prepared = Preparation(kinds, scale, 3, 8, 2, ["a", "b", "c", "y"], {})
             data = regression(rows, rows[:, 0], ["a", "b", "c"], parts, preparation=prepared)
-            states.append(fit_preprocessing(data, data.inputs[parts["train"]]))
+            states.append(fit_preprocessing(data, parts["train"]))
         assert states[0].plan == states[1].plan
         for name, tensor in states[0].state_dict().items():
             assert torch.equal(tensor, states[1].state_dict()[name]), name
