@@ -8,7 +8,7 @@ from dlfound.errors import Code, Error, printable
 from dlfound.runs.checkpoints import Checkpoint
 from dlfound.runs.folder import LINES
 
-ENDINGS = ("", "epochs", "early_stopping", "divergence")
+ENDINGS = ("", "epochs", "early_stopping")  # after a divergence none is written
 MOST = 10**15
 
 Fits = Callable[[Any], bool]

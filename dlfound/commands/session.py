@@ -240,23 +240,7 @@ class Session:
         Raises:
             Error: it does not fit this run (code 4), or the data are others (code 3).
         """
-        state, path = kept.state, self.folder.path
-        size = state["files"]["metrics.jsonl"]
-        if state["fingerprint"] != self.schema["fingerprint"]:
-            raise Error(f"the data are not those that {path} was trained on", "give it the same files", Code.DATA)
-        if self.folder.digest("metrics.jsonl", size) != state["metrics"]:
-            what = f"{path / 'metrics.jsonl'} is not what it was at the checkpoint of step {kept.step}"
-            raise Error(what, "bring the file back, or train anew in another run.dir", Code.RUN)
-        if state["settings"] != (own := fixed_settings(self.config)):
-            names = sorted(name for name in own if state["settings"].get(name) != own[name])
-            what = f"the checkpoint of step {kept.step} in {path} is not of its config.yaml: {', '.join(names)} differ"
-            raise Error(what, "the folder's files must come from one run", Code.RUN)
-        lines = self.folder.read_lines("metrics.jsonl", size)
-        if len(lines) != state["epoch"] - 1:
-            what = (
-                f"the checkpoint of step {kept.step} in {path} is of epoch {state['epoch']}, after {len(lines)} lines"
-            )
-            raise Error(what, "the folder's files must come from one run", Code.RUN)
+        state, lines = kept.state, self._lines_before(kept)
         self._fill(kept)
         # The first change: all that is known of the run has been asked.
         short = [name for name, length in state["files"].items() if not self.folder.cut(name, length)]
@@ -275,6 +259,28 @@ class Session:
         if short:  # never metrics.jsonl, whose digest was right
             self.journal.warn(f"{' and '.join(short)} lost lines from before the last checkpoint")
         self._compare(state)
+
+    def _lines_before(self, kept: Checkpoint) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl up to a checkpoint, once all is known to be of one run."""
+        state, path = kept.state, self.folder.path
+        size = state["files"]["metrics.jsonl"]
+        if state["fingerprint"] != self.schema["fingerprint"]:
+            raise Error(f"the data are not those that {path} was trained on", "give it the same files", Code.DATA)
+        if self.folder.digest("metrics.jsonl", size) != state["metrics"]:
+            what = f"{path / 'metrics.jsonl'} is not what it was at the checkpoint of step {kept.step}"
+            raise Error(what, "bring the file back, or train anew in another run.dir", Code.RUN)
+        if state["settings"] != (own := fixed_settings(self.config)):
+            there = state["settings"]
+            names = sorted(name for name in {**own, **there} if there.get(name) != own.get(name))
+            told = "; ".join(f"{name} was {there.get(name)}, and config.yaml has {own.get(name)}" for name in names)
+            what = f"the checkpoint of step {kept.step} in {path} is not of its config.yaml: {told}"
+            raise Error(what, "the folder's files must come from one run", Code.RUN)
+        lines = self.folder.read_lines("metrics.jsonl", size)
+        if len(lines) != state["epoch"] - 1:
+            at = f"the checkpoint of step {kept.step} in {path}"
+            what = f"{at} is of epoch {state['epoch']}, after {len(lines)} lines"
+            raise Error(what, "the folder's files must come from one run", Code.RUN)
+        return lines
 
     def _compare(self, state: dict[str, Any]) -> None:
         """Tell where what computes is not what computed the run till then."""

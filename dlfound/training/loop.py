@@ -182,7 +182,7 @@ def _culprit(step: Step, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> str:
     for hook in hooks:
         hook.remove()
     if seen:
-        return f"the {'net' if seen[0] == 'output' else seen[0]}'s output is not finite"
+        return f"{'the net' if seen[0] == 'output' else seen[0]}'s output is not finite"
     if not found.loss.isfinite():
         return "the loss is not finite"
     owners = [owner for owner, _ in step.parameter_layout.slots]

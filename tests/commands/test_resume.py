@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import dlfound
 from dlfound.cli import main
 from dlfound.commands import session
+from dlfound.runs.checkpoints import Checkpoints
 
 LONG = ["train.epochs=9", "early_stopping=none", "lr_decay=none", "model.hidden=[12]", "train.batch_size=16"]
 NOISY = ["batchnorm=batch", "dropout=standard", "dropout.hidden=0.2"]
@@ -282,8 +283,9 @@ def test_a_signal_finishes_the_step_and_keeps_it(number, code):
     process.send_signal(number)
     told = ended(process, code)
     assert "stopped at step" in told and "dlfound train resume=mine" in told and "Traceback" not in told
-    assert len(list(Path("mine/checkpoints").iterdir())) >= 1
-    assert main(["train", "resume=mine", "train.epochs=100001", "--cfg"]) == 0
+    kept, damaged = Checkpoints(Path("mine")).newest()
+    assert f"stopped at step {kept.step} (epoch {kept.state['epoch']})" in told and damaged == []
+    assert len(Path("mine/metrics.jsonl").read_text().splitlines()) == kept.state["epoch"] - 1
 
 
 def test_a_signal_before_the_training_ends_at_once():
@@ -300,7 +302,7 @@ def test_a_second_ctrl_c_does_not_wait():
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     assert "Traceback" not in ended(process, 130)
-    assert main(["train", "resume=mine", "train.epochs=100001", "--cfg"]) == 0
+    assert Checkpoints(Path("mine")).newest()[1] == []
 
 
 def test_a_reader_that_goes_away_ends_no_training():
