@@ -23,6 +23,7 @@ examples:
   dlfound train experiment=spirals_depth               whole settings by name
   dlfound train resume=latest                          go on with a run that was stopped or killed
   dlfound train resume=latest train.epochs=400         or with one that is done, for longer
+  dlfound train --check train.epochs=500               look for faults before a long run
   dlfound train optim=momentum --cfg                   what that means, value by value
   dlfound options                                      every word there is
 """
@@ -33,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=option, or node.setting=value")
     own_options(parser)
     parser.add_argument("--cfg", action="store_true", help="print every value and where it comes from; train nothing")
+    parser.add_argument("--check", action="store_true", help="check first (see dlfound check); train only if all holds")
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
 
 
@@ -46,7 +48,8 @@ def command(args: argparse.Namespace) -> int:
     with stoppable() as stop:
         from dlfound.commands.training import raise_failure, run_training  # brings in torch
 
-        run, code = run_training(config, path, None, f"dlfound {shlex.join(sys.argv[1:])}", shown=True, stop=stop)
+        command = f"dlfound {shlex.join(sys.argv[1:])}"
+        run, code = run_training(config, path, None, command, shown=True, stop=stop, checked=args.check)
     print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else describe(run))
     raise_failure(run, code)
     return code

@@ -31,6 +31,10 @@ def make_resident(dataset: Dataset, network: Network, loss, device: torch.device
         if inputs.dtype != torch.uint8:
             inputs = network.preprocessing(inputs)
         targets = torch.from_numpy(dataset.targets[rows]).to(device)
-        standardised = targets if network.target is None else network.target(targets)
-        parts[name] = Part(inputs, loss.encode(standardised), targets)
+        parts[name] = Part(inputs, encode(network, loss, targets), targets)
     return parts
+
+
+def encode(network: Network, loss, targets: Tensor) -> Tensor:
+    """Targets as the loss takes them: class numbers, or numbers that are standardised first."""
+    return loss.encode(targets if network.target is None else network.target(targets))
