@@ -1,5 +1,6 @@
 """The checks of a configuration, made one after the other: for the verb, before a training, and from Python."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,8 +60,15 @@ class Verdicts:
 
 def line_of(name: str, finding: Finding) -> str:
     """One finding in words."""
-    number = "" if finding.number is None else f"{finding.number:.4g} "
-    return printable(f"{finding.verdict}  {name}: {number}{finding.meaning}")
+    return printable(f"{finding.verdict}  {name}: {_shown(finding.number)}{finding.meaning}")
+
+
+def _shown(number: float | None) -> str:
+    """Counts in full, other numbers to four digits; with a blank behind it."""
+    if number is None:
+        return ""
+    whole = math.isfinite(number) and number == int(number) and abs(number) < 1e9
+    return f"{int(number):,} " if whole else f"{number:.4g} "
 
 
 def remedy(finding: Finding) -> str:

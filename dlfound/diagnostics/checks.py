@@ -1,7 +1,8 @@
 """All checks of `dlfound check` by their names, in the order in which they are made."""
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlfound.diagnostics import data, gradients, initial_loss, initial_state, memory, modules, rates
@@ -56,7 +57,16 @@ def as_json(done: Checked, seconds: float) -> dict[str, Any]:
     return {
         "name": done.name,
         "verdict": done.verdict,
-        "findings": [dict(vars(finding)) for finding in done.findings],
-        "numbers": dict(done.numbers),
+        "findings": [_finite(vars(finding)) for finding in done.findings],
+        "numbers": _finite(done.numbers),
         "seconds": round(seconds, 3),
     }
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for each number that is none, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,9 +8,9 @@ from dlfound.data.dataset import Dataset
 from dlfound.diagnostics.finding import FAIL, WARN, Checked, Finding, sound
 from dlfound.diagnostics.labels import judge_labels
 from dlfound.diagnostics.subject import Subject
-from dlfound.diagnostics.thresholds import COPY, IMBALANCE, LEAKED, OUTLYING, UNEVEN, UNLIKE
+from dlfound.diagnostics.thresholds import COPY, FEWEST, IMBALANCE, LEAKED, OUTLYING, UNEVEN, UNLIKE
 
-MANY = 20_000  # training rows that columns are judged by: enough for any share
+MANY = 10_000  # training rows that columns are judged by: enough for any share
 NAMED = 4  # columns that are named; the others are counted
 
 
@@ -56,7 +56,7 @@ def _list(names: Sequence[str]) -> str:
 def _copying(data: Dataset, inputs: np.ndarray, targets: np.ndarray) -> list[Finding]:
     """Columns that are the target: one by one for numbers and classes, together where each marks a class."""
     left = _unexplained(inputs, targets) if data.classes else _unlike(inputs, targets)
-    copies = np.flatnonzero(left < COPY)
+    copies = np.flatnonzero(left < COPY) if len(inputs) >= FEWEST else np.array([], int)
     if not len(copies):
         return []
     names = [data.features[c] for c in copies]
@@ -177,17 +177,8 @@ def _imbalance(data: Dataset) -> list[Finding]:
 
 def _scales(subject: Subject, inputs: np.ndarray) -> list[Finding]:
     """Outliers that squeeze a column, parts in another unit, columns that stay uneven after normalisation."""
-    data, findings = subject.dataset, []
-    gaps = np.abs(inputs - np.median(inputs, 0))
-    typical = np.array([np.median(gap[gap > 0]) if gap.any() else 1.0 for gap in gaps.T])
-    outlying = np.where(gaps.any(0), gaps.max(0) / typical, 0.0)
-    if data.image is None and (far := [data.features[c] for c in np.flatnonzero(outlying > OUTLYING)]):
-        meaning = (
-            f"times the median deviation is the largest of {_list(far)}: normalised, all other values are nearly one"
-        )
-        findings.append(
-            Finding("outliers", WARN, float(outlying.max()), meaning, "", "take logarithms, or mend the outliers")
-        )
+    data = subject.dataset
+    findings = _outlying(data, inputs) if data.image is None else []
     parts = subject.base.parts
     ready = {name: _sampled(subject, part.inputs) for name, part in parts.items()}
     names, spread = data.features, ready["train"].std(0)
@@ -201,6 +192,19 @@ def _scales(subject: Subject, inputs: np.ndarray) -> list[Finding]:
             meaning = f"times the largest training value is that of the {name} rows in {_list(far)}: another unit?"
             findings.append(Finding("unlike", WARN, float(beyond.max()), meaning, "", "give all rows in the same unit"))
     return findings
+
+
+def _outlying(data: Dataset, inputs: np.ndarray) -> list[Finding]:
+    gaps = np.abs(inputs - np.median(inputs, 0))
+    typical = np.array([np.median(gap[gap > 0]) if gap.any() else np.inf for gap in gaps.T])
+    ratio = gaps.max(0) / typical
+    far = [data.features[c] for c in np.flatnonzero(ratio > OUTLYING)]
+    if not far:
+        return []
+    meaning = (
+        f"times the median deviation is the largest of {_list(far)}: normalised, all its other values are nearly one"
+    )
+    return [Finding("outliers", WARN, float(ratio.max()), meaning, "", "take logarithms, or mend the outliers")]
 
 
 def _sampled(subject: Subject, inputs) -> np.ndarray:

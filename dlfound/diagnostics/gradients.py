@@ -57,8 +57,8 @@ def relative_error(function: Differentiable, at: Tensor, direction: Tensor) -> f
     """How far the slope by the gradient is from that by central differences; None at a kink.
 
     Where they differ, a step ten times as long and one a tenth as long must differ too: a long one suffers from
-    curvature, a short one from rounding, and either may touch a kink beside the point. At a kink the gradients on both
-    sides differ, and the central difference lies between their slopes; a wrong gradient has no such excuse.
+    curvature, a short one from rounding. Where a kink lies within a step, the gradients at its ends differ, and the
+    central difference lies between their slopes: such a step says nothing. A wrong gradient has no such excuse.
     """
     value, gradient = function(at)
     slope, found = float(gradient @ direction), []
@@ -68,12 +68,11 @@ def relative_error(function: Differentiable, at: Tensor, direction: Tensor) -> f
         error = abs(central - slope) / (max(abs(central), abs(slope)) + rounding / GRADIENT)
         if error <= GRADIENT:
             return error
-        found.append(error)
         sides = sorted((float(above @ direction), float(below @ direction)))
         slack = GRADIENT * max(map(abs, sides)) + rounding
-        if sides[1] - sides[0] > slack and sides[0] - slack <= central <= sides[1] + slack:
-            return None
-    return min(found)
+        if not (sides[1] - sides[0] > slack and sides[0] - slack <= central <= sides[1] + slack):
+            found.append(error)
+    return min(found, default=None)
 
 
 def check(subject: Subject) -> Checked:

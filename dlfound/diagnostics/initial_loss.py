@@ -1,5 +1,6 @@
 """The loss before the first step: what an answer without knowledge costs, and whether the loss is one at all."""
 
+import math
 import statistics
 from typing import NamedTuple
 
@@ -60,6 +61,9 @@ def _loss_of(a: Assembly, part: Part, answer: Tensor) -> float:
 
 
 def _judge(subject: Subject, initial: float, prior: float, blank: float) -> list[Finding]:
+    if not math.isfinite(initial):
+        change = subject.usual_initializer() or "batchnorm=batch"
+        return [Finding("high", FAIL, None, "the loss before the first step is not finite", change)]
     ratio = _ratio(initial, prior)
     if ratio is None:
         return []

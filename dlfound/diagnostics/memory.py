@@ -8,6 +8,7 @@ from torch import Tensor
 from dlfound.config.config import Config
 from dlfound.diagnostics import gradients
 from dlfound.diagnostics.finding import FAIL, WARN, Checked, Finding, sound
+from dlfound.diagnostics.rates import rates_to_try
 from dlfound.diagnostics.subject import Subject
 from dlfound.diagnostics.thresholds import BETTER, FEW, FEW_STEPS, FITTED, MOVED
 from dlfound.objective import loss as losses
@@ -17,7 +18,9 @@ from dlfound.training.resident import Part
 
 SEARCHES = 10  # an optimizer that searches along its steps needs so many times fewer of them
 TOGETHER = 25  # steps between two looks at how far it is
-FACTORS = (0.1, 10.0, 0.01, 100.0, 1e-3, 1e3, 1e4)  # of the rate
+MORE = 3  # times the steps at most, where it gets on
+GETTING_ON = 0.8  # times the loss after half of the steps: a rate that is far too small comes nowhere near
+ROUGH = 10.0  # largest over median deviation of a column: below it normalising again is not worth a try
 WIDTHS = [256, 256]  # of a net that is large enough for a few examples: the default
 
 
@@ -40,17 +43,18 @@ class Learned:
 
 
 def learn(a: Assembly, part: Part, steps: int) -> Learned:
-    """Train on all of the rows at once until they are known by heart, at most so many steps."""
+    """Train on all of the rows at once until they are known by heart: so many steps, and some more if it gets on."""
     a.network.train()
-    x, first = a.network.ready(part.inputs), 0.0
-    for taken in range(1, steps + 1):
+    x, losses = a.network.ready(part.inputs), []
+    for taken in range(1, MORE * steps + 1):
         loss, outputs, _ = a.step(x, part.encoded, ())
-        first = float(loss) if taken == 1 else first
-        if taken % TOGETHER == 0 or taken == steps:
+        if taken == 1 or taken % TOGETHER == 0 or taken == steps:
+            losses.append(float(loss))
             score, perfect = _score(a, outputs, part)
-            if perfect or bool(a.step.skip):
+            gets_on = losses[-1] < GETTING_ON * losses[len(losses) // 2]
+            if perfect or bool(a.step.skip) or (taken >= steps and not gets_on):
                 break
-    return Learned(score, perfect, taken, first, float(loss))
+    return Learned(score, perfect, taken, losses[0], losses[-1])
 
 
 def _score(a: Assembly, outputs: Tensor, part: Part) -> tuple[float, bool]:
@@ -145,17 +149,24 @@ def _suspects(subject: Subject) -> Iterator[_Suspect]:
     }
     yield from (choice for group, choice in choices.items() if subject.is_own(group))
     yield from (choices[group] for group in ("initializer", "constraint") if group in choices)
-    advice = "bring all columns to one scale before they are handed over"
-    yield _Suspect("inputs", "", "the inputs are not normalised", c, "even", advice)
-    for factor in FACTORS:
-        lr = float(f"{c['optim']['lr'] * factor:.3g}")
-        why = f"the learning rate is too {'small' if factor > 1 else 'large'}"
+    if _is_uneven(subject):
+        advice = "bring all columns to one scale before they are handed over"
+        yield _Suspect("inputs", "", "the inputs are not normalised", c, "even", advice)
+    for lr in rates_to_try(subject):
+        why = f"the learning rate is too {'small' if lr > c['optim']['lr'] else 'large'}"
         yield _Suspect("rate", f"optim.lr={lr:g}", why, c.having("optim", lr=lr))
     larger = c.choose("model", "mlp").having("model", hidden=WIDTHS)
     change = f"model=mlp model.hidden={WIDTHS}".replace(" [", "[").replace(", ", ",")
     yield _Suspect("net", change, "the net is too small", larger)
     rest = ("activation", "batchnorm", "loss", "optim")
     yield from (choices[group] for group in rest if group in choices and not subject.is_own(group))
+
+
+def _is_uneven(subject: Subject) -> bool:
+    """True where normalising each column of the few examples would change much."""
+    spread = subject.base.network.ready(subject.few(subject.base).inputs).std(0, correction=0)
+    varying = spread[spread > 0]
+    return len(varying) > 1 and bool(varying.max() > ROUGH * varying.median())
 
 
 # Do inputs matter?
@@ -169,13 +180,17 @@ def check_inputs(subject: Subject) -> Checked:
     config = subject.kept.get("able", subject.config)
     real = attempt(subject, config) if "able" in subject.kept else _by_heart(subject)
     constant = attempt(subject, config, steps=real.steps, constant=True)
+    if len(subject.few(subject.base).inputs) < 2:
+        return Checked("inputs", [_all_alike(len(subject.dataset.parts["train"]))])
+    if real.perfect and constant.perfect:
+        return Checked("inputs", [sound(None, "all examples have the same target: nothing can be compared")])
     gain = (constant.last - real.last) / max(abs(constant.last), 1e-12)
     numbers = {"real": real.last, "constant": constant.last, "steps": real.steps}
     meaning = (
         f"of the loss with constant inputs ({constant.last:.3g} after {real.steps} steps) is gone with the real ones "
         f"({real.last:.3g})"
     )
-    if not gain < 1 - BETTER:
+    if gain >= 1 - BETTER or real.score - constant.score >= 1 - BETTER:
         return Checked("inputs", [sound(gain, meaning)], numbers)
     moved = max(abs(run.first - run.last) / max(abs(run.first), 1e-12) for run in (real, constant))
     if moved < MOVED:
@@ -185,3 +200,10 @@ def check_inputs(subject: Subject) -> Checked:
     return Checked(
         "inputs", [Finding("ignored", FAIL, gain, f"{meaning}: the inputs do not matter", "", advice)], numbers
     )
+
+
+def _all_alike(rows: int) -> Finding:
+    if rows < 2:
+        return sound(None, "there is one row to train on: nothing can be compared")
+    meaning = "training rows have the same inputs: nothing can be learned from them"
+    return Finding("ignored", FAIL, float(rows), meaning, advice="look at the inputs")

@@ -67,8 +67,8 @@ class Range:
         return (self.initial - self.best.loss) / max(abs(self.initial), 1e-12)
 
     def crawls(self, tried: Tried) -> bool:
-        """Below the best rate, and not half as far even after all steps of the run."""
-        patience = min(max(self.planned / self.steps, 1), PATIENCE)
+        """Below the best rate, and far behind it even after all steps of the run, at the pace of the test."""
+        patience = min(max(self.planned / self.steps, PATIENCE[0]), PATIENCE[1])
         fall = (self.initial - tried.loss) * patience
         return tried.lr < self.best.lr and fall < REACHED * (self.initial - self.best.loss)
 
@@ -92,15 +92,33 @@ class Range:
 
 def check(subject: Subject) -> Checked:
     """Short trainings from the same weights on the same batches, each at a rate of its own."""
-    cycle = subject.config["lr_decay"].get("max_lr")  # the one decay that leads above the base rate
-    lr, key = (subject.config["optim"]["lr"], "optim.lr") if cycle is None else (cycle, "lr_decay.max_lr")
-    found = range_test(subject, lr)
+    found, (lr, key) = range_of(subject), _peak(subject)
     tried = [{"lr": t.lr, "loss": t.loss if math.isfinite(t.loss) else None} for t in found.tried]
     numbers = {
         "configured": lr, "learns": [found.learning[0], found.learning[-1]], "best": found.best.lr,
         "initial_loss": found.initial, "constant_loss": found.constant, "steps": found.steps, "tried": tried,
     }  # fmt: skip
     return Checked("learning_rate", [_judge(found, lr, key) if found.fall > STIR else _nowhere(found)], numbers)
+
+
+def range_of(subject: Subject) -> Range:
+    """The range test of the configuration, which is made once."""
+    if "range" not in subject.kept:
+        subject.kept["range"] = range_test(subject, _peak(subject)[0])
+    return subject.kept["range"]
+
+
+def rates_to_try(subject: Subject) -> list[float]:
+    """Rates at which training should go well, where they are another story than the configured one."""
+    found, lr = range_of(subject), subject.config["optim"]["lr"]
+    rates = [suggested(found), float(f"{found.best.lr:.1g}")] if found.fall > STIR else []
+    return [rate for rate in rates if not 1 / EDGE <= rate / lr <= EDGE]
+
+
+def _peak(subject: Subject) -> tuple[float, str]:
+    """The largest rate of the run, and the setting that decides it: one decay leads above the base rate."""
+    cycle = subject.config["lr_decay"].get("max_lr")
+    return (subject.config["optim"]["lr"], "optim.lr") if cycle is None else (cycle, "lr_decay.max_lr")
 
 
 def _nowhere(found: Range) -> Finding:
@@ -116,7 +134,7 @@ def _judge(found: Range, lr: float, key: str) -> Finding:
     at = {t.lr: t for t in found.tried}
     low, high, best = found.learning[0], found.learning[-1], found.best.lr
     span = f"{low:.2g} to {high:.2g} learn, {best:.2g} most in {found.steps} steps"
-    change = f"{key}={_suggested(found):g}"
+    change = f"{key}={suggested(found):g}"
     if lr < best and found.crawls(at[lr]):
         return Finding("crawls", FAIL, lr, f"is the learning rate, and it is too small: rates of {span}", change)
     if lr > best and found.diverges(at[lr]):
@@ -130,7 +148,7 @@ def _judge(found: Range, lr: float, key: str) -> Finding:
     return sound(lr, f"is the learning rate: rates of {span}")
 
 
-def _suggested(found: Range) -> float:
+def suggested(found: Range) -> float:
     """Half a power of ten below the best of a short training: a long one needs smaller steps; but within the range."""
     lr = max(found.best.lr / math.sqrt(10), found.learning[0])
     return float(f"{lr:.1g}")

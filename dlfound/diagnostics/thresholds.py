@@ -43,8 +43,8 @@ MIXED = 1e-9  # relative to the outputs, in double precision: rounding stays bel
 # Learning rate.
 RATES = (-8, 2)  # powers of ten
 PER_DECADE = 2
-PATIENCE = 100  # times the steps of the test: a rate that needs more than so many crawls
-REACHED = 0.5  # of the largest fall of the loss: what it must reach by then
+PATIENCE = (20, 100)  # times the steps of the test, by the run's length: a rate that needs more crawls
+REACHED = 0.25  # of the largest fall of the loss: what it must reach by then
 LOST = 0.25  # of the largest fall: less of it above the best rate is divergence
 EDGE = 2.0  # a rate is at the edge where this factor leads outside
 STIR = 0.02  # of the initial loss: where no rate makes it fall by more, no rate learns
@@ -62,5 +62,6 @@ UNLIKE = 100.0  # deviations: validation or test rows so far out have another un
 UNEVEN = 100.0  # largest over median deviation of the normalised columns
 CHANCE = 4.0  # standard errors of a correlation: met by chance once in 16,000
 TOO_FEW = 40  # rows: fewer tell nothing of labels
+FEWEST = 10  # rows: of fewer, many a column looks like the target
 CONTRADICTION = 0.3  # by how much neighbours must agree less across two stretches of rows than within them
 SHIFTED = 0.15  # of neighbours whose classes are the same number apart
