@@ -18,8 +18,9 @@ from dlfound.training.resident import Part
 
 SEARCHES = 10  # an optimizer that searches along its steps needs so many times fewer of them
 TOGETHER = 25  # steps between two looks at how far it is
-MORE = 3  # times the steps at most, where it gets on
-GETTING_ON = 0.8  # times the loss after half of the steps: a rate that is far too small comes nowhere near
+MORE = 6  # times the steps at most, where it gets on
+GETTING_ON = 0.9  # times the loss after half of the steps: a rate that is far too small comes nowhere near
+NEARLY = 0.9  # score from which any fall counts as getting on
 ROUGH = 10.0  # largest over median deviation of a column: below it normalising again is not worth a try
 WIDTHS = [256, 256]  # of a net that is large enough for a few examples: the default
 
@@ -51,7 +52,7 @@ def learn(a: Assembly, part: Part, steps: int) -> Learned:
         if taken == 1 or taken % TOGETHER == 0 or taken == steps:
             losses.append(float(loss))
             score, perfect = _score(a, outputs, part)
-            gets_on = losses[-1] < GETTING_ON * losses[len(losses) // 2]
+            gets_on = losses[-1] < (1.0 if score > NEARLY else GETTING_ON) * losses[len(losses) // 2]
             if perfect or bool(a.step.skip) or (taken >= steps and not gets_on):
                 break
     return Learned(score, perfect, taken, losses[0], losses[-1])

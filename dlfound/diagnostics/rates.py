@@ -169,14 +169,13 @@ def range_test(subject: Subject, lr: float) -> Range:
 
 
 def _loss_after(subject: Subject, lr: float, train: Part, sample: Part, steps: int) -> float:
+    """The larger one of the losses before and after the last step: what is torn to and fro has learned nothing."""
     a = subject.fresh(subject.config.having("optim", lr=lr))
     try:
-        for _ in train_steps(a, train, subject.seed, steps):
-            pass
+        losses = [sample_loss(a, sample) for _ in train_steps(a, train, subject.seed, steps)]
     except Diverged:
         return math.inf
-    loss = sample_loss(a, sample)
-    return loss if math.isfinite(loss) else math.inf
+    return max(losses) if all(map(math.isfinite, losses)) else math.inf
 
 
 # Updates.

@@ -43,9 +43,9 @@ MIXED = 1e-9  # relative to the outputs, in double precision: rounding stays bel
 # Learning rate.
 RATES = (-8, 2)  # powers of ten
 PER_DECADE = 2
-PATIENCE = (20, 100)  # times the steps of the test, by the run's length: a rate that needs more crawls
-REACHED = 0.25  # of the largest fall of the loss: what it must reach by then
-LOST = 0.25  # of the largest fall: less of it above the best rate is divergence
+PATIENCE = (20, 50)  # times the steps of the test, by the run's length: a rate that needs more crawls
+REACHED = 0.5  # of the largest fall of the loss: what it must reach by then
+LOST = 0.6  # of what is learned at the best rate: less of it at a larger rate is divergence
 EDGE = 2.0  # a rate is at the edge where this factor leads outside
 STIR = 0.02  # of the initial loss: where no rate makes it fall by more, no rate learns
 
