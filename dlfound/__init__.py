@@ -10,10 +10,14 @@ from typing import Any
 from dlfound.config.options import register
 from dlfound.errors import Error
 
-__all__ = ["Error", "__version__", "open_run", "register", "train"]
+__all__ = ["Error", "__version__", "check", "open_run", "register", "train"]
 
 # What needs torch is imported when it is first asked for.
-_LATE = {"train": "dlfound.commands.training", "open_run": "dlfound.commands.opened"}
+_LATE = {
+    "train": "dlfound.commands.training",
+    "check": "dlfound.commands.check",
+    "open_run": "dlfound.commands.opened",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from dlfound.commands.table import number
@@ -14,6 +16,22 @@ def say(text: str) -> None:
         print(f"dlfound: {printable(text)}", file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
+
+
+@contextmanager
+def watched(names: Sequence[str], shown: bool) -> Iterator[Callable[[str], None]]:
+    """A bar of things to do; what it gives is to be called with the name of each as it begins."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda name: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns: list[Any] = [MofNCompleteColumn(), BarColumn(bar_width=16)]
+    columns += [TextColumn("{task.description}", markup=False), TimeElapsedColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=8) as bar:
+        task = bar.add_task("", total=len(names))
+        yield lambda name: bar.update(task, completed=list(names).index(name), description=name)
 
 
 class Progress:

@@ -24,6 +24,7 @@ examples:
   dlfound train data=table data.path=my.csv data.target=price --dry-run
   dlfound train resume=latest                          go on with a run that was stopped or killed
   dlfound train resume=latest train.epochs=400         or with one that is done, for longer
+  dlfound train --check train.epochs=500               look for faults before a long run
   dlfound train optim=momentum --cfg                   what that means, value by value
   dlfound options                                      every word there is
 """
@@ -37,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="read the data and say how they are understood; train nothing"
     )
+    parser.add_argument("--check", action="store_true", help="check first (see dlfound check); train only if all holds")
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
 
 
@@ -55,7 +57,8 @@ def command(args: argparse.Namespace) -> int:
     with stoppable() as stop:
         from dlfound.commands.training import raise_failure, run_training  # brings in torch
 
-        run, code = run_training(config, path, None, f"dlfound {shlex.join(sys.argv[1:])}", shown=True, stop=stop)
+        command = f"dlfound {shlex.join(sys.argv[1:])}"
+        run, code = run_training(config, path, None, command, shown=True, stop=stop, checked=args.check)
     print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else describe(run))
     raise_failure(run, code)
     return code

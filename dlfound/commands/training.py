@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dlfound.commands.checking import check_first, keep, tell
 from dlfound.commands.configure import catalog
 from dlfound.commands.form import check_form
 from dlfound.commands.journal import WARNING, Journal
@@ -62,16 +63,18 @@ def raise_failure(run: Run, code: Code) -> None:
 
 
 def run_training(
-    config: Config, path: Path | None, data: Any, command: str, shown: bool, stop: Stop
+    config: Config, path: Path | None, data: Any, command: str, shown: bool, stop: Stop, checked: bool = False
 ) -> tuple[Run, Code]:
     """Train as configured, go on where an unfinished run stands, or say that the folder holds a finished one.
 
     Args:
         path: the folder of the run that is to go on; None where the configuration names or makes it.
         stop: true once the run should end early.
+        checked: `dlfound check` comes first; `check.json` says what it found.
 
     Raises:
         Stopped: it was; what was reached is kept.
+        Error: among others, a check failed: nothing is trained (code 5).
     """
     began = time.perf_counter()
     path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
@@ -86,6 +89,7 @@ def run_training(
     dataset = load_data(config, data)
     check_task(config, dataset)
     settled, notes = resolve(config, dataset.task)
+    verdicts = check_first(settled, dataset, device, command, shown) if checked else None
     assembly = assemble(settled, dataset, device)
     schema = dataset.schema() | {"plan": getattr(assembly.network.preprocessing, "plan", None)}
     if (problem := monitor_fits_loss(config["train"]["monitor"], config.name("loss"), assembly.loss)) is not None:
@@ -109,6 +113,9 @@ def run_training(
             new = folder.head[1:]
             folder.write_json("schema.json", schema)
         _note(new, journal)
+        if verdicts is not None:
+            keep(verdicts, folder)
+            tell(verdicts, journal)
         for text in (*damaged, trouble):
             if text:
                 journal.warn(text)

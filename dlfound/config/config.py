@@ -51,6 +51,12 @@ class Config:
         node = {"name": word} | self.catalog.node(group, word)
         return Config({**deepcopy(self.tree), group: node}, self.catalog, self.origins, self.warnings)
 
+    def having(self, node: str, **settings: Any) -> "Config":
+        """The same configuration with other values in a node; they are not checked."""
+        tree = deepcopy(self.tree)
+        tree[node].update(settings)
+        return Config(tree, self.catalog, self.origins, self.warnings)
+
     def flat(self) -> dict[str, Any]:
         """ "node.setting" -> value; a group's option is its "group.name"."""
         return flat(self.tree)

@@ -1,5 +1,6 @@
 """From a checked configuration and data to the parts of a training."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -22,7 +23,7 @@ from dlfound.objective.tasks import REGRESSION
 from dlfound.streams import stream
 from dlfound.training.device import check_memory
 from dlfound.training.loop import has_batch_statistics
-from dlfound.training.resident import Part, make_resident
+from dlfound.training.resident import Part, encode, make_resident
 from dlfound.training.step import Step
 
 BATCH_SIZES = ((50_000, 64), (float("inf"), 128))  # `train.batch_size=auto`: up to so many rows, this size
@@ -67,9 +68,32 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly
     if has_batch_statistics(network) and min(batch_size, rows) < 2:
         what = "batchnorm=batch needs at least two rows in a batch, and there is one training row"
         raise Error(what, "give more rows, or batchnorm=none", Code.CONFIG)
+    parts = make_resident(dataset, network, loss, device)
+    return Assembly(network, make_step(config, network, loss), loss, parts, batch_size)
+
+
+def make_step(config: Config, network: Network, loss) -> Step:
+    """The update of a net, whose tensors become views of the step's vectors."""
     constraint = None if config.name("constraint") == "none" else config.build("constraint")
-    step = Step(network.body, loss, config.build("regularizer"), constraint, config.build("optim")())
-    return Assembly(network, step, loss, make_resident(dataset, network, loss, device), batch_size)
+    return Step(network.body, loss, config.build("regularizer"), constraint, config.build("optim")())
+
+
+def rebuild(config: Config, assembly: Assembly, dataset: Dataset, dtype: torch.dtype = torch.float32) -> Assembly:
+    """The same rows and preprocessing with a net, a loss and a step of their own, fresh from `config`.
+
+    Args:
+        config: settled; it may choose another net, loss, optimizer or rate than that of `assembly`.
+        dtype: of the net's numbers.
+    """
+    loss, old = weigh(config, config.build("loss")(dataset.class_counts()), dataset), assembly.network
+    outputs = loss.outputs(len(dataset.classes), len(dataset.names))
+    network = Network(deepcopy(old.preprocessing), build_body(config, old.preprocessing, outputs), deepcopy(old.target))
+    network = network.to(next(old.parameters()).device, dtype)
+    parts = {
+        name: part._replace(encoded=encode(dataset, dataset.parts[name], network, loss, part.targets))
+        for name, part in assembly.parts.items()
+    }
+    return Assembly(network, make_step(config, network, loss), loss, parts, assembly.batch_size)
 
 
 def weigh(config: Config, loss: Any, dataset: Dataset) -> Any:

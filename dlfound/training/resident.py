@@ -33,11 +33,7 @@ def make_resident(dataset: Dataset, network: Network, loss, device: torch.device
 
 def _part(dataset: Dataset, rows: np.ndarray, network: Network, loss, device: torch.device) -> Part:
     targets = torch.from_numpy(dataset.targets[rows]).to(device)
-    encoded = loss.encode(targets if network.target is None else network.target(targets))
-    if dataset.weights is not None:
-        weights = torch.from_numpy(dataset.weights[rows]).to(device)
-        encoded = loss.packed(encoded, weights)
-    return Part(_inputs(dataset, rows, network, device), encoded, targets)
+    return Part(_inputs(dataset, rows, network, device), encode(dataset, rows, network, loss, targets), targets)
 
 
 def _inputs(dataset: Dataset, rows: np.ndarray, network: Network, device: torch.device) -> Tensor:
@@ -49,3 +45,11 @@ def _inputs(dataset: Dataset, rows: np.ndarray, network: Network, device: torch.
         piece = torch.from_numpy(dataset.inputs[rows[first : first + PIECE]]).to(device)
         inputs[first : first + len(piece)] = network.preprocessing(piece)
     return inputs
+
+
+def encode(dataset: Dataset, rows: np.ndarray, network: Network, loss, targets: Tensor) -> Tensor:
+    """Targets as the loss takes them, numbers standardised first; with weights where rows do not count alike."""
+    encoded = loss.encode(targets if network.target is None else network.target(targets))
+    if dataset.weights is None:
+        return encoded
+    return loss.packed(encoded, torch.from_numpy(dataset.weights[rows]).to(encoded.device))

@@ -1,0 +1,1 @@
+"""Plots: files in, files out. Nothing here knows a net or a training."""
