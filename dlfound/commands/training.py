@@ -1,7 +1,7 @@
 """One training, from a checked configuration to a finished folder."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from dlfound.commands.progress import say
 from dlfound.commands.reporting import make_report
 from dlfound.commands.resuming import check_length, check_same, configure_run
 from dlfound.commands.rules import loss_fits_task, monitor_fits_loss, monitor_fits_task
-from dlfound.commands.session import Session
+from dlfound.commands.session import Session, Watched, unwatched
 from dlfound.commands.signals import Stop
 from dlfound.config.compose import reopen
 from dlfound.config.config import Config
@@ -61,14 +61,23 @@ def raise_failure(run: Run, code: Code) -> None:
         raise Error(error["what"], error["fix"] + kept, code)
 
 
+def load_data(config: Config, data: Any = None) -> Dataset:
+    """The rows that the configuration names, or the arrays that a program handed over."""
+    source = config.build("data")
+    return source(data) if config.name("data") == "arrays" else source()
+
+
 def run_training(
-    config: Config, path: Path | None, data: Any, command: str, shown: bool, stop: Stop
-) -> tuple[Run, Code]:
+    config: Config, path: Path | None, data: Any, command: str, shown: bool, stop: Stop,
+    *, load: Callable[[Config, Any], Dataset] = load_data, watched: Watched = unwatched,
+) -> tuple[Run, Code]:  # fmt: skip
     """Train as configured, go on where an unfinished run stands, or say that the folder holds a finished one.
 
     Args:
         path: the folder of the run that is to go on; None where the configuration names or makes it.
         stop: true once the run should end early.
+        load: reads the data; who trains often may keep them.
+        watched: as `Session` takes it.
 
     Raises:
         Stopped: it was; what was reached is kept.
@@ -83,7 +92,7 @@ def run_training(
         return _ended(path)
     check_place(path)
     device = find_device(config["run"]["device"])
-    dataset = load_data(config, data)
+    dataset = load(config, data)
     _check_task(config, dataset)
     settled, notes = resolve(config, dataset.task)
     assembly, schema = assemble(settled, dataset, device), dataset.schema()
@@ -95,7 +104,7 @@ def run_training(
         folder.tidy()
         kept, damaged = Checkpoints(path).newest()
         journal = Journal(folder, shown)
-        session = Session(settled, assembly, schema, folder, journal, stop, began)
+        session = Session(settled, assembly, schema, folder, journal, stop, watched, began)
         if kept is not None:  # what refuses to go on comes before the first change
             check_form(kept)
             check_length(path, saved or settled, settled, kept.state["epoch"] - 1)
@@ -107,9 +116,7 @@ def run_training(
             folder.clear()
             _note(folder.head[1:], journal)
             folder.write_json("schema.json", schema)
-        for text in (*damaged, trouble):
-            if text:
-                journal.warn(text)
+        _note([f"{WARNING}{text}" for text in (*damaged, trouble) if text], journal)
         stop.training = True
         report = make_report(settled, schema, session.run(), folder.head[0])
         folder.write_json("report.json", report)
@@ -169,12 +176,6 @@ def _note(remarks: Sequence[str], journal: Journal) -> None:
 def _ended(path: Path) -> tuple[Run, Code]:
     run = Run(path)
     return run, Code.NUMERIC if run.report["status"] == "diverged" else Code.DONE
-
-
-def load_data(config: Config, data: Any = None) -> Dataset:
-    """The rows that the configuration names, or the arrays that a program handed over."""
-    source = config.build("data")
-    return source(data) if config.name("data") == "arrays" else source()
 
 
 def _say(shown: bool, text: str) -> None:

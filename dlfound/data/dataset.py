@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import lazy_loader
 
@@ -34,6 +35,10 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 over all values, their types and shapes, and the split."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for array in (self.inputs, self.targets, *self.parts.values()):
             digest.update(f"{array.dtype.str}{array.shape}".encode())

@@ -1,0 +1,1 @@
+"""What is drawn from files: pictures out, nothing of nets or loops in."""
