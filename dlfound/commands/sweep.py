@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from dlfound.commands.configure import load_options, own_options
-from dlfound.errors import Code, Stopped
+from dlfound.errors import Code, Error, Stopped
 
 SUMMARY = "search for settings: train many configurations and find the best"
 EXAMPLES = """\
@@ -71,15 +71,19 @@ def run(plan: Any, as_json: bool) -> int:
         with stoppable(Leaving()) as stop:
             return run_worker(plan, send, stop, until)
 
+    failure = None
     with stoppable() as stop, view:
         stop.training = True
-        if view.over < plan.count:
-            Team(plan.method.workers, life, log, view.hear, view.look, stop).run()
-    return _end(plan, view.monitor, stop.code, as_json)
+        try:
+            if view.over < plan.count:
+                Team(plan.method.workers, life, log, view.hear, view.look, stop).run()
+        except Error as error:
+            failure = error
+    return _end(plan, view.monitor, stop.code, failure, as_json)
 
 
-def _end(plan: Any, monitor: str, code: int, as_json: bool) -> int:
-    """Write and tell what came out."""
+def _end(plan: Any, monitor: str, code: int, failure: Error | None, as_json: bool) -> int:
+    """Write and tell what came out; the exit code, or what ended the sweep."""
     from dlfound.commands.progress import say
     from dlfound.commands.sweeping.results import Results, draw_pictures
     from dlfound.commands.sweeping.worker import look
@@ -87,8 +91,10 @@ def _end(plan: Any, monitor: str, code: int, as_json: bool) -> int:
     rows, importances = look(plan)
     results = Results(plan, rows, monitor, importances)
     report = results.write()
-    for text in draw_pictures(plan.path) if results.over else []:
+    for text in draw_pictures(plan.path) if results.over and results.new else []:
         say(text)
+    if failure is not None:
+        raise failure
     for text in report["warnings"]:
         say(text)
     print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else results.told())

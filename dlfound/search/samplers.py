@@ -25,15 +25,18 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     """What Optuna draws from."""
     if isinstance(dimension, Choice):
         return CategoricalDistribution(dimension.texts)
+    if dimension.step is not None:  # places in the list: sums of steps would be off by a last digit
+        return IntDistribution(0, len(dimension.texts) - 1)
     if dimension.integer:
-        low, high, step = int(dimension.low), int(dimension.high), int(dimension.step or 1)
-        return IntDistribution(low, high, log=dimension.log, step=step)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
 def text_of(dimension: Dimension, value: Any) -> str:
     """A drawn value as an override gives it."""
-    return value if isinstance(dimension, Choice) else dimension.text(value)
+    if isinstance(dimension, Choice):
+        return value
+    return dimension.text(value) if dimension.step is None else dimension.texts[value]
 
 
 def draw(trial: optuna.trial.Trial, space: Space) -> Values:
@@ -48,9 +51,11 @@ def draw(trial: optuna.trial.Trial, space: Space) -> Values:
 def _suggest(trial: optuna.trial.Trial, d: Dimension) -> Any:
     if isinstance(d, Choice):
         return trial.suggest_categorical(d.key, d.texts)
+    if d.step is not None:
+        return trial.suggest_int(d.key, 0, len(d.texts) - 1)
     if d.integer:
-        return trial.suggest_int(d.key, int(d.low), int(d.high), step=int(d.step or 1), log=d.log)
-    return trial.suggest_float(d.key, d.low, d.high, step=d.step, log=d.log)
+        return trial.suggest_int(d.key, int(d.low), int(d.high), log=d.log)
+    return trial.suggest_float(d.key, d.low, d.high, log=d.log)
 
 
 def read_values(space: Space, params: dict[str, Any]) -> Values:
@@ -168,8 +173,10 @@ def _grid(space: Space) -> Callable[[int], dict[str, Any]]:
     every, kinds = combinations(space), {d.key: d for d in space.dimensions}
 
     def point(number: int) -> dict[str, Any]:
-        values = every[number]
-        return {key: text if isinstance(kinds[key], Choice) else float(text) for key, text in values.items()}
+        return {
+            key: text if isinstance(kinds[key], Choice) else kinds[key].texts.index(text)
+            for key, text in every[number].items()
+        }
 
     return point
 
@@ -179,7 +186,9 @@ def _sobol(dimensions: Sequence[Dimension], seed: int) -> Callable[[int], dict[s
 
     def point(number: int) -> dict[str, Any]:
         rng = np.random.default_rng([seed, 0])
-        sequence = qmc.Sobol(max(1, len(dimensions)), scramble=True, rng=rng).fast_forward(number)
+        sequence = qmc.Sobol(max(1, len(dimensions)), scramble=True, rng=rng)
+        if number:
+            sequence.fast_forward(number)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of balance: one point at a time is none
             shares = sequence.random(1)[0]
@@ -192,8 +201,7 @@ def between(dimension: Dimension, share: float) -> Any:
     """The value at a share in [0, 1) of a dimension: every choice and whole number takes as much of it."""
     if isinstance(dimension, Choice) or dimension.step is not None:
         place = min(int(share * len(dimension.texts)), len(dimension.texts) - 1)
-        text = dimension.texts[place]
-        return text if isinstance(dimension, Choice) else float(text)
+        return dimension.texts[place] if isinstance(dimension, Choice) else place
     half = 0.5 if dimension.integer else 0.0
     low, high = dimension.low - half, dimension.high + half
     if dimension.log:

@@ -107,11 +107,7 @@ class Trials:
             Error: it is that of another sweep, and how (code 4).
         """
         with storage_errors(self.address, self.place), self.claims.alone():
-            new = False
-            with suppress(optuna.exceptions.DuplicatedStudyError):
-                self.storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], self.name)
-                new = True
-            self._find()
+            new = self._make()
             known = self.storage.get_study_user_attrs(self._study_id).get(IDENTITY)
             if known is None:
                 if self.storage.get_all_trials(self._study_id, deepcopy=False):
@@ -121,6 +117,16 @@ class Trials:
             _check_identity(self.address, known, identity)
             return new
 
+    def _make(self) -> bool:
+        """True where the study was not there."""
+        with suppress(KeyError):
+            self._find()
+            return False
+        with suppress(optuna.exceptions.DuplicatedStudyError):  # made on another machine meanwhile
+            self.storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], self.name)
+        self._find()
+        return True
+
     def _find(self) -> None:
         self._study_id = self.storage.get_study_id_from_name(self.name)
 
@@ -128,8 +134,13 @@ class Trials:
         """Find the study, which exists; and draw and prune by these."""
         with storage_errors(self.address, self.place):
             self._find()
-            self.study = optuna.study.Study(self.name, self.storage, sampler=sampler, pruner=pruner)
+            self._sampler, self._pruner = sampler, pruner
+            self.study = self._fresh()
         return self
+
+    def _fresh(self) -> optuna.study.Study:
+        """Optuna's study, which remembers trials as they were when it first saw them: each trial has one of its own."""
+        return optuna.study.Study(self.name, self.storage, sampler=self._sampler, pruner=self._pruner)
 
     def restore(self, kept: Sequence[Mapping[str, Any]]) -> None:
         """Fill a new study with what the trials' own files say: `number`, `params`, and `result` where there is one."""
@@ -230,6 +241,7 @@ class Trials:
     def _have(self, t: FrozenTrial) -> Claimed:
         if not self.shared:
             self._pulse = Pulse(self.storage, t._trial_id, self._owner)
+        self.study = self._fresh()
         trial = optuna.trial.Trial(self.study, t._trial_id)
         return Claimed(t.number, draw(trial, self.space), trial)
 

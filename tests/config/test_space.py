@@ -54,7 +54,8 @@ def test_the_grammar(word, dimension):
 
 @pytest.mark.parametrize(
     "word", ["optim=adam,sgd", "optim.lr=interval(0.1,0.5)", "train.epochs=range(5,20,5)",
-             "dropout.hidden=range(0.1,0.5,0.1)", "train.batch_size=tag(log,int(interval(16,256)))", "optim.lr=tag(log,interval(1e-4,0.1))"],
+             "dropout.hidden=range(0.1,0.5,0.1)", "train.batch_size=tag(log,int(interval(16,256)))",
+             "optim.lr=tag(log,interval(1e-4,0.1))"],
 )  # fmt: skip
 def test_what_is_told_is_read_again(word):
     (found,) = space(word).dimensions
@@ -150,14 +151,14 @@ def test_composing_many_gives_what_composing_each_gives():
     for words in (
         ["optim=sgd", "optim.lr=0.1", "early_stopping.look_ahead=5"],
         ["optim=sgd", "optim.lr=0.2", "early_stopping.look_ahead=300"],
-        ["optim=adam", "optim.lr=0.2", "model.hidden=[3,3]"], ["optim=adam", "optim.lr=1e-3", "model.hidden=[4]"],
+        ["optim=adam", "optim.lr=0.2", "model.hidden=[3,3]"],
+        ["optim=adam", "optim.lr=1e-3", "model.hidden=[4]"],
         ["data=moons", "run.name=${data.name}x"], ["data=xor", "run.name=${data.name}x"],
         ["optim.lr=0.1", "optim.lr=0.3"],
     ):  # fmt: skip
         for _ in range(2):
             one, other = composer.compose(words), compose(words, known, RULES)
             assert (one.tree, one.origins, one.warnings) == (other.tree, other.origins, other.warnings)
-    for words, told in ((["optim=sgd", "optim.lr=-1", "early_stopping.look_ahead=5"], "optim.lr must be"),
-                        (["optim=sgd", "optim.lr=1", "early_stopping.look_ahead=1"], "decay could never help")):  # fmt: skip
+    for lr, ahead, told in (("-1", "5", "optim.lr must be"), ("1", "1", "decay could never help")):
         with pytest.raises(Error, match=told):
-            composer.compose(words)
+            composer.compose(["optim=sgd", f"optim.lr={lr}", f"early_stopping.look_ahead={ahead}"])

@@ -62,6 +62,12 @@ class Plan:
     def _composer(self) -> Composer:
         return Composer(catalog(self.config_dirs), RULES, (SPACE, SEARCH))
 
+    def run_words(self, values: Values) -> list[str]:
+        """The override list of a trial's runs: as long as no word says otherwise, they write curves and no pictures."""
+        words = self.trial_words(values)
+        usual = self.base.name("logger") == self.base.catalog.defaults["logger"]
+        return words if not usual or any(_head(w) == "logger" for w in self.words) else ["logger=curves", *words]
+
     def trial_words(self, values: Values) -> list[str]:
         """The override list of a trial, less what names the sweep's folder."""
         return [w for w in self.space.words(values) if w.partition("=")[0] not in ("run.dir", "run.name")]

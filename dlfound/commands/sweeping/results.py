@@ -33,6 +33,9 @@ class Results:
     Args:
         rows: its trials, in order.
         importances: key -> share of the differences that it makes; empty where they cannot be told.
+
+    Attributes:
+        new: True where the files that stand there were of another moment.
     """
 
     def __init__(self, plan: Plan, rows: Sequence[Row], monitor: str, importances: dict[str, float]):
@@ -40,6 +43,7 @@ class Results:
         self.rows = [row for row in rows if row.state != WAITING]
         self.best = best_row(self.rows)
         self.states = Counter(self.state(row) for row in self.rows)
+        self.new = True
         self.over = sum(row.result is not None for row in self.rows)
 
     @staticmethod
@@ -57,7 +61,9 @@ class Results:
     def write(self) -> dict[str, Any]:
         """All files but the pictures; returns what `report.json` holds."""
         folder = RunFolder(self.plan.path)
-        folder.write_text(CSV, self._csv())
+        table, stands = self._csv(), self.plan.path / CSV
+        self.new = not (stands.exists() and stands.read_text(encoding="utf-8") == table)
+        folder.write_text(CSV, table)
         report = self.report()
         folder.write_json(REPORT, report)
         if self.best is not None:

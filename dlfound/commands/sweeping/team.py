@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ LOG = "workers.log"  # what nobody should have said
 TICK = 0.2  # seconds between two looks where nothing happens
 LONGEST = 10.0  # seconds that a worker has to end in, once it was asked to
 DEATHS = 20  # of workers in a row, with no trial ended in between
+AGAIN = 5  # times that something is begun which was killed
 Hear = Callable[[int, dict[str, Any]], None]
 
 
@@ -39,7 +41,9 @@ class Child:
         sys.stderr.flush()
         self.ears, mouth = os.pipe()
         self._heard = b""
-        self.pid = os.fork()
+        with warnings.catch_warnings():  # the threads are those of NumPy's library, which mends itself in a fork
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
         if self.pid == 0:
             _live(life, log, [self.ears, *others], mouth)
         os.close(mouth)
@@ -105,14 +109,17 @@ def call(life: Callable[[Callable[[dict[str, Any]], None]], None], log: Path, he
             send({"kind": "fatal", "code": int(error.code), "problems": [[p.what, p.fix] for p in error.problems]})
         return 0
 
-    child, failure = Child(lived, log), None
-    while (messages := child.hear()) is not None:
-        for message in messages:
-            failure = _failure(message) or failure
-            hear(0, message)
-    code = child.end()
-    if failure is not None:
-        raise failure
+    for _ in range(AGAIN):
+        child, failure = Child(lived, log), None
+        while (messages := child.hear()) is not None:
+            for message in messages:
+                failure = _failure(message) or failure
+                hear(0, message)
+        code = child.end()
+        if failure is not None:
+            raise failure
+        if code >= 0:  # else it was killed, and may have been in the middle of it
+            break
     if code:
         raise Error(f"a process of the sweep ended with {code}", f"{log} may say why", Code.BUG)
 

@@ -24,6 +24,7 @@ from dlfound.commands.training import load_data, run_training
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error, Stopped, printable
+from dlfound.runs.durable import name_aside
 from dlfound.runs.folder import RunFolder, make_folder
 from dlfound.search.claims import Claims
 from dlfound.search.samplers import make_pruner, make_sampler
@@ -140,8 +141,10 @@ class Worker:
     def _keep(self, claimed: Claimed, result: Result | None) -> None:
         """A file for what the storage says of the trial, so that the one can be made from the other."""
         kept = {"number": claimed.number, "values": claimed.values, "params": claimed.params}
-        folder = RunFolder(self.plan.path / TRIALS)
-        folder.write_json(f"{claimed.number:04}.json", kept | {"result": asdict(result) if result else None})
+        path = self.plan.path / TRIALS / f"{claimed.number:04}.json"
+        aside = name_aside(path)
+        aside.write_text(json.dumps(kept | {"result": asdict(result) if result else None}), encoding="utf-8")
+        aside.rename(path)  # not forced to the disk: that is what the storage is for
 
     def _result(self, claimed: Claimed) -> Result:
         if self.trials.deaths(claimed) > self.plan.method.max_failures:
@@ -176,7 +179,7 @@ class Worker:
         """All runs of a trial, up to the first that does not end well."""
         runs, folder = [], self.plan.folder(claimed.number)
         for name, more in self.plan.runs:
-            words = [*self.plan.trial_words(claimed.values), *more]
+            words = [*self.plan.run_words(claimed.values), *more]
             config = self.plan.compose(words)
             command = shlex.join(["dlfound", "train", *words])
             watched = self._watched(claimed, config, first=not runs)
