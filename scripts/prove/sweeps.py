@@ -2,7 +2,8 @@
 
 python scripts/prove/sweeps.py --kills 60                                200 trials, two workers, a journal file
 python scripts/prove/sweeps.py --kills 60 --storage sqlite               the same in an SQLite file
-python scripts/prove/sweeps.py --kills 60 --storage postgresql://...     the same on a server
+bash scripts/prove/postgres.sh python scripts/prove/sweeps.py --kills 60 --storage server
+                                                                         the same on a PostgreSQL server
 python scripts/prove/sweeps.py --kills 30 --workers 1 --search tpe       what a model draws must be the same too
 python scripts/prove/sweeps.py --kills 30 --commands 2                   two commands at once, in the same folder
 
@@ -44,7 +45,6 @@ SPACE = """optim=adam,sgd optim.lr=tag(log,interval(1e-4,1e-1)) model.hidden=cho
     train.epochs=12 train.batch_size=32 early_stopping=none lr_decay=none logger=none run.threads=1 run.device=cpu"""
 MOST = 40  # times that the same command is given again
 PATIENCE = 600.0  # seconds until a sweep that does not end counts as hanging
-PAUSE = 0.25  # seconds between two kills, in the mean
 HALF = b'{"op_code":5,"worker_id":"gone","tri'
 TIMES = ("seconds",)  # columns that may differ
 
@@ -126,8 +126,14 @@ def is_over(pid: int, seconds: float) -> bool:
         os.close(watched)
 
 
-def killed(words: list[str], sweep: Path, kills: int, at_once: int, draw: random.Random) -> tuple[Figures, list[str]]:
-    """A sweep that is killed again and again, until it ends; and what is wrong with its end."""
+def killed(
+    words: list[str], sweep: Path, kills: int, at_once: int, pause: float, draw: random.Random
+) -> tuple[Figures, list[str]]:
+    """A sweep that is killed again and again, until it ends; and what is wrong with its end.
+
+    Args:
+        pause: seconds between two kills, in the mean.
+    """
     figures, began = Figures(), time.monotonic()
     log = sweep.with_name("said.txt")
     commands = [begin(words, log) for _ in range(at_once)]
@@ -139,7 +145,7 @@ def killed(words: list[str], sweep: Path, kills: int, at_once: int, draw: random
             return figures, ["it does not end"]
         chosen = draw.choice(commands)
         left = figures.kills < kills
-        if not is_over(chosen, draw.expovariate(1 / PAUSE) if left else 1.0):
+        if not is_over(chosen, draw.expovariate(1 / pause) if left else 1.0):
             if left:
                 kill_one(chosen, sweep, draw, figures)
             continue
@@ -194,7 +200,7 @@ def command() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--commands", type=int, default=1, help="so many at once")
     parser.add_argument("--search", default="random")
-    parser.add_argument("--storage", default="journal", help="journal, sqlite, or an address")
+    parser.add_argument("--storage", default="journal", help="journal, sqlite, server, or an address")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     warm()
@@ -207,10 +213,11 @@ def command() -> int:
             raise SystemExit(f"a sweep that nobody kills ends with {code}")
         seconds = time.monotonic() - began
         sweep = folder / "killed"
-        storage = {"sqlite": f"sqlite:///{folder / 'study.db'}"}.get(args.storage, args.storage)
+        addresses = {"sqlite": f"sqlite:///{folder / 'study.db'}", "server": os.environ.get("DLFOUND_POSTGRESQL", "")}
+        storage = addresses.get(args.storage, args.storage)
         words = [*common, f"search.workers={args.workers}", f"run.dir={sweep}", f"search.storage={storage}"]
         words += [f"run.name=prove-{os.getpid()}"]
-        figures, wrong = killed(words, sweep, args.kills, args.commands, random.Random(args.seed))
+        figures, wrong = killed(words, sweep, args.kills, args.commands, seconds / args.kills, random.Random(args.seed))
         wrong = wrong or faults(make_plan(words), table(folder / "unbroken"))
         hit = ", ".join(f"{count} {what}s" for what, count in figures.hit.items())
         mended = (sweep / TORN).stat().st_size // len(HALF) if (sweep / TORN).exists() else 0

@@ -22,8 +22,7 @@ from dlfound.errors import Code, Error, Problem
 LOG = "workers.log"  # what nobody should have said
 TICK = 0.2  # seconds between two looks where nothing happens
 LONGEST = 10.0  # seconds that a worker has to end in, once it was asked to
-DEATHS = 20  # of workers in a row, with no trial ended in between
-AGAIN = 5  # times that something is begun which was killed
+DEATHS = 20  # of processes in a row, with no trial ended in between
 Hear = Callable[[int, dict[str, Any]], None]
 
 
@@ -109,7 +108,7 @@ def call(life: Callable[[Callable[[dict[str, Any]], None]], None], log: Path, he
             send({"kind": "fatal", "code": int(error.code), "problems": [[p.what, p.fix] for p in error.problems]})
         return 0
 
-    for _ in range(AGAIN):
+    for _ in range(DEATHS):
         child, failure = Child(lived, log), None
         while (messages := child.hear()) is not None:
             for message in messages:
