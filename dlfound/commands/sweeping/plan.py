@@ -16,15 +16,13 @@ from dlfound.config.config import Config
 from dlfound.config.files import dump_yaml, read_yaml
 from dlfound.config.space import Space, check_space, experiment_words, read_space
 from dlfound.errors import Code, Error, Problem
-from dlfound.runs.folder import RunFolder, check_place, make_folder, new_path
+from dlfound.runs.folder import SWEEP, TRIALS, RunFolder, check_place, make_folder, new_path
 from dlfound.search.methods import Method
 from dlfound.search.samplers import Values, count_trials, first_draws
 from dlfound.search.storage import JOURNAL, masked
 from dlfound.search.study import differences
 
-SWEEP = "sweep.yaml"  # what makes a folder a sweep's
 FORMAT = 1
-TRIALS = "trials"
 OF_A_COMMAND = ("trials", "seconds", "workers", "max_failures", "storage", "name")  # may differ when it goes on
 OF_A_MACHINE = ("run.dir", "run.name", "run.threads", "run.device")
 TRIED = 30  # drawn configurations of which one at least must keep the rules across groups

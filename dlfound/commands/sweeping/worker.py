@@ -19,13 +19,13 @@ import torch
 from dlfound.commands.opened import Run
 from dlfound.commands.session import Epoch
 from dlfound.commands.signals import Stop
-from dlfound.commands.sweeping.plan import TRIALS, Plan
+from dlfound.commands.sweeping.plan import Plan
 from dlfound.commands.training import load_data, run_training
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error, Stopped, printable
 from dlfound.runs.durable import name_aside
-from dlfound.runs.folder import RunFolder, make_folder
+from dlfound.runs.folder import TRIALS, RunFolder, make_folder
 from dlfound.search.claims import Claims
 from dlfound.search.samplers import make_pruner, make_sampler
 from dlfound.search.storage import open_storage
