@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from dlfound.errors import Code, Error, Problem, Stopped, printable
 
-VERBS = ("train", "check", "eval", "predict", "compare", "runs", "board", "options", "completion")
+VERBS = ("train", "check", "sweep", "eval", "predict", "compare", "runs", "board", "options", "completion")
 DOC = "train feed-forward nets from the command line: every choice is one word"
 
 

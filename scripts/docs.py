@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.commands import groups
-from dlfound.commands.configure import catalog
+from dlfound.commands.configure import full_catalog
 from dlfound.commands.options import describe
 from dlfound.config.catalog import EXPERIMENT, Catalog, conf_folder
 from dlfound.config.files import read_yaml
@@ -54,6 +54,11 @@ BESIDE = {
     "lr_decay=cosine": "train.epochs=30 early_stopping=none",
     "lr_decay=one_cycle": "train.epochs=30 early_stopping=none",
     "early_stopping=none": "train.epochs=30",
+    "search=random": "optim.lr='tag(log, interval(1e-4, 1e-1))'",
+    "search=grid": "optim=adam,sgd optim.lr=0.001,0.01,0.1",
+    "search=sobol": "optim.lr='tag(log, interval(1e-4, 1e-1))' 'train.batch_size=int(interval(16,256))'",
+    "search=tpe": "optim=adam,sgd optim.lr='tag(log, interval(1e-4, 1e-1))'",
+    "search=gp": "optim.lr='tag(log, interval(1e-4, 1e-1))' 'dropout.hidden=interval(0,0.8)' dropout=standard",
     "train": "train.epochs=30 train.batch_size=32 train.monitor=accuracy",
     "run": "run.name=first run.seed=1",
 }
@@ -61,7 +66,7 @@ BESIDE = {
 
 def pages() -> dict[str, str]:
     """File name in docs/ -> text, of every page."""
-    known = catalog()
+    known = full_catalog()
     made = {"README.md": _index(known)}
     made |= {f"{group}.md": _group_page(known, group) for group in known.groups}
     made |= {f"{EXPERIMENT}.md": _experiment_page(known), "settings.md": _settings_page(known)}
@@ -95,7 +100,7 @@ def _index(known: Catalog) -> list[str]:
 
 def _group_page(known: Catalog, group: str) -> list[str]:
     word = known.defaults[group]
-    why = reasons(conf_folder() / "config.yaml").get(f"defaults.{group}")
+    why = _beside(group).get(f"defaults.{group}")
     default = f"The default is `{group}={word}`{f': {escaped(why)}' if why else ''}."
     described = describe(known, group)
     common = {name: described[word]["settings"][name] for name in known.common(group)}
@@ -147,10 +152,13 @@ def _experiment(word: str, path: Path) -> list[str]:
 # ---- blocks
 
 
+_TABLES = groups.GROUPS | groups.SWEEP_GROUPS
+
+
 def _about(group: str) -> str:
     """The first paragraph of the module that has the group's table."""
     modules = [m for m in vars(groups).values() if inspect.ismodule(m)]
-    return _doc(next(m for m in modules if getattr(m, "TABLE", None) is groups.GROUPS[group])).split("\n\n")[0]
+    return _doc(next(m for m in modules if getattr(m, "TABLE", None) is _TABLES[group])).split("\n\n")[0]
 
 
 def _doc(documented: Any) -> str:
@@ -168,7 +176,8 @@ def _prose(doc: str) -> str:
 
 
 def _command(choice: str, default: bool) -> list[str]:
-    words = ["    dlfound train", "" if default else choice, BESIDE.get(choice, "")]
+    verb = "sweep" if choice.partition("=")[0] in groups.SWEEP_GROUPS else "train"
+    words = [f"    dlfound {verb}", "" if default else choice, BESIDE.get(choice, "")]
     return ["This is the default, and needs no word:" if default else "", " ".join(filter(None, words))]
 
 
@@ -217,8 +226,13 @@ def reasons(path: Path) -> dict[str, str]:
     return found
 
 
+def _beside(node: str) -> dict[str, str]:
+    """The reasons in the file that chooses and sets what no option of the group does."""
+    return reasons(conf_folder() / ("sweep.yaml" if node in groups.SWEEP_GROUPS else "config.yaml"))
+
+
 def _root_reasons(node: str) -> dict[str, str]:
-    beside = reasons(conf_folder() / "config.yaml")
+    beside = _beside(node)
     return {key.removeprefix(f"{node}."): why for key, why in beside.items() if key.startswith(f"{node}.")}
 
 

@@ -5,7 +5,7 @@ python scripts/readme.py
 
 from pathlib import Path
 
-from dlfound.commands.configure import catalog
+from dlfound.commands.configure import full_catalog
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- groups: scripts/readme.py -->\n", "<!-- end of groups -->\n"
@@ -13,7 +13,7 @@ BEGIN, END = "<!-- groups: scripts/readme.py -->\n", "<!-- end of groups -->\n"
 
 def table() -> str:
     """A line a group: its options (the default in bold) and all settings that they have."""
-    known = catalog()
+    known = full_catalog()
     lines = ["| group | options | settings |", "|---|---|---|"]
     for group in known.paths:
         words = [f"**{w}**" if w == known.defaults.get(group) else w for w in known.words(group)]

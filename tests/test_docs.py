@@ -12,14 +12,15 @@ import pytest
 from markdown_it import MarkdownIt
 
 from dlfound.cli import main
-from dlfound.commands.configure import catalog
+from dlfound.commands.configure import full_catalog as catalog
 from dlfound.config.catalog import EXPERIMENT
 from dlfound.config.files import read_yaml
 
 ROOT = Path(__file__).parent.parent
 CONF, DOCS = ROOT / "conf", ROOT / "docs"
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
-COMMANDS = sorted({c for text in TEXTS.values() for c in re.findall(r"^    dlfound (train\b.*)$", text, re.MULTILINE)})
+VERBS = r"^    dlfound ((?:train|sweep)\b.*)$"
+COMMANDS = sorted({c for text in TEXTS.values() for c in re.findall(VERBS, text, re.MULTILINE)})
 GROUPS = [path.name for path in sorted(CONF.iterdir()) if any(path.glob("*.yaml")) and path.name != EXPERIMENT]
 OPTIONS = [f"{path.parent.name}={path.stem}" for path in sorted(CONF.glob("*/*.yaml"))]
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -92,8 +93,9 @@ def test_an_option_tells_its_docstring_settings_and_reasons(group):
         doc = inspect.getdoc(option.callable)
         assert told(below).startswith(plain(doc)), path
         command = "" if word == catalog().defaults[group] else f" {group}={word}"
-        assert re.findall(r"^    dlfound train(?: |$).*", below, re.MULTILINE)[-1].startswith(
-            f"    dlfound train{command}"
+        verb = "sweep" if group == "search" else "train"
+        assert re.findall(rf"^    dlfound {verb}(?: |$).*", below, re.MULTILINE)[-1].startswith(
+            f"    dlfound {verb}{command}"
         )
         table = {name: cells for name, *cells in rows(below)[1:]}
         assert list(table) == [f"{group}.{name}" for name in option.settings if name in read_yaml(path)], path
@@ -106,11 +108,12 @@ def test_an_option_tells_its_docstring_settings_and_reasons(group):
 
 
 def test_what_belongs_to_no_option():
-    text = (CONF / "config.yaml").read_text(encoding="utf-8")
     for page, heading, node in [
         ("data.md", "data", "data"),
+        ("search.md", "search", "search"),
         *[("settings.md", node, node) for node in ("train", "run")],
     ]:
+        text = (CONF / ("sweep.yaml" if node == "search" else "config.yaml")).read_text(encoding="utf-8")
         block = re.search(rf"^{node}:\n((?:  .*\n?)+)", text, re.MULTILINE)[1]
         expected = [re.fullmatch(r"  (\w+): (.*?) +# (.*)", line).groups() for line in block.splitlines()]
         shown = [(name, default, reason) for name, _, default, reason in rows(sections(page)[heading])[1:]]
@@ -137,7 +140,7 @@ def test_every_cell_says_something():
     empty = [
         (name, row)
         for name, text in TEXTS.items()
-        if name not in ("README.md", "reliability.md")
+        if name not in ("README.md", "reliability.md", "sweep.md")
         for row in rows(text)
         if "" in row
     ]

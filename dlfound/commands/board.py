@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from dlfound.errors import Code, Error
+from dlfound.runs.folder import SWEEP, TRIALS
 
 SUMMARY = "look at the curves in TensorBoard"
 EXAMPLES = """\
@@ -14,6 +15,7 @@ examples:
   dlfound board                     all runs below outputs/
   dlfound board latest              one run
   dlfound board digits moons        the newest run of each name
+  dlfound board my_sweep            all trials of a sweep, side by side under hparams
 """
 HOST = "127.0.0.1"  # nobody else can look in
 FIRST_PORT, PORTS = 6006, 100
@@ -50,13 +52,19 @@ def _logs(runs: list[str]) -> list[str]:
         if not list_runs():
             raise Error(f"there are no runs below {OUTPUTS}/", "train one first: dlfound train", Code.RUN)
         return ["--logdir", str(OUTPUTS)]
-    found: list[Path] = [find_run(run) for run in runs]
+    found: list[Path] = [_sweep(run) or find_run(run) for run in runs]
     for path in found:
-        if not (path / "tensorboard").is_dir():
+        if path.name != TRIALS and not (path / "tensorboard").is_dir():
             raise Error(f"{path} has no curves", "it was trained with logger=none", Code.RUN)
     if len(found) == 1:
         return ["--logdir", str(found[0])]
     return ["--logdir_spec", ",".join(f"{path.parent.name}/{path.name}:{path}" for path in found)]
+
+
+def _sweep(word: str) -> Path | None:
+    """The trials of a sweep, where the word names its folder."""
+    path = Path(word).expanduser()
+    return path / TRIALS if (path / SWEEP).is_file() else None
 
 
 def free_port(first: int) -> int:

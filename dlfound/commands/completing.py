@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlfound.commands.configure import catalog
+from dlfound.commands.configure import catalog, full_catalog
 from dlfound.commands.options import describe
 from dlfound.config.catalog import EXPERIMENT, Catalog
 from dlfound.config.files import read_yaml
@@ -164,7 +164,15 @@ def _runs(current: str, typed: _Typed) -> Answer:
 
 
 def _overrides(current: str, typed: _Typed) -> Answer:
-    overrides = _Overrides(_catalog(typed), typed.words)
+    return _override(current, _Overrides(_catalog(typed), typed.words))
+
+
+def _space(current: str, typed: _Typed) -> Answer:
+    """As for a run, and what only a sweep knows."""
+    return _override(current, _Overrides(full_catalog(typed.given.get("config_dir", ())), typed.words))
+
+
+def _override(current: str, overrides: "_Overrides") -> Answer:
     key, equals, _ = current.partition("=")
     if equals:
         return overrides.values(key)
@@ -178,6 +186,7 @@ def _catalog(typed: _Typed) -> Catalog:
 
 _BY_NAME: dict[str, Callable[[str, _Typed], Answer]] = {
     "OVERRIDE": _overrides,
+    "SPACE": _space,
     "RUN": _runs,
     "NAME": _runs,
     "GROUP": _groups,

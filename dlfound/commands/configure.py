@@ -4,8 +4,9 @@ import argparse
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dlfound.commands.groups import GROUPS, NODES
+from dlfound.commands.groups import GROUPS, NODES, SWEEP_GROUPS
 from dlfound.commands.rules import RULES
 from dlfound.config.catalog import Catalog
 from dlfound.config.config import Config
@@ -25,9 +26,25 @@ def own_options(parser: argparse.ArgumentParser, config_dirs: bool = True) -> No
 
 
 def catalog(config_dirs: Sequence[str | Path] = ()) -> Catalog:
-    """Every word that exists: the program's, those of the folders, and those registered from Python."""
-    nodes = {name: Option(made) for name, made in NODES.items()}
-    return Catalog(with_registered(GROUPS), nodes, [Path(folder).expanduser() for folder in config_dirs])
+    """Every word of a run: the program's, those of the folders, and those registered from Python."""
+    return _catalog(GROUPS, NODES, config_dirs, ("config",))
+
+
+def sweep_catalog(config_dirs: Sequence[str | Path] = ()) -> Catalog:
+    """The words that only a sweep knows."""
+    return _catalog(SWEEP_GROUPS, {}, config_dirs, ("sweep",))
+
+
+def full_catalog(config_dirs: Sequence[str | Path] = ()) -> Catalog:
+    """Every word that exists."""
+    return _catalog(GROUPS | SWEEP_GROUPS, NODES, config_dirs, ("config", "sweep"))
+
+
+def _catalog(groups: Any, nodes: Any, config_dirs: Sequence[str | Path], roots: Sequence[str]) -> Catalog:
+    plain = {name: Option(made) for name, made in nodes.items()}
+    folders = [Path(folder).expanduser() for folder in config_dirs]
+    options = with_registered(GROUPS | SWEEP_GROUPS)
+    return Catalog({group: options[group] for group in groups}, plain, folders, roots)
 
 
 def configure(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> Config:

@@ -9,6 +9,7 @@ from dlfound.nn import activation, batchnorm, dropout, initializer, model
 from dlfound.objective import constraint, loss, regularizer
 from dlfound.optim import early_stopping, lr_decay, optimizers
 from dlfound.runs import tensorboard
+from dlfound.search import methods
 
 
 def _device(value: object) -> str:
@@ -73,6 +74,9 @@ GROUPS = {
     "early_stopping": early_stopping.TABLE,
     "logger": tensorboard.TABLE,
 }
+
+SWEEP_GROUPS = {"search": methods.TABLE}
+"""What a sweep has beside the runs that it makes."""
 
 NODES = {"train": Train, "run": Run}
 """What belongs to no group."""

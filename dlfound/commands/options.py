@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands.configure import catalog, load_options, own_options
+from dlfound.commands.configure import full_catalog, load_options, own_options
 from dlfound.config.catalog import EXPERIMENT, Catalog
 from dlfound.config.check import unknown_key
 from dlfound.errors import Code, Error
@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     """The verb: exit code."""
     load_options(args.files)
-    known = catalog(args.config_dir)
+    known = full_catalog(args.config_dir)
     if args.group is not None and args.group not in known.paths:
         raise Error.of([unknown_key(args.group, known.paths)], Code.CONFIG)
     groups = [args.group] if args.group else list(known.paths)

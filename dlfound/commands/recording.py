@@ -74,7 +74,7 @@ class Recorder:
         of_layers = curves_of(layers)
         with self._spared():
             self.logger.scalars(epoch.number, curves | of_layers)
-            if self.logger.draws and epoch.number == 1:
+            if epoch.number == 1:
                 self.logger.charts({"metrics": _pairs(measured), "layers": _families(of_layers)})
             if self.logger.draws and epoch.number in self._moments:
                 self._draw(epoch.number, layers)
@@ -85,8 +85,8 @@ class Recorder:
         results = {f"Final/{name}/{part}": measured[part][name] for name in names for part in ("val", "test")}
         beyond = number + 1  # so that a run that goes on forgets what came out before
         with self._spared():
+            self.logger.settings(beyond, hyperparameters(self.config), results)
             if self.logger.draws:
-                self.logger.settings(beyond, hyperparameters(self.config), results)
                 self._answers(beyond, "val")
                 self._answers(beyond, "test")
 

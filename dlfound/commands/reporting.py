@@ -23,7 +23,7 @@ class Outcome:
     """What a training ended with.
 
     Attributes:
-        status: done or diverged; stopped_by: early_stopping, epochs or divergence.
+        status: done, pruned or diverged; stopped_by: early_stopping, epochs, pruned or divergence.
         error: why it diverged.
         parts: train, val, test (and val under running statistics) -> loss and metrics.
         exact: true unless it went on where other bits may come: on another device, with other versions.

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -51,11 +51,20 @@ class Pace:
         self.wait = max(SOONEST, SHARE * seconds) if self.auto else self.wait
 
 
+Watched = Callable[[Epoch, float], bool]
+
+
+def unwatched(epoch: Epoch, value: float) -> bool:
+    """Nobody looks on: the run goes on to its own end."""
+    return False
+
+
 class Session:
     """The loop over epochs, and all that a next epoch depends on.
 
     Args:
         stop: true once the run should end early: the step is finished and kept.
+        watched: told each epoch and its monitor's value (lower is better); true ends the run: it is pruned.
         begun: when it was asked for, on the clock of `time.perf_counter`.
     """
 
@@ -67,10 +76,11 @@ class Session:
         folder: RunFolder,
         journal: Journal,
         stop: Stop,
+        watched: Watched,
         begun: float,
     ):
         self.config, self.assembly, self.schema = config, assembly, schema
-        self.folder, self.journal, self.stop = folder, journal, stop
+        self.folder, self.journal, self.stop, self.watched = folder, journal, stop, watched
         self.monitor = monitored(config["train"]["monitor"])
         self.symptoms = Symptoms(config, assembly.step.base_lr, schema["class_counts"], schema["split"])
         self.checkpoints, self.pace = Checkpoints(folder.path), Pace(config["train"]["checkpoint"])
@@ -102,7 +112,7 @@ class Session:
             if error is None:
                 self._judge(parts)
             recorder.end(self.done, parts)
-        status = "diverged" if error else "done"
+        status = "diverged" if error else "pruned" if self.ended == "pruned" else "done"
         return Outcome(
             self.assembly, self.best, self.done, status, self.ended, error, parts, self.journal.all_warnings(),
             self.threads, self.exact, self.seconds, self.total,
@@ -167,6 +177,8 @@ class Session:
             self.ended = "early_stopping"
         elif epoch.number == self.config["train"]["epochs"]:
             self.ended = "epochs"
+        if self.watched(epoch, value) and not self.ended:
+            self.ended = "pruned"
         if self.ended or self.stop() or self.pace.due(epoch.number):
             self._save()
 

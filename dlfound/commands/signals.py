@@ -34,9 +34,9 @@ class Stop:
 
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
+def stoppable(stop: Stop | None = None) -> Iterator[Stop]:
     """Listen to SIGINT, SIGTERM and SIGHUP; SIGHUP stays ignored where it is (nohup)."""
-    stop, old = Stop(), {}
+    stop, old = stop or Stop(), {}
     for number in CODES:
         if signal.getsignal(number) != signal.SIG_IGN:
             old[number] = signal.signal(number, stop.handle)

@@ -6,6 +6,7 @@ import shlex
 import sys
 from typing import Any
 
+from dlfound.commands import sweep
 from dlfound.commands.configure import load_options, own_options
 from dlfound.commands.resuming import configure_run
 from dlfound.commands.signals import stoppable
@@ -34,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=option, or node.setting=value")
     own_options(parser)
+    parser.add_argument("-m", "--multirun", action="store_true", help="the same as dlfound sweep")
     parser.add_argument("--cfg", action="store_true", help="print every value and where it comes from; train nothing")
     parser.add_argument(
         "--dry-run", action="store_true", help="read the data and say how they are understood; train nothing"
@@ -44,6 +46,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """The verb: exit code."""
+    if args.multirun:
+        return sweep.command(args)
     load_options(args.files)
     config, path = configure_run(args.overrides, args.config_dir)
     if args.cfg:

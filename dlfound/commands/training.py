@@ -1,7 +1,7 @@
 """One training, from a checked configuration to a finished folder."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from dlfound.commands.progress import say
 from dlfound.commands.reporting import make_report
 from dlfound.commands.resuming import check_length, check_same, configure_run
 from dlfound.commands.rules import cautions, loss_fits_task, monitor_fits_loss, monitor_fits_task
-from dlfound.commands.session import Session
+from dlfound.commands.session import Session, Watched, unwatched
 from dlfound.commands.signals import Stop
 from dlfound.config.compose import reopen
 from dlfound.config.config import Config
@@ -23,7 +23,7 @@ from dlfound.errors import Code, Error
 from dlfound.runs.checkpoints import Checkpoints
 from dlfound.runs.folder import CONFIG, RunFolder, check_place, disk_errors, make_folder, new_path
 from dlfound.runs.lock import locked
-from dlfound.training.assemble import assemble, resolve
+from dlfound.training.assemble import Assembly, assemble, resolve
 from dlfound.training.device import find_device
 
 
@@ -62,15 +62,25 @@ def raise_failure(run: Run, code: Code) -> None:
         raise Error(error["what"], error["fix"] + kept, code)
 
 
+def load_data(config: Config, data: Any = None) -> Dataset:
+    """The rows that the configuration names, or the arrays that a program handed over."""
+    source, train = config.build("data"), config["train"]
+    dataset = source(data) if config.name("data") == "arrays" else source()
+    return dataset.folded(train["folds"], train["fold"], config["data"]["seed"]) if train["folds"] else dataset
+
+
 def run_training(
-    config: Config, path: Path | None, data: Any, command: str, shown: bool, stop: Stop, checked: bool = False
-) -> tuple[Run, Code]:
+    config: Config, path: Path | None, data: Any, command: str, shown: bool, stop: Stop,
+    *, checked: bool = False, load: Callable[[Config, Any], Dataset] = load_data, watched: Watched = unwatched,
+) -> tuple[Run, Code]:  # fmt: skip
     """Train as configured, go on where an unfinished run stands, or say that the folder holds a finished one.
 
     Args:
         path: the folder of the run that is to go on; None where the configuration names or makes it.
         stop: true once the run should end early.
         checked: `dlfound check` comes first; `check.json` says what it found.
+        load: reads the data; who trains often may keep them.
+        watched: as `Session` takes it.
 
     Raises:
         Stopped: it was; what was reached is kept.
@@ -79,28 +89,23 @@ def run_training(
     began = time.perf_counter()
     path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
     if _is_over(path, config):
-        hint = "resume=RUN train.epochs=... goes on, another run.dir trains anew"
-        _say(shown, f"{path} holds a finished run; it is left as it is ({hint})")
-        if data is not None:  # the caller would take the old run's result for that of these arrays
-            raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
-        return _ended(path)
+        return _left_alone(path, data, shown)
     check_place(path)
     device = find_device(config["run"]["device"])
-    dataset = load_data(config, data)
+    dataset = load(config, data)
     check_task(config, dataset)
     settled, notes = resolve(config, dataset.task)
     verdicts = check_first(settled, dataset, device, command, shown) if checked else None
     assembly = assemble(settled, dataset, device)
+    _check_monitor(config, assembly)
     schema = dataset.schema() | {"plan": getattr(assembly.network.preprocessing, "plan", None)}
-    if (problem := monitor_fits_loss(config["train"]["monitor"], config.name("loss"), assembly.loss)) is not None:
-        raise Error.of([problem], Code.CONFIG)
     saved = _saved(path, settled)
     folder = make_folder(path)  # only now: nothing is left behind by a mistake
     with locked(path) as trouble, disk_errors(path):
         folder.tidy()
         kept, damaged = Checkpoints(path).newest()
         journal = Journal(folder, shown)
-        session = Session(settled, assembly, schema, folder, journal, stop, began)
+        session = Session(settled, assembly, schema, folder, journal, stop, watched, began)
         if kept is not None:  # what refuses to go on comes before the first change
             check_form(kept)
             check_length(path, saved or settled, settled, kept.state["epoch"] - 1)
@@ -112,17 +117,24 @@ def run_training(
             folder.clear()
             new = folder.head[1:]
             folder.write_json("schema.json", schema)
-        _note(new, journal)
+        _note([*new, *(f"{WARNING}{text}" for text in (*damaged, trouble) if text)], journal)
         if verdicts is not None:
             keep(verdicts, folder)
             tell(verdicts, journal)
-        for text in (*damaged, trouble):
-            if text:
-                journal.warn(text)
         stop.training = True
         report = make_report(settled, schema, session.run(), folder.head[0])
         folder.write_json("report.json", report)
         folder.finish()
+    return _ended(path)
+
+
+def _left_alone(path: Path, data: Any, shown: bool) -> tuple[Run, Code]:
+    """A finished run, as it is."""
+    hint = "resume=RUN train.epochs=... goes on, another run.dir trains anew"
+    if shown:
+        say(f"{path} holds a finished run; it is left as it is ({hint})")
+    if data is not None:  # the caller would take the old run's result for that of these arrays
+        raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
     return _ended(path)
 
 
@@ -190,18 +202,6 @@ def _ended(path: Path) -> tuple[Run, Code]:
     return run, Code.NUMERIC if run.report["status"] == "diverged" else Code.DONE
 
 
-def load_data(config: Config, data: Any = None) -> Dataset:
-    """The rows that the configuration names, or the arrays that a program handed over."""
-    source, train = config.build("data"), config["train"]
-    dataset = source(data) if config.name("data") == "arrays" else source()
-    return dataset.folded(train["folds"], train["fold"], config["data"]["seed"]) if train["folds"] else dataset
-
-
-def _say(shown: bool, text: str) -> None:
-    if shown:
-        say(text)
-
-
 def check_task(config: Config, dataset: Dataset) -> None:
     """The rules that need the data, right after they are read."""
     found = [
@@ -210,3 +210,9 @@ def check_task(config: Config, dataset: Dataset) -> None:
     ]
     if problems := [p for p in found if p is not None]:
         raise Error.of(problems, Code.CONFIG)
+
+
+def _check_monitor(config: Config, assembly: Assembly) -> None:
+    """The rule that needs the loss itself: what a registered one makes is known once it is built."""
+    if (problem := monitor_fits_loss(config["train"]["monitor"], config.name("loss"), assembly.loss)) is not None:
+        raise Error.of([problem], Code.CONFIG)

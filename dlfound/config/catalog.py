@@ -13,6 +13,7 @@ from dlfound.config.options import Groups, Option
 from dlfound.errors import Code, Error
 
 EXPERIMENT = "experiment"
+SPACE, SEARCH = "space", "search"  # what an experiment's file may hold for a sweep, beside a run's nodes
 
 
 def conf_folder() -> Path:
@@ -28,11 +29,13 @@ class Catalog:
         groups: group -> option's callable name -> option.
         plain: the nodes that are no groups (`train`, `run`), each with the callable that takes its settings.
         config_dirs: folders of options that a person added.
+        roots: the files of `conf/` that choose and set what no option does; Hydra composes from the last.
     """
 
     groups: Groups
     plain: dict[str, Option]
     config_dirs: Sequence[Path] = ()
+    roots: Sequence[str] = ("config",)
     _read: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, repr=False)  # files read so far
 
     def __post_init__(self) -> None:
@@ -55,8 +58,15 @@ class Catalog:
 
     @cached_property
     def root(self) -> dict[str, Any]:
-        """The content of `conf/config.yaml`."""
-        return read_yaml(conf_folder() / "config.yaml")
+        """The content of the files that choose and set what no option does; usually `conf/config.yaml` alone."""
+        trees = [read_yaml(conf_folder() / f"{root}.yaml") for root in self.roots]
+        merged = {node: value for tree in trees for node, value in tree.items()}
+        return merged | {"defaults": [entry for tree in trees for entry in tree["defaults"]]}
+
+    @property
+    def primary(self) -> str:
+        """The file that Hydra composes from."""
+        return self.roots[-1]
 
     @cached_property
     def defaults(self) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """From words to a checked configuration: Hydra composes, signatures check, all mistakes are told together."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,29 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlfound.config.catalog import EXPERIMENT, Catalog, conf_folder
+from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog, conf_folder
 from dlfound.config.check import Rule, check_rules, check_tree
 from dlfound.config.config import FORMAT, Config
 from dlfound.config.files import plain, read_yaml
-from dlfound.config.overrides import Overrides, holds_resolver, read_overrides
+from dlfound.config.overrides import Overrides, holds_resolver, read_overrides, read_values
 from dlfound.errors import Code, Error, Problem, printable
 
 Layers = list[tuple[str, dict[str, Any]]]
 
 
-def compose(texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = ()) -> Config:
+def compose(texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = (), beside: Collection[str] = ()) -> Config:
     """The configuration that an override list asks for.
 
     Args:
         texts: overrides in Hydra's grammar.
         catalog: the words that exist.
         rules: what must hold across groups.
+        beside: nodes of an experiment's file that are no part of the configuration, and left out.
 
     Raises:
         Error: all that is wrong, at once (code 2).
     """
-    experiments = _Experiments(catalog)
+    experiments = _Experiments(catalog, beside)
     words = read_overrides(texts, catalog, experiments.choices)
     problems = [*words.problems, *experiments.problems]
     chosen = {**catalog.defaults, **experiments.choices(words.choices.get(EXPERIMENT)), **words.choices}
@@ -46,15 +48,60 @@ def compose(texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = ()) 
     try:
         left_out = experiments.unfit(words.choices)
         removed = [f"~{key}" for key in left_out]
-        tree = _hydra([*words.accepted, *removed], _own_nodes(chosen, catalog, experiments))
+        tree = _hydra(catalog.primary, [*words.accepted, *removed], _own_nodes(chosen, catalog, experiments))
     except (HydraException, OmegaConfBaseException) as error:
         raise Error.of(problems or [_translate(error)], Code.CONFIG) from None
+    tree = {node: settings for node, settings in tree.items() if node not in beside}
     sound, tree_problems = check_tree(tree, catalog, origins.told)
     rule_problems, warnings = check_rules(sound, rules)
     if problems := problems + tree_problems + rule_problems:
         raise Error.of(problems, Code.CONFIG)
     notes = words.warnings + list(left_out.values()) + [f"{w.what}; {w.fix}" for w in warnings]
     return Config(sound, catalog, origins.all(sound), notes)
+
+
+class Composer:
+    """Composes many configurations that differ in the values of settings: only the first of each kind through Hydra.
+
+    Args:
+        catalog, rules, beside: as `compose` takes them.
+    """
+
+    def __init__(self, catalog: Catalog, rules: Iterable[Rule] = (), beside: Collection[str] = ()):
+        self.catalog, self.rules, self.beside = catalog, tuple(rules), beside
+        self._known: dict[tuple[str, ...], Config] = {}
+
+    def compose(self, texts: Sequence[str]) -> Config:
+        """As `compose`."""
+        words = [(text, text.partition("=")[0]) for text in texts]
+        if any(text.startswith(("+", "~")) or "${" in text for text in texts) or _refers(self._experiment(texts)):
+            return compose(texts, self.catalog, self.rules, self.beside)
+        shape = tuple(key if "." in key else text for text, key in words)
+        if shape not in self._known or len(set(shape)) < len(shape):  # what is set twice is warned of
+            self._known[shape] = compose(texts, self.catalog, (), self.beside)
+        return self._changed(self._known[shape], {key: text for text, key in words if "." in key})
+
+    def _experiment(self, texts: Sequence[str]) -> Any:
+        words = [text.partition("=")[2] for text in texts if text.partition("=")[0] == EXPERIMENT]
+        path = self.catalog.paths[EXPERIMENT].get(words[-1]) if words else None
+        return read_yaml(path) if path else {}
+
+    def _changed(self, known: Config, texts: Mapping[str, str]) -> Config:
+        """The same with other values of settings that it has, and the rules across groups asked again."""
+        tree, values = deepcopy(known.tree), read_values(texts)
+        for key, value in values.items():
+            node, _, setting = key.partition(".")
+            tree[node][setting] = value
+        origins = known.origins | dict(texts)
+        sound, problems = check_tree(tree, self.catalog, lambda key: "")
+        rule_problems, warnings = check_rules(sound, self.rules)
+        if problems := problems + rule_problems:
+            raise Error.of(problems, Code.CONFIG)
+        return Config(sound, self.catalog, origins, known.warnings + [f"{w.what}; {w.fix}" for w in warnings])
+
+
+def _refers(tree: Any) -> bool:
+    return "${" in str(tree)
 
 
 def reopen(path: Path, catalog: Catalog) -> Config:
@@ -93,8 +140,8 @@ def _unsafe_keys(tree: Any, at: str = "") -> list[str]:
 class _Experiments:
     """The experiment files that are asked for: their choices, their values, and what is wrong with them."""
 
-    def __init__(self, catalog: Catalog):
-        self.catalog = catalog
+    def __init__(self, catalog: Catalog, beside: Collection[str]):
+        self.catalog, self.beside = catalog, beside
         self.problems: list[Problem] = []
         self.trees: dict[str, dict] = {}
 
@@ -117,6 +164,8 @@ class _Experiments:
             elif node in self.catalog.groups and "name" in tree[node]:
                 fix = f"write - override /{node}: {printable(tree[node]['name'])} below defaults"
                 problems.append(Problem(f"{path}: {node}.name is set by choosing an option", fix))
+        for node in [n for n in (SPACE, SEARCH) if n in tree and n not in self.beside]:
+            problems.append(Problem(f"{path}: {node} is for a sweep", f"dlfound sweep experiment={path.stem}"))
         if not path.read_text(encoding="utf-8").lstrip().startswith("# @package _global_"):
             what = f"{path} must begin with the line '# @package _global_'"
             problems.append(Problem(what, "put it at the head of the file"))
@@ -238,7 +287,7 @@ def _own_nodes(chosen: dict[str, str], catalog: Catalog, experiments: _Experimen
     return [(g, w, experiments.tree(w) if g == EXPERIMENT else catalog.node(g, w)) for g, w in own]
 
 
-def _hydra(accepted: list[str], own: list[tuple[str, str, dict]]) -> dict[str, Any]:
+def _hydra(primary: str, accepted: list[str], own: list[tuple[str, str, dict]]) -> dict[str, Any]:
     """Compose, in a Hydra of our own, whatever Hydra the calling program may be running.
 
     Hydra reads the program's own files alone. What a person added is handed over as it was read and checked, in a
@@ -248,7 +297,7 @@ def _hydra(accepted: list[str], own: list[tuple[str, str, dict]]) -> dict[str, A
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"), _stored(own):
-            return _resolved(hydra_compose("config", overrides=accepted))
+            return _resolved(hydra_compose(primary, overrides=accepted))
     finally:
         GlobalHydra.instance().hydra = outer  # another instance by now
 

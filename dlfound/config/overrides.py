@@ -5,7 +5,7 @@ and hands on what is sound.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,12 @@ def read_overrides(texts: Sequence[str], catalog: Catalog, experiment_choices: A
         if override.key_or_group not in catalog.paths:
             _read_value(override, catalog, chosen, failed, result)
     return result
+
+
+def read_values(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Key -> the value that its override gives it; the overrides have been read before, with other values."""
+    parser = OverridesParser.create()
+    return {key: parser.parse_override(_quoted_home(text)).value() for key, text in texts.items()}
 
 
 def _quoted_home(text: str) -> str:

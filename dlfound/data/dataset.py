@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import lazy_loader
@@ -79,6 +80,10 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 over all values, their types and shapes, and the split."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         arrays = [self.inputs, self.targets, *self.parts.values()]
         for array in arrays if self.weights is None else [*arrays, self.weights]:

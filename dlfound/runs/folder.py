@@ -22,6 +22,7 @@ OUTPUTS = Path("outputs")
 DONE, CHECKPOINTS = "DONE", "checkpoints"
 LINES = ("metrics.jsonl", "timing.jsonl", "log.txt")  # what grows with a run; a resume cuts it back
 CONFIG = "config.yaml"  # what makes a folder a run's: the first file that stands in it
+SWEEP, TRIALS = "sweep.yaml", "trials"  # what makes a folder a sweep's, and where in it the runs lie
 DEPTH = 3  # how far below a folder its runs are looked for
 MAX_BYTES = 64 * 2**20  # of a text file: those of a run are far smaller
 

@@ -54,6 +54,12 @@ class NoLogger:
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
         """Nothing."""
 
+    def charts(self, together: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        """Nothing."""
+
+    def settings(self, number: int, values: Mapping[str, Any], results: Mapping[str, float | None]) -> None:
+        """Nothing."""
+
     def flush(self) -> None:
         """Nothing."""
 
@@ -157,6 +163,15 @@ class TensorBoard:
             raise self._lost
 
 
+class Curves(TensorBoard):
+    """As `tensorboard`, but curves, settings and what came out alone: what a sweep's trials write.
+
+    Source: torch.utils.tensorboard.
+    """
+
+    draws = False
+
+
 def _number(folder: Path) -> None:
     """Give the files of earlier pieces of the run names that are read first, whatever second each was begun in."""
     for place, path in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
@@ -164,4 +179,4 @@ def _number(folder: Path) -> None:
         path.rename(path.with_name(".".join([*head, f"{place:010}", rest])))
 
 
-TABLE = {"none": NoLogger, "tensorboard": TensorBoard}
+TABLE = {"none": NoLogger, "curves": Curves, "tensorboard": TensorBoard}

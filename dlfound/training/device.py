@@ -8,6 +8,11 @@ import torch
 
 from dlfound.errors import Code, Error
 
+
+class TooLarge(Error):
+    """A net that this machine cannot hold; another one may fit."""
+
+
 COPIES = 6  # of the parameters, at least: they themselves, gradient, two of Adam's, the best, the last step's
 SMALL_STEP = 10_000_000  # products of a step's forward pass below which a second thread costs more than it brings
 
@@ -48,7 +53,7 @@ def check_memory(parameters: int, device: torch.device) -> None:
     needed = 4 * COPIES * parameters
     if needed > there:
         what = f"a net of {parameters:,} parameters needs about {needed / 1e9:.0f} GB, and there are {there / 1e9:.0f}"
-        raise Error(what, "take a smaller model.hidden", Code.RESOURCES)
+        raise TooLarge(what, "take a smaller model.hidden", Code.RESOURCES)
 
 
 def count_threads(setting: int | str, weights: int, batch_size: int) -> int:

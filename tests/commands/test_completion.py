@@ -204,11 +204,12 @@ def test_every_option_and_setting_is_offered(capsys):
     """The list that `dlfound options --json` prints, and no other."""
     assert main(["options", "--json"]) == 0
     for group, options in json.loads(capsys.readouterr().out).items():
-        told = asked(capsys, f"dlfound train {group}=")[1]
+        verb = "sweep" if group == "search" else "train"
+        told = asked(capsys, f"dlfound {verb} {group}=")[1]
         assert told == {f"{group}={word}": option["summary"] for word, option in options.items()}
         for word, option in options.items():
             keys = {f"{group}.{name}=": setting["type"] for name, setting in option["settings"].items()}
-            assert asked(capsys, f"dlfound train {group}={word} {group}.")[1] == keys
+            assert asked(capsys, f"dlfound {verb} {group}={word} {group}.")[1] == keys
 
 
 @pytest.mark.parametrize("verb", VERBS)

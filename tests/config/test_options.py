@@ -8,8 +8,8 @@ import pytest
 
 import dlfound
 from dlfound.cli import main
-from dlfound.commands.configure import catalog, configure
-from dlfound.commands.groups import GROUPS, NODES
+from dlfound.commands.configure import catalog, configure, full_catalog
+from dlfound.commands.groups import GROUPS, NODES, SWEEP_GROUPS
 from dlfound.config import options
 from dlfound.config.catalog import EXPERIMENT, conf_folder
 from dlfound.config.check import MISSING
@@ -17,6 +17,7 @@ from dlfound.config.compose import reopen
 from dlfound.config.files import read_yaml
 
 CONF = Path(__file__).parents[2] / "conf"
+EVERY = GROUPS | SWEEP_GROUPS
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +56,11 @@ def test_the_installed_files_are_those_of_the_repository():
     assert conf_folder().resolve() == CONF.resolve()
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", EVERY)
 def test_every_entry_has_a_yaml_and_every_yaml_an_entry(group):
     files = yamls(group)
-    assert set(files) == set(GROUPS[group])
-    assert catalog().words(group) == sorted(files) and len(catalog().words(group)) == len(files) >= 2
+    assert set(files) == set(EVERY[group])
+    assert full_catalog().words(group) == sorted(files) and len(files) >= 2
     for word, path in files.items():
         content = read_yaml(path)
         assert next(iter(content)) == "name" and content["name"] == word, path
@@ -68,13 +69,14 @@ def test_every_entry_has_a_yaml_and_every_yaml_an_entry(group):
 
 def test_how_many_there_are():
     folders = {path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml"))}
-    assert folders == {*GROUPS, EXPERIMENT}
+    assert folders == {*EVERY, EXPERIMENT}
     assert {path.name for path in CONF.rglob("*") if path.is_file() and "__pycache__" not in path.parts} == {
         "__init__.py",
         "config.yaml",
+        "sweep.yaml",
         *(f"{word}.yaml" for group in folders for word in yamls(group)),
     }
-    assert sum(len(yamls(group)) for group in GROUPS) == sum(len(table) for table in GROUPS.values()) > 40
+    assert sum(len(yamls(group)) for group in EVERY) == sum(len(table) for table in EVERY.values()) > 40
     assert len(yamls(EXPERIMENT)) >= 2
 
 
@@ -122,8 +124,8 @@ def test_every_experiment_says_why_and_where_it_is_from(word):
 
 def test_options_as_json(capsys):
     shown = json.loads(printed(capsys, "options", "--json"))
-    assert list(shown) == [*GROUPS, EXPERIMENT]
-    known, count = catalog(), 0
+    assert list(shown) == [*EVERY, EXPERIMENT]
+    known, count = full_catalog(), 0
     for group, words in shown.items():
         assert list(words) == sorted(yamls(group))
         for word, about in words.items():

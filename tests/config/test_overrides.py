@@ -583,7 +583,7 @@ def test_more_gpus_than_there_are(capsys, tmp_path, monkeypatch):
 
 
 def test_unknown_flags_of_hydra_are_not_offered(capsys):  # X9
-    for flag in ("--experimental-rerun", "--multirun", "-m", "--config-path", "--config-name", "--cgf"):
+    for flag in ("--experimental-rerun", "--config-path", "--config-name", "--cgf"):
         ((what, fix),) = wrong(capsys, flag)
         assert f"unknown flag '{flag}'" in what and "did you mean -" in fix
 

@@ -1,0 +1,108 @@
+"""`dlfound sweep`: many trainings, to find the settings that validate best."""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from functools import partial
+from typing import Any
+
+from dlfound.commands.configure import load_options, own_options
+from dlfound.errors import Code, Error, Stopped
+
+SUMMARY = "search for settings: train many configurations and find the best"
+EXAMPLES = """\
+examples:
+  dlfound sweep optim=adam,sgd optim.lr='tag(log, interval(1e-4, 1e-1))' search.trials=50
+  dlfound sweep model.hidden='choice([256],[256,256])' dropout=none,standard search=grid
+  dlfound sweep optim.lr='tag(log, interval(1e-4, 1e-1))' 'train.batch_size=int(interval(16,256))' search=tpe
+  dlfound sweep optim.lr=0.001,0.01 search=grid search.repeats=5      mean and spread over five seeds
+  dlfound sweep optim.lr='tag(log, interval(1e-4, 1e-1))' search.pruner=asha search.workers=4
+  dlfound sweep ... run.dir=my_sweep                                  the same command again goes on
+  dlfound compare my_sweep                                            the whole table
+  dlfound train --config-dir my_sweep experiment=best                 the best configuration once more
+  dlfound options search                                              how it searches
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("overrides", nargs="*", metavar="SPACE", help="as for train, with choices or distributions")
+    own_options(parser)
+    parser.add_argument("--cfg", action="store_true", help="print what would be searched; train nothing")
+    parser.add_argument("--json", action="store_true", help="print the sweep's report as JSON and nothing else")
+
+
+def command(args: argparse.Namespace) -> int:
+    """The verb: exit code."""
+    from dlfound.commands.sweeping.plan import make_plan  # brings in Hydra
+
+    load_options(args.files)
+    plan = make_plan(args.overrides, args.config_dir, args.files, f"dlfound {shlex.join(sys.argv[1:])}")
+    if args.cfg:
+        print(_configured(plan, args.json))
+        return Code.DONE
+    return run(plan, args.json)
+
+
+def _configured(plan: Any, as_json: bool) -> str:
+    content = plan.identity | {"search.trials": plan.count}
+    if as_json:
+        return json.dumps(content, indent=2, ensure_ascii=False)
+    return "\n".join(f"{key}: {text}" for key, text in content.items())
+
+
+def run(plan: Any, as_json: bool) -> int:
+    """Search as planned; exit code."""
+    from dlfound.commands.signals import stoppable
+    from dlfound.commands.sweeping.team import LOG, Team, call
+    from dlfound.commands.sweeping.view import View
+    from dlfound.commands.sweeping.worker import Leaving, join, run_worker  # brings in torch
+
+    plan.begin()
+    seconds, began = plan.method.seconds, time.monotonic()
+    until = float("inf") if seconds == "none" else began + seconds
+    monitor = plan.base["train"]["monitor"]
+    view, log = View(plan, "loss" if monitor == "auto" else monitor), plan.path / LOG
+    call(partial(join, plan), log, view.before)
+
+    def life(send: Any) -> int:
+        with stoppable(Leaving()) as stop:
+            return run_worker(plan, send, stop, until)
+
+    failure = None
+    with stoppable() as stop, view:
+        stop.training = True
+        try:
+            if view.over < plan.count:
+                Team(plan.method.workers, life, log, view.hear, view.look, stop).run()
+        except Error as error:
+            failure = error
+    return _end(plan, view.monitor, stop.code, failure, as_json)
+
+
+def _end(plan: Any, monitor: str, code: int, failure: Error | None, as_json: bool) -> int:
+    """Write and tell what came out; the exit code, or what ended the sweep."""
+    from dlfound.commands.progress import say
+    from dlfound.commands.sweeping.results import Results, draw_pictures
+    from dlfound.commands.sweeping.worker import look
+
+    rows, importances = look(plan)
+    results = Results(plan, rows, monitor, importances)
+    report = results.write()
+    for text in draw_pictures(plan.path) if results.over and results.new else []:
+        say(text)
+    if failure is not None:
+        raise failure
+    for text in report["warnings"]:
+        say(text)
+    print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else results.told())
+    again = f"the same command goes on, with run.dir={shlex.quote(str(plan.path))}"
+    if code:
+        raise Stopped(f"stopped after {results.over} of {plan.count} trials; {again}", code)
+    if not results.finished:
+        say(f"{results.over} of {plan.count} trials in the time given; {again}")
+    if (failure := results.failure()) is not None:
+        raise failure
+    return Code.DONE
