@@ -128,11 +128,16 @@ def _category(series: "pl.Series") -> Column:
 
 def _numeric_problem(table: "Table", name: str) -> Problem | None:
     """Why a column that must hold numbers does not."""
-    dtype, shown = table.frame.schema[name], printable(name)
+    dtype, shown = table.frame[name].dtype, printable(name)
     if dtype.is_numeric() or dtype == pl.Boolean:
         return None
     fix = f"{setting('data.categorical', [name])}, or {setting('data.drop', [name])}"
     return table.others.get(name) or Problem(f"column '{shown}' holds {str(dtype).lower()}, not numbers", fix)
+
+
+def _is_empty(series: "pl.Series") -> bool:
+    """All of it is missing: it may have any type then."""
+    return series.null_count() == len(series)
 
 
 # ---- dates
@@ -179,7 +184,7 @@ class Encoder:
         self.strange: dict[str, str] = {}
 
     def __call__(self, table: "Table") -> "np.ndarray":
-        """(rows, columns) float64, column by column in memory; the table's own columns are given up on the way.
+        """(rows, columns) float64, column by column in memory; a long table's own columns are given up on the way.
 
         Raises:
             Error: a column is missing, or holds another kind of thing than in training (code 3).
@@ -187,8 +192,10 @@ class Encoder:
         self._check(table)
         height = table.frame.height
         numbers = np.empty((len(self.columns), height))
+        long = height > len(self.columns)
+        take = table.frame.drop_in_place if long else table.frame.get_column  # to drop one of very many takes long
         for k, column in enumerate(self.columns):
-            series = table.frame.drop_in_place(column.name)  # its memory is free again once it is copied
+            series = take(column.name)  # once it is copied, the memory of one that was dropped is free again
             numbers[k] = self._numbers(column, series, table)
             if lost := series.null_count():
                 self.missing[column.name] = self.missing.get(column.name, 0) + lost
@@ -205,25 +212,27 @@ class Encoder:
         return notes
 
     def _check(self, table: "Table") -> None:
-        problems = []
+        problems, given = [], set(table.frame.columns)
         for column in self.columns:
             shown = printable(column.name)
-            if column.name not in table.frame.columns:
-                given = ", ".join(map(printable, table.columns[:20]))
+            if column.name not in given:
+                there = ", ".join(map(printable, table.columns[:20]))
                 problems.append(
-                    Problem(f"column '{shown}' is missing; there are: {given}", f"give it a column {shown}")
+                    Problem(f"column '{shown}' is missing; there are: {there}", f"give it a column {shown}")
                 )
             elif column.name in table.problems:
                 problems.append(table.problems[column.name])
-            elif table.frame[column.name].null_count() == table.frame.height:
-                continue  # it is all missing, and so of no kind
-            elif column.kind == NUMBER and (problem := _numeric_problem(table, column.name)):
+            elif (
+                column.kind == NUMBER
+                and not _is_empty(table.frame[column.name])
+                and (problem := _numeric_problem(table, column.name))
+            ):
                 problems.append(Problem(f"{problem.what}, and it held numbers in training", "correct it"))
         if problems:
             raise Error.of(problems, Code.DATA)
 
     def _numbers(self, column: Column, series: "pl.Series", table: "Table") -> "np.ndarray":
-        if series.null_count() == len(series):
+        if _is_empty(series):
             return np.full(len(series), MISSING if column.kind == CATEGORY else np.nan)
         if column.kind == NUMBER:
             return series.cast(pl.Float64).to_numpy()

@@ -181,7 +181,7 @@ def _sound_rows(table: Table, part: str, roles: Roles, missing: str, notes: list
     elif lost := [name for name in (*roles.target, roles.weight) if name and name not in table.columns]:
         raise Error.of([_no_column("data.target", name, table) for name in lost], Code.DATA)
     table = rows_with(table, roles.target, f"without {' or '.join(map(printable, roles.target))}", notes)
-    features = [name for name in roles.features(table) if name in table.frame.columns]
+    features = roles.features(table)
     if missing == "drop":
         table = rows_with(table, features, "with a missing value", notes)
     if missing == "error":
