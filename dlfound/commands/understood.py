@@ -30,11 +30,11 @@ def show(config: Config, as_json: bool) -> None:
     body = assemble(settled, dataset, find_device(config["run"]["device"])).network
     plan = getattr(body.preprocessing, "plan", None)
     widths = [body.body.inputs, *settled.build("model")(), body.body.output.out_features]
+    for text in (*dataset.notes, *notes, *(f"warning: {text}" for text in dataset.warnings)):
+        say(printable(text))
     if as_json:
         print(json.dumps(dataset.schema() | {"plan": plan, "net": widths}, indent=2, ensure_ascii=False))
         return
-    for text in (*dataset.notes, *notes, *(f"warning: {text}" for text in dataset.warnings)):
-        say(printable(text))
     print(_head(config, dataset))
     if dataset.preparation:
         print_table(_lines(dataset, plan), COLUMNS, DEAR, "they are all there in a pipe, or with --json")

@@ -135,6 +135,11 @@ def _numeric_problem(table: "Table", name: str) -> Problem | None:
     return table.others.get(name) or Problem(f"column '{shown}' holds {str(dtype).lower()}, not numbers", fix)
 
 
+def _is_empty(series: "pl.Series") -> bool:
+    """All of it is missing: it may have any type then."""
+    return series.null_count() == len(series)
+
+
 # ---- dates
 
 
@@ -179,7 +184,7 @@ class Encoder:
         self.strange: dict[str, str] = {}
 
     def __call__(self, table: "Table") -> "np.ndarray":
-        """(rows, columns) float64, column by column in memory; the table's own columns are given up on the way.
+        """(rows, columns) float64, column by column in memory; a long table's own columns are given up on the way.
 
         Raises:
             Error: a column is missing, or holds another kind of thing than in training (code 3).
@@ -187,8 +192,10 @@ class Encoder:
         self._check(table)
         height = table.frame.height
         numbers = np.empty((len(self.columns), height))
+        long = height > len(self.columns)
+        take = table.frame.drop_in_place if long else table.frame.get_column  # to drop one of very many takes long
         for k, column in enumerate(self.columns):
-            series = table.frame.drop_in_place(column.name)  # its memory is free again once it is copied
+            series = take(column.name)  # once it is copied, the memory of one that was dropped is free again
             numbers[k] = self._numbers(column, series, table)
             if lost := series.null_count():
                 self.missing[column.name] = self.missing.get(column.name, 0) + lost
@@ -219,13 +226,13 @@ class Encoder:
         """Why a column cannot be taken for what it was in training."""
         if column.name in table.problems:
             return table.problems[column.name]
-        if column.kind != NUMBER or table.frame[column.name].null_count() == table.frame.height:
+        if column.kind != NUMBER or _is_empty(table.frame[column.name]):
             return None  # what is all missing is of no kind
         problem = _numeric_problem(table, column.name)
         return problem and Problem(f"{problem.what}, and the column held numbers in training", "correct it")
 
     def _numbers(self, column: Column, series: "pl.Series", table: "Table") -> "np.ndarray":
-        if series.null_count() == len(series):
+        if _is_empty(series):
             return np.full(len(series), MISSING if column.kind == CATEGORY else np.nan)
         if column.kind == NUMBER:
             return series.cast(pl.Float64).to_numpy()

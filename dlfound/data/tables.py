@@ -204,10 +204,10 @@ def _read_parquets(
 
 def _joined(frames: "list[pl.DataFrame]", paths: list[Path]) -> "pl.DataFrame":
     """One frame of several with the same types; whole numbers become numbers with a fraction where others have one."""
-    numbers = (pl.Int64, pl.Float64)
+    numbers, first = (pl.Int64, pl.Float64), frames[0].schema
     for frame, path in zip(frames, paths, strict=True):
         for name, dtype in frame.schema.items():
-            wanted = frames[0].schema[name]
+            wanted = first[name]
             if dtype != wanted and not {dtype, wanted} <= set(numbers):
                 what = (
                     f"{printable(path)}: column '{printable(name)}' has type {dtype}, in {printable(paths[0])} {wanted}"
