@@ -15,6 +15,7 @@ from dlfound.diagnostics.thresholds import DRAWS, FAR, FLAT, HIGH, SQUASHED
 from dlfound.training.assemble import Assembly
 from dlfound.training.resident import Part
 
+DESCENT = 30  # steps towards the best constant answer, from a good guess
 SURE = 20.0  # a sure answer: softmax gives the other classes 1e-9
 STRENGTHS = (1.0, 2.0, 5.0, 10.0, SURE, 50.0)  # with label smoothing the best right answer is not the surest
 
@@ -41,23 +42,40 @@ def _ratio(initial: float, prior: float) -> float | None:
 
 
 def constant_losses(a: Assembly, part: Part) -> tuple[float, float]:
-    """What the best constant answer costs that needs no search, and what outputs of zero cost."""
-    width = a.network.body.output.out_features
-    zero, candidates = torch.zeros(width, device=part.encoded.device), []
+    """What the best constant answer costs, and what outputs of zero cost."""
+    width, where = a.network.body.output.out_features, part.encoded.device
+    zero, starts = torch.zeros(width, device=where), []
     if a.network.target is not None:
-        candidates = [part.encoded.mean(0), part.encoded.median(0).values]
+        starts = [part.encoded.mean(0), part.encoded.median(0).values]
     else:
         share = torch.bincount(part.targets, minlength=2).float() / len(part.targets)
         if width == len(share):
-            candidates = [share.clamp(min=1e-9).log(), F.one_hot(share.argmax(), width).float()]
+            starts = [share.clamp(min=1e-9).log(), F.one_hot(share.argmax(), width).float()]
         elif width == 1:
-            candidates = [torch.logit(share[1:2], 1e-9)]
-    blank = _loss_of(a, part, zero)
-    return min([blank, *(_loss_of(a, part, answer) for answer in candidates)]), blank
+            starts = [torch.logit(share[1:2], 1e-9)]
+    starts = [start for start in (zero, *starts) if start.shape == zero.shape]
+    best = min(starts, key=lambda answer: _cost(a, part, answer))
+    return _descended(a, part, best), float(_cost(a, part, zero))
 
 
-def _loss_of(a: Assembly, part: Part, answer: Tensor) -> float:
-    return float(a.loss(answer.expand(len(part.encoded), -1).contiguous(), part.encoded))
+def _cost(a: Assembly, part: Part, answer: Tensor) -> Tensor:
+    """The same outputs for every row."""
+    return a.loss(answer.expand(len(part.encoded), -1), part.encoded)
+
+
+def _descended(a: Assembly, part: Part, answer: Tensor) -> float:
+    """What a constant answer costs after some steps downhill: class weights and the like move the best one."""
+    step, cost = 1.0, float(_cost(a, part, answer))
+    for _ in range(DESCENT):
+        answer = answer.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(_cost(a, part, answer), answer)
+        tried = answer.detach() - step * slope
+        new = float(_cost(a, part, tried))
+        if new < cost:
+            answer, cost, step = tried, new, 2 * step
+        else:
+            step /= 4
+    return cost
 
 
 def _judge(subject: Subject, initial: float, prior: float, blank: float) -> list[Finding]:
@@ -65,7 +83,7 @@ def _judge(subject: Subject, initial: float, prior: float, blank: float) -> list
         change = subject.usual_initializer() or "batchnorm=batch"
         return [Finding("high", FAIL, None, "the loss before the first step is not finite", change)]
     ratio = _ratio(initial, prior)
-    if ratio is None:
+    if ratio is None or blank <= 0:
         return []
     meaning = f"times what the best constant answer costs ({prior:.3g}): the loss before the first step ({initial:.3g})"
     change = subject.usual_initializer() or "batchnorm=batch"

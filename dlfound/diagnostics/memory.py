@@ -43,11 +43,11 @@ class Learned:
     last: float
 
 
-def learn(a: Assembly, part: Part, steps: int) -> Learned:
-    """Train on all of the rows at once until they are known by heart: so many steps, and some more if it gets on."""
+def learn(a: Assembly, part: Part, steps: int, most: int) -> Learned:
+    """Train on all rows at once until they are known by heart: so many steps, and up to `most` while it gets on."""
     a.network.train()
     x, losses = a.network.ready(part.inputs), []
-    for taken in range(1, MORE * steps + 1):
+    for taken in range(1, most + 1):
         loss, outputs, _ = a.step(x, part.encoded, ())
         if taken == 1 or taken % TOGETHER == 0 or taken == steps:
             losses.append(float(loss))
@@ -74,7 +74,7 @@ def attempt(subject: Subject, config: Config, make: str = "", steps: int = 0, co
     Args:
         make: "even" normalises each column on these rows.
         constant: the inputs' mean in place of each.
-        steps: how many at most; by the net's size where none are given.
+        steps: how many at most; by the net's size where none is given.
     """
     a = subject.fresh(config.choose("dropout", "none").choose("regularizer", "none"))
     part = subject.few(a)
@@ -83,8 +83,9 @@ def attempt(subject: Subject, config: Config, make: str = "", steps: int = 0, co
         x = (x - x.mean(0)) / x.std(0, correction=0).clamp(min=1e-12)
     if constant:
         x = x.mean(0, keepdim=True).expand_as(x).contiguous()
-    most = FEW_STEPS // SEARCHES if subject.searches else FEW_STEPS
-    return learn(a, part._replace(inputs=x), steps or subject.steps(most, FEW))
+    usual = subject.steps(FEW_STEPS // SEARCHES if subject.searches else FEW_STEPS, FEW)
+    most = steps or MORE * usual
+    return learn(a, part._replace(inputs=x), -(-most // MORE), most)
 
 
 def _by_heart(subject: Subject) -> Learned:

@@ -12,7 +12,7 @@ LABELLED = 2000  # rows for what compares all pairs: 4 million distances, some 0
 
 # How long: steps, and fewer for large nets, by their size and never by a clock.
 FEW_STEPS = 2000  # full batches of FEW rows
-RANGE_STEPS = 60  # at each rate of the range test
+RANGE_STEPS = 40  # at each rate of the range test
 UPDATE_STEPS = 30  # before updates are looked at: the first ones of rules with moments are larger
 TWIN_STEPS = 10  # of the two runs that must be the same
 PRODUCTS = 2e11  # multiplications that the longest of them may take: some 7 s of one core
@@ -41,7 +41,7 @@ MOVED = 0.01  # of the initial loss: below it nothing was learned, and nothing c
 MIXED = 1e-9  # relative to the outputs, in double precision: rounding stays below 1e-12
 
 # Learning rate.
-RATES = (-8, 2)  # powers of ten
+RATES = (-7, 2)  # powers of ten
 PER_DECADE = 2
 PATIENCE = (20, 50)  # times the steps of the test, by the run's length: a rate that needs more crawls
 REACHED = 0.5  # of the largest fall of the loss: what it must reach by then
