@@ -80,7 +80,7 @@ class Plan:
             for fold in folds:
                 several = [("seed", seed)] * (len(seeds) > 1) + [("fold", fold)] * (fold is not None)
                 words = [f"run.seed={seed}"] * (len(seeds) > 1)
-                words += [] if fold is None else [f"data.folds={self.method.folds}", f"data.fold={fold}"]
+                words += [] if fold is None else [f"train.folds={self.method.folds}", f"train.fold={fold}"]
                 found.append(("-".join(f"{name}{number}" for name, number in several), words))
         return found
 
@@ -211,10 +211,8 @@ def _problems(space: Space, method: Method, base: Config) -> list[Problem]:
     if method.storage != "journal" and base["run"]["dir"] is None:
         what = "search.storage needs run.dir: the same command must find its folder again"
         found.append(Problem(what, "run.dir=FOLDER"))
-    if method.folds and "folds" not in base["data"]:
-        found.append(Problem(f"data={base.name('data')} has no folds", "search.folds=0"))
-    if method.folds and keys & {"data.folds", "data.fold"}:
-        found.append(Problem("search.folds varies data.fold, and so does the space", "leave one of them out"))
+    if method.folds and keys & {"train.folds", "train.fold"}:
+        found.append(Problem("search.folds varies train.fold, and so does the space", "leave one of them out"))
     if not space.dimensions and method.repeats == 1 and not method.folds:
         found.append(Problem("nothing varies: every word has one value", "optim.lr='tag(log, interval(1e-4, 1e-1))'"))
     if base.name("data") == "arrays":
