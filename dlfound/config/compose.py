@@ -18,7 +18,7 @@ from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog, conf_fold
 from dlfound.config.check import Rule, check_rules, check_tree
 from dlfound.config.config import FORMAT, Config
 from dlfound.config.files import plain, read_yaml
-from dlfound.config.overrides import Overrides, holds_resolver, read_overrides, read_values
+from dlfound.config.overrides import Overrides, holds_resolver, read_overrides, read_values, readable
 from dlfound.errors import Code, Error, Problem, printable
 
 Layers = list[tuple[str, dict[str, Any]]]
@@ -61,7 +61,7 @@ def compose(texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = (), 
 
 
 class Composer:
-    """Composes many configurations that differ in the values of settings: only the first of each kind through Hydra.
+    """Composes many configurations that differ in the values of settings: each choice of options once through Hydra.
 
     Args:
         catalog, rules, beside: as `compose` takes them.
@@ -71,33 +71,43 @@ class Composer:
         self.catalog, self.rules, self.beside = catalog, tuple(rules), beside
         self._known: dict[tuple[str, ...], Config] = {}
 
-    def compose(self, texts: Sequence[str]) -> Config:
-        """As `compose`."""
-        words = [(text, text.partition("=")[0]) for text in texts]
-        if any(text.startswith(("+", "~")) or "${" in text for text in texts) or _refers(self._experiment(texts)):
-            return compose(texts, self.catalog, self.rules, self.beside)
-        shape = tuple(key if "." in key else text for text, key in words)
-        if shape not in self._known or len(set(shape)) < len(shape):  # what is set twice is warned of
-            self._known[shape] = compose(texts, self.catalog, (), self.beside)
-        return self._changed(self._known[shape], {key: text for text, key in words if "." in key})
+    def compose(self, texts: Sequence[str], ruled: bool = True) -> Config:
+        """As `compose`; without the rules across groups where `ruled` is false."""
+        settings = {text.partition("=")[0]: text for text in texts if "." in text.partition("=")[0]}
+        choices = tuple(text for text in texts if text.partition("=")[0] not in settings)
+        rules = self.rules if ruled else ()
+        plain = len(settings) + len(choices) == len(texts) and not any("${" in t or t[:1] in "+~" for t in texts)
+        if plain and not _refers(self._experiment(choices)):
+            if choices not in self._known:
+                self._known[choices] = compose(choices, self.catalog, (), self.beside)
+            known = self._known[choices]
+            if all(_has(known, key) and readable(text) for key, text in settings.items()):
+                return self._changed(known, settings, rules)
+        return compose(texts, self.catalog, rules, self.beside)  # with all that there is to tell
 
     def _experiment(self, texts: Sequence[str]) -> Any:
         words = [text.partition("=")[2] for text in texts if text.partition("=")[0] == EXPERIMENT]
         path = self.catalog.paths[EXPERIMENT].get(words[-1]) if words else None
         return read_yaml(path) if path else {}
 
-    def _changed(self, known: Config, texts: Mapping[str, str]) -> Config:
+    def _changed(self, known: Config, texts: Mapping[str, str], rules: Sequence[Rule]) -> Config:
         """The same with other values of settings that it has, and the rules across groups asked again."""
-        tree, values = deepcopy(known.tree), read_values(texts)
-        for key, value in values.items():
+        tree = deepcopy(known.tree)
+        for key, value in read_values(texts).items():
             node, _, setting = key.partition(".")
             tree[node][setting] = value
-        origins = known.origins | dict(texts)
         sound, problems = check_tree(tree, self.catalog, lambda key: "")
-        rule_problems, warnings = check_rules(sound, self.rules)
+        rule_problems, warnings = check_rules(sound, rules)
         if problems := problems + rule_problems:
             raise Error.of(problems, Code.CONFIG)
-        return Config(sound, self.catalog, origins, known.warnings + [f"{w.what}; {w.fix}" for w in warnings])
+        notes = known.warnings + [f"{w.what}; {w.fix}" for w in warnings]
+        return Config(sound, self.catalog, known.origins | dict(texts), notes)
+
+
+def _has(config: Config, key: str) -> bool:
+    """True for a setting of one of its nodes."""
+    node, _, setting = key.partition(".")
+    return setting in config.tree.get(node, ()) and (setting != "name" or node in config.catalog.plain)
 
 
 def _refers(tree: Any) -> bool:

@@ -65,6 +65,16 @@ def read_values(texts: Mapping[str, str]) -> dict[str, Any]:
     return {key: parser.parse_override(_quoted_home(text)).value() for key, text in texts.items()}
 
 
+def readable(text: str) -> bool:
+    """True for an override that can be read, and gives one value."""
+    try:
+        override = OverridesParser.create().parse_override(_quoted_home(text))
+    except (HydraException, ValueError, RecursionError):
+        return False
+    single = override.type == OverrideType.CHANGE and override.package is None and not override.is_sweep_override()
+    return single and not isinstance(override.value(), dict)
+
+
 def _quoted_home(text: str) -> str:
     """`key=~/folder` as a shell leaves it; Hydra's grammar wants such a value in quotes."""
     key, _, value = text.partition("=")

@@ -325,3 +325,30 @@ def test_a_budget_of_seconds():
     done = sweep(LR, "search.trials=100000", "search.seconds=1", "train.epochs=40")
     assert re.search(r"\d+ of 100000 trials in the time given; the same command goes on", done.stderr)
     assert 0 < len(table()) < 1000 and report()["status"] == "unfinished"
+
+
+# ---- pruners
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["search.pruner=median", "search.startup=1", "search.min_epochs=2"],
+        ["search.pruner=asha", "search.min_epochs=2", "search.reduction=2"],
+        ["search.pruner=hyperband", "search.min_epochs=2", "search.reduction=2"],
+    ],
+)
+def test_a_pruned_run_is_whole_and_never_best(words):
+    rates = "optim.lr=0.1,0.2,0.00001,0.00002,0.000001"
+    sweep("train.epochs=12", rates, "optim=adam", "search=grid", "search.workers=1", *words)
+    states = {row["optim.lr"]: row["state"] for row in table()}
+    assert states["0.1"] == "done" and "pruned" in states.values(), states
+    for row in table():
+        run = dlfound.open_run(f"sweep/{row['folder']}")
+        assert run.report["status"] == row["state"] and (run.report["epochs_run"] == 12) == (row["state"] == "done")
+        assert run.report["stopped_by"] == ("epochs" if row["state"] == "done" else "pruned")
+        assert run.predict([[0.0, 0.5]]).shape == (1,)
+    assert states[report()["best"]["values"]["optim.lr"]] == "done"
+    old = table()
+    sweep("train.epochs=12", rates, "optim=adam", "search=grid", "search.workers=1", *words)
+    assert timeless(table()) == timeless(old)

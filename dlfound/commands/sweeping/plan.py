@@ -4,13 +4,13 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from dlfound.commands.configure import catalog, sweep_catalog
 from dlfound.commands.rules import RULES
-from dlfound.config.catalog import SEARCH, SPACE, Catalog
+from dlfound.config.catalog import SEARCH, SPACE
 from dlfound.config.compose import Composer, compose
 from dlfound.config.config import Config
 from dlfound.config.files import dump_yaml, read_yaml
@@ -39,6 +39,7 @@ class Plan:
         path: the sweep's folder.
         count: how many trials there are to be.
         asked: the command, without passwords.
+        composer: of its runs' configurations.
     """
 
     words: tuple[str, ...]
@@ -51,14 +52,11 @@ class Plan:
     path: Path
     count: int
     asked: str
+    composer: Composer
 
     def compose(self, words: Sequence[str]) -> Config:
         """The configuration of a run."""
-        return self._composer.compose(words)
-
-    @cached_property
-    def _composer(self) -> Composer:
-        return Composer(catalog(self.config_dirs), RULES, (SPACE, SEARCH))
+        return self.composer.compose(words)
 
     def run_words(self, values: Values) -> list[str]:
         """The override list of a trial's runs: as long as no word says otherwise, they write curves and no pictures."""
@@ -160,19 +158,20 @@ def make_plan(
     problems += [Problem(f"{w} is not for a sweep", "it goes on by the same command, with run.dir=SWEEP")
                  for w in words if _head(w) == "resume"]  # fmt: skip
     space = Space(space.dimensions, tuple(f for f in space.fixed if f.key != "resume"))
-    problems += check_space(space, Composer(known, (), (SPACE, SEARCH)).compose)
+    composer = Composer(known, RULES, (SPACE, SEARCH))
+    problems += check_space(space, partial(composer.compose, ruled=False))
     config = _search_config(of_search, config_dirs, problems)
     if config is None or problems:
         raise Error.of(list(dict.fromkeys(problems)), Code.CONFIG)
     word, method = config.name(SEARCH), config.build(SEARCH)()
     count = count_trials(method, word, space)
-    base = _sound(space, word, method, known)
+    base = _sound(space, word, method, composer)
     problems = _problems(space, method, base)
     if problems:
         raise Error.of(problems, Code.CONFIG)
     path = Path(base["run"]["dir"] or new_path(base["run"]["name"])).expanduser()
     own = tuple(words), tuple(map(str, config_dirs)), tuple(files)
-    return Plan(*own, space, word, method, base, path, count, masked(asked))
+    return Plan(*own, space, word, method, base, path, count, masked(asked), composer)
 
 
 def _head(word: str) -> str:
@@ -187,7 +186,7 @@ def _search_config(words: Sequence[str], config_dirs: Sequence[str], problems: l
         return None
 
 
-def _sound(space: Space, word: str, method: Method, known: Catalog) -> Config:
+def _sound(space: Space, word: str, method: Method, composer: Composer) -> Config:
     """A configuration of the space that keeps the rules across groups.
 
     Raises:
@@ -196,7 +195,7 @@ def _sound(space: Space, word: str, method: Method, known: Catalog) -> Config:
     first = None
     for values in first_draws(word, method, space, TRIED):
         try:
-            return compose(space.words(values), known, RULES, beside=(SPACE, SEARCH))
+            return composer.compose(space.words(values))
         except Error as error:
             first = first or error
     assert first is not None

@@ -1,0 +1,160 @@
+"""Sweeps of several processes: signals, kills, commands that join; in real processes, forked by one that is warm."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dlfound.cli import main
+
+PROVE = Path(__file__).parents[2] / "scripts" / "prove"
+WORDS = [
+    "data=moons", "data.rows=400", "train.batch_size=8", "model.hidden=[8]", "train.epochs=10000", "logger=none",
+    "early_stopping=none", "lr_decay=none", "run.threads=1", "run.dir=sweep", "optim.lr=tag(log,interval(1e-3,1e-1))",
+    "search.trials=4",
+]  # fmt: skip
+
+
+def fork(words, log):
+    """The command in a child that may be killed; its process's number."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        with open(1, "w", closefd=False) as out, open(2, "w", closefd=False) as err:
+            sys.stdout, sys.stderr = out, err  # pytest has others
+            code = main(["sweep", *words])
+    finally:
+        os._exit(code)
+
+
+def wait_for(condition, seconds=60):
+    for _ in range(int(seconds / 0.05)):
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(Path("said").read_text() if Path("said").exists() else "nothing was said")
+
+
+def workers(pid):
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def training():
+    """True while both workers train."""
+    return len([path for path in Path("sweep/trials").glob("*/metrics.jsonl") if path.stat().st_size]) == 2
+
+
+@pytest.fixture
+def running():
+    """A sweep of which both workers train: its process's number."""
+    pid = fork(WORDS, "said")
+    wait_for(training)
+    yield pid
+    for victim in [*workers(pid), pid] if Path(f"/proc/{pid}/task").exists() else []:
+        os.kill(victim, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_cleanly_and_says_how_to_go_on(running, number, code):
+    below = workers(running)
+    assert len(below) == 2
+    os.kill(running, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(running, 0)[1]) == code
+    assert not any(Path(f"/proc/{pid}").exists() for pid in below)
+    said = Path("said").read_text()
+    assert "stopped after 0 of 4 trials; the same command goes on, with run.dir=sweep" in said
+    assert "2 interrupted" in said
+    assert len(list(Path("sweep/trials").glob("*/checkpoints/step-*"))) >= 2
+
+
+def test_workers_end_with_who_watches_over_them(running):
+    below = workers(running)
+    os.kill(running, signal.SIGKILL)
+    os.waitpid(running, 0)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), 10)
+    assert len(list(Path("sweep/trials").glob("*/checkpoints/step-*"))) >= 2
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(running):
+    first, _ = workers(running)
+    wait_for(lambda: len(list(Path("sweep/trials").glob("*/checkpoints/step-*"))) >= 2)
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: "a worker was ended by SIGKILL in trial" in Path("said").read_text())
+    wait_for(lambda: any("going on after epoch" in path.read_text() for path in Path("sweep/trials").glob("*/log.txt")))
+    assert {path.name for path in Path("sweep/trials").iterdir() if path.is_dir()} == {"0000", "0001"}
+    os.kill(running, signal.SIGTERM)
+    os.waitpid(running, 0)
+
+
+SHORT = [w for w in WORDS if not w.startswith(("train.epochs", "search.trials"))] + [
+    "train.epochs=2",
+    "search.trials=9",
+]
+
+
+@pytest.mark.parametrize("storage", ["journal", "sqlite:///study.db"])
+def test_commands_at_once_share_one_sweep(storage):
+    children = [fork([*SHORT, f"search.storage={storage}"], f"said{i}") for i in range(3)]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    said = [Path(f"said{i}").read_text() for i in range(3)]
+    assert codes == [0, 0, 0], said
+    ends = [line for text in said for line in re.findall(r"trial (\d+)  done", text)]
+    assert sorted(map(int, ends)) == list(range(9))
+    with open("sweep/trials.csv", newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)] == ["done"] * 9
+
+
+def test_killed_sweeps_end_as_sweeps_that_nobody_kills(proof_script):
+    done = proof_script("--kills", "8", "--trials", "16")
+    assert done.returncode == 0 and "nothing lost, nothing twice, nothing different" in done.stdout, done.stdout
+
+
+def test_a_fault_is_noticed(proof_script):
+    """Where nobody asks for locks, two processes train the same trial."""
+    fault = "from dlfound.search.claims import Claims; Claims.take = lambda self, number: True"
+    done = proof_script("--kills", "1", "--trials", "6", fault=fault)
+    assert done.returncode == 1, done.stdout
+
+
+def test_a_real_server(tmp_path):
+    server, script = PROVE / "postgres.sh", PROVE / "sweeps.py"
+    command = [
+        "bash",
+        str(server),
+        sys.executable,
+        str(script),
+        "--storage",
+        "server",
+        "--kills",
+        "4",
+        "--trials",
+        "10",
+    ]
+    environment = os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def proof_script():
+    """Run the proof in a process of its own, with a fault put into the program or without."""
+
+    def run(*arguments, fault=""):
+        start = f"import runpy, sys; sys.argv = {['sweeps.py', *arguments]!r}\n{fault}\n"
+        code = f"{start}runpy.run_path({str(PROVE / 'sweeps.py')!r}, run_name='__main__')"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    return run
