@@ -195,6 +195,8 @@ def _scales(subject: Subject, inputs: np.ndarray) -> list[Finding]:
 
 
 def _outlying(data: Dataset, inputs: np.ndarray) -> list[Finding]:
+    if data.preparation:  # scaled by rank or quartiles, or categories
+        return []
     gaps = np.abs(inputs - np.median(inputs, 0))
     typical = np.array([np.median(gap[gap > 0]) if gap.any() else np.inf for gap in gaps.T])
     ratio = gaps.max(0) / typical
@@ -209,4 +211,5 @@ def _outlying(data: Dataset, inputs: np.ndarray) -> list[Finding]:
 
 def _sampled(subject: Subject, inputs) -> np.ndarray:
     """Rows as the net gets them, at most MANY of them."""
-    return subject.base.network.ready(inputs[:: -(-len(inputs) // MANY)]).double().cpu().numpy()
+    ready = subject.base.network.ready(inputs[:: -(-len(inputs) // MANY)]).double().cpu().numpy()
+    return ready[:, : ready.shape[1] - subject.base.network.body.places]  # the place of a category is no size

@@ -47,6 +47,8 @@ def constant_losses(a: Assembly, part: Part) -> tuple[float, float]:
     zero, starts = torch.zeros(width, device=where), []
     if a.network.target is not None:
         starts = [part.encoded.mean(0), part.encoded.median(0).values]
+    elif part.targets.dim() == 2:
+        starts = [torch.logit(part.targets.float().mean(0), 1e-9)]
     else:
         share = torch.bincount(part.targets, minlength=2).float() / len(part.targets)
         if width == len(share):
@@ -142,6 +144,9 @@ class _Answers(NamedTuple):
         if a.network.target is not None:
             fits = part.encoded.shape[1:] == (width,)
             return cls(part.encoded, part.encoded + 1, True) if fits else None
+        if part.targets.dim() == 2:
+            signs = 2 * part.targets.float() - 1
+            return cls(signs, -signs, False) if signs.shape[1] == width else None
         classes = max(int(max(p.targets.max() for p in a.parts.values())) + 1, 2)
         if width == 1 and classes == 2:
             signs = 2 * part.targets.float().unsqueeze(1) - 1

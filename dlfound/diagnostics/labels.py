@@ -23,6 +23,7 @@ def judge_labels(subject: Subject) -> list[Finding]:
         return []
     part = subject.base.parts["train"]
     x = subject.base.network.ready(part.inputs[places.copy()]).double().cpu().numpy()
+    x = x[:, : x.shape[1] - subject.base.network.body.places]
     y = _columns(data, train[places])
     near = _distances(x)
     return _chance(x, y, near, bool(data.classes)) or _contradiction(data, y, near) or _shifted(data, y, near)

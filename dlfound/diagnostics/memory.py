@@ -102,7 +102,7 @@ def check(subject: Subject) -> Checked:
     """Overfit a few; where that fails, each suspect is tried until one change lets it pass."""
     done = _by_heart(subject)
     rows = len(subject.few(subject.base).inputs)
-    what = "accuracy" if subject.dataset.classes else "R2"
+    what = "accuracy" if subject.base.network.target is None else "R2"
     meaning = f"is the {what} on {rows} training examples after {done.steps} steps, dropout and penalty off"
     numbers = {"score": done.score, "steps": done.steps, "rows": rows, "loss": done.last}
     found = sound(done.score, meaning) if done.perfect else _why(subject, done.score, meaning)

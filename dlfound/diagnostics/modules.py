@@ -85,8 +85,9 @@ def _mixing(subject: Subject, a: Assembly, x: Tensor, noise: list[Tensor], mode:
     if any(not torch.equal(one, two) for (_, one), (_, two) in zip(before, again, strict=True)):
         return None  # not the same twice: that is another fault
     for row in range(0, min(OTHERS, len(x))):
-        other = x.clone()
-        other[row] = 2 * x[(row + 1) % len(x)] + 1
+        other, numbers = x.clone(), x.shape[1] - a.network.body.places
+        other[row] = x[(row + 1) % len(x)]
+        other[row, :numbers] = 2 * other[row, :numbers] + 1
         after = outputs_of_parts(a.network, other, noise)
         for (group, one), (_, two) in zip(before, after, strict=True):
             change = (one - two).abs()

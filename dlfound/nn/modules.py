@@ -124,6 +124,11 @@ class MLP(nn.Module):
         return self.output(h)
 
     @property
+    def places(self) -> int:
+        """How many of the columns that come in, the last ones, are places of embedded categories."""
+        return 0 if self.embeddings is None else len(self.embeddings.tables)
+
+    @property
     def inputs(self) -> int:
         """Columns that the first layer takes, embedded categories being vectors."""
         return next(iter(self.layers().values())).in_features

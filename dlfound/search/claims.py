@@ -18,6 +18,7 @@ class Claims:
     """
 
     def __init__(self, sweep: Path):
+        self._held: set[int] = set()
         try:
             self._file = os.open(sweep / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         except OSError as error:
@@ -25,15 +26,19 @@ class Claims:
             raise Error(what, "choose another run.dir", Code.RESOURCES) from None
 
     def take(self, number: int) -> bool:
-        """True where this process has the trial now, and no other process does."""
+        """True where this process has the trial now, and nobody had it before."""
+        if number in self._held:
+            return False
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number + 1)
         except (BlockingIOError, PermissionError):
             return False
+        self._held.add(number)
         return True
 
     def free(self, number: int) -> None:
         """Give a trial back."""
+        self._held.discard(number)
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number + 1)
 
     @contextmanager
