@@ -33,7 +33,7 @@ class Symptoms:
     Args:
         config: to suggest what is not chosen already.
         lr: the learning rate as configured.
-        class_counts: training rows of each class; empty for regression.
+        class_counts: training rows of each class; empty for several labels and for numbers.
         rows: training, validation and test rows.
     """
 
@@ -166,19 +166,20 @@ class Symptoms:
         return f"{name} is undefined on the validation rows: {why}"
 
     def _overfits(self, train: Measured, val: Measured) -> str:
-        name = "accuracy" if self.classes else "r2"
+        name = "accuracy" if "accuracy" in val else "r2"
         there, here = train[name], val[name]
         if there is None or here is None:
             return ""
-        chance = 2 * math.sqrt(max(here * (1 - here), 0) / self.rows["val"]) if self.classes else 0
+        chance = 2 * math.sqrt(max(here * (1 - here), 0) / self.rows["val"]) if name == "accuracy" else 0
         if there - here <= GAP[name] + chance:
             return ""
         advice = self._try("regularizer=l2", "dropout=standard", "a smaller model.hidden", "more rows")
         return f"overfitting: {name} {there:.3g} in training, {here:.3g} in validation; {advice}"
 
     def _underfits(self, train: Measured, val: Measured) -> str:
-        name = "balanced_accuracy" if self.classes else "r2"
-        there, here, same = train[name], val[name], 1 / self.classes if self.classes else 0
+        of_labels = ("auroc", 0.5) if "auroc" in val else ("r2", 0)
+        name, same = ("balanced_accuracy", 1 / self.classes) if self.classes else of_labels
+        there, here = train[name], val[name]
         if there is None or here is None or max(there, here) > same + SKILL * (1 - same):
             return ""
         told = f"underfitting, or inputs that say little: {name} {there:.3g} in training, {here:.3g} in validation"
