@@ -177,12 +177,8 @@ class Symptoms:
         return f"overfitting: {name} {there:.3g} in training, {here:.3g} in validation; {advice}"
 
     def _underfits(self, train: Measured, val: Measured) -> str:
-        blind = {
-            "balanced_accuracy": 1 / max(self.classes, 1),
-            "auroc": 0.5,
-            "r2": 0.0,
-        }  # what one answer for all gives
-        name, same = next((name, value) for name, value in blind.items() if name in train)
+        same_for_all = {"balanced_accuracy": 1 / max(self.classes, 1), "auroc": 0.5, "r2": 0.0}
+        name, same = next((name, value) for name, value in same_for_all.items() if name in val)
         there, here = train[name], val[name]
         if there is None or here is None or max(there, here) > same + SKILL * (1 - same):
             return ""
