@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlfound.commands.configure import load_options, own_options
+from dlfound.commands.signals import stoppable
 from dlfound.errors import Code, Error, printable
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def command(args: argparse.Namespace) -> int:
     load_options(args.files)
     config = _configure(args.overrides, args.config_dir)
     out = Path(args.out).expanduser() if args.out else _usual_place(config)
-    verdicts = _check(config, None, args.only, out, f"dlfound {shlex.join(sys.argv[1:])}", shown=True)
+    with stoppable():
+        verdicts = _check(config, None, args.only, out, f"dlfound {shlex.join(sys.argv[1:])}", shown=True)
     print(json.dumps(verdicts.content, indent=2, ensure_ascii=False) if args.json else describe(verdicts, out))
     return verdicts.code
 

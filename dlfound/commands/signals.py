@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
+SHOW_CURSOR = b"\x1b[?25h"  # a bar that is drawn hides it
 
 
 class Stop:
@@ -28,7 +29,7 @@ class Stop:
         """The first signal asks; before the training there is nothing to keep, and a second Ctrl-C will not wait."""
         if not self.training or (number == signal.SIGINT and self.code == CODES[signal.SIGINT]):
             with suppress(OSError):  # nobody reads any more
-                os.write(2, b"\ndlfound: interrupted\n")
+                os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + b"\ndlfound: interrupted\n")
             os._exit(CODES[signal.Signals(number)])
         self.code = CODES[signal.Signals(number)]
 

@@ -229,7 +229,7 @@ class Encoder:
         if column.kind != NUMBER or _is_empty(table.frame[column.name]):
             return None  # what is all missing is of no kind
         problem = _numeric_problem(table, column.name)
-        return problem and Problem(f"{problem.what}, and the column held numbers in training", "correct it")
+        return problem and Problem(f"{problem.what}, and it held numbers in training", "correct it")
 
     def _numbers(self, column: Column, series: "pl.Series", table: "Table") -> "np.ndarray":
         if _is_empty(series):

@@ -95,7 +95,7 @@ def check(subject: Subject) -> Checked:
         ]:
             parts.add(place, part, given, direction)
     points, kinks = whole.points + parts.points, whole.kinks + parts.kinks
-    meaning = f"largest error relative to central differences, at {points} points; {kinks} more lie at a kink"
+    meaning = f"is the largest error relative to central differences, at {points - kinks} points; {kinks} lie at kinks"
     findings = _judge(subject, whole, parts) + _penalised(a)
     numbers = {"points": points, "kinks": kinks, "errors": {**whole.errors, **parts.errors}}
     return _told(findings or [sound(max(whole.largest, parts.largest), meaning)], numbers)

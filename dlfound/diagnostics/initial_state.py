@@ -7,6 +7,8 @@ from dlfound.diagnostics.layers import SAMPLE_ROWS, LayerState, Probe
 from dlfound.diagnostics.subject import Subject
 from dlfound.diagnostics.thresholds import DEAD, FADED, SATURATED
 
+MANY = 4  # layers, of which not each is shown
+
 
 def check(subject: Subject) -> Checked:
     """A look at the fresh net through some training rows."""
@@ -15,7 +17,8 @@ def check(subject: Subject) -> Checked:
     copies = {layer.name: count_copies(layers, i) for i, layer in enumerate(layers[:-1])}
     findings = _copies(subject, layers, copies) + _shares(subject, layers, copies) + _spread(subject, layers)
     worst = max([0.0, *(max(layer.dead, layer.saturated or 0) for layer in layers[:-1])])
-    meaning = "the largest share of dead or saturated units in a layer; no units are copies"
+    spread = f"activations spread by {_through(layers, 'activations')}, gradients by {_through(layers, 'gradients')}"
+    meaning = f"is the largest share of dead or saturated units in a layer; {spread}; no units are copies"
     return Checked("initial_state", findings or [sound(worst, meaning)], _numbers(layers, copies))
 
 
@@ -25,6 +28,13 @@ def count_copies(layers: list[LayerState], i: int) -> int:
     if len(incoming) != len(outgoing):  # several pre-activations a unit
         incoming = incoming.unflatten(0, (len(outgoing), -1)).flatten(1)
     return len(incoming) - len(torch.unique(torch.cat([incoming, outgoing], 1), dim=0))
+
+
+def _through(layers: list[LayerState], what: str) -> str:
+    """A number of each hidden layer, from the input up; of many layers the first and the last."""
+    numbers = [done[what] for name, done in _numbers(layers, {}).items() if name != "output"]
+    shown = [f"{number:.2g}" for number in numbers]
+    return ", ".join(shown if len(shown) <= MANY else [shown[0], "...", shown[-1]]) or "nothing: no hidden layer"
 
 
 def _numbers(layers: list[LayerState], copies: dict[str, int]) -> dict:

@@ -1,7 +1,6 @@
 """The range test: the loss after short trainings, over the learning rate."""
 
 import io
-import math
 
 from dlfound.runs.folder import RunFolder
 
@@ -24,21 +23,27 @@ def picture(numbers: dict) -> bytes:
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     initial, tried = numbers["initial_loss"], numbers["tried"]
-    top = 1.5 * initial if initial > 0 else None  # what lies above it has diverged, by however much
-    shown = [t for t in tried if t["loss"] is not None and (top is None or t["loss"] <= top)]
+    top = _top(numbers)
+    shown = [t for t in tried if t["loss"] is not None and t["loss"] <= top]
     lost = [t["lr"] for t in tried if t not in shown]
     axes.axvspan(*numbers["learns"], color=GREEN, alpha=0.12, label="learns")
-    axes.axhline(initial, color=GREY, linewidth=1, linestyle=":", label="before the first step")
+    if initial is not None:
+        axes.axhline(initial, color=GREY, linewidth=1, linestyle=":", label="before the first step")
     axes.plot([t["lr"] for t in shown], [t["loss"] for t in shown], color=BLUE, marker="o", markersize=3)
-    height = top if top is not None else max([initial, *(t["loss"] for t in shown)])
-    axes.plot(lost, [height] * len(lost), color=RED, marker="x", linestyle="", label="diverges", clip_on=False)
+    axes.plot(lost, [top] * len(lost), color=RED, marker="x", linestyle="", label="diverges", clip_on=False)
     axes.axvline(numbers["configured"], color=RED, linewidth=1, label=f"configured: {numbers['configured']:g}")
     axes.set_xscale("log")
-    if top is not None and math.isfinite(top):
-        axes.set_ylim(top=top)
+    axes.set_ylim(top=top)
     axes.set_xlabel("learning rate")
     axes.set_ylabel(f"loss after {numbers['steps']} steps")
     axes.legend(loc="lower left", frameon=False, fontsize="small")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DOTS)
     return content.getvalue()
+
+
+def _top(numbers: dict) -> float:
+    """The upper edge: well above the loss before the first step, where there is one. What lies beyond has diverged."""
+    if numbers["initial_loss"] is not None and numbers["initial_loss"] > 0:
+        return 1.5 * numbers["initial_loss"]
+    return max([0.0, *(t["loss"] for t in numbers["tried"] if t["loss"] is not None)]) + 1.0
