@@ -97,7 +97,9 @@ def test_pruners_end_what_promises_little(word, more):
     """The last of ten curves lies far above the others; hyperband may let it run in a bracket of its own."""
     import optuna
 
-    study = optuna.create_study(study_name="sweep", pruner=make_pruner(replace(METHOD, pruner=word, min_epochs=2, **more), 16))
+    study = optuna.create_study(
+        study_name="sweep", pruner=make_pruner(replace(METHOD, pruner=word, min_epochs=2, **more), 16)
+    )
     ended = []
     for number in range(10):
         trial, level = study.ask(), 9.0 if number == 9 else 1.0 + number / 100
