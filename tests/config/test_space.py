@@ -155,6 +155,8 @@ def test_composing_many_gives_what_composing_each_gives():
         ["optim=adam", "optim.lr=1e-3", "model.hidden=[4]"],
         ["data=moons", "run.name=${data.name}x"], ["data=xor", "run.name=${data.name}x"],
         ["optim.lr=0.1", "optim.lr=0.3"],
+        ["data=image_folder", "data.path=a", "optim.lr=0.1"],
+        ["data=image_folder", "data.path=b", "optim.lr=0.3"],
     ):  # fmt: skip
         for _ in range(2):
             one, other = composer.compose(words), compose(words, known, RULES)
