@@ -64,7 +64,7 @@ def read_sweep(path: Path) -> Sweep:
         if rows and metric not in rows[0]:
             raise KeyError(metric)
         return Sweep(path, rows, report, metric, bool(report["growing"]))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"{path} is no sweep that can be drawn: {type(error).__name__} {error}"
         raise Error(what, "let the same command end it", Code.RUN) from None
 

@@ -17,6 +17,7 @@ import yaml
 
 import dlfound
 from dlfound.cli import main
+from dlfound.commands.configure import catalog
 
 RUN = [
     "data=moons", "data.rows=120", "model.hidden=[8]", "train.epochs=4", "early_stopping=none", "lr_decay=none",
@@ -215,6 +216,19 @@ def test_repeats_share_the_split_and_give_mean_and_spread():
     assert " ± " in done.stdout
 
 
+@pytest.mark.skipif("folds" not in catalog().plain["train"].settings, reason="this dlfound cuts no folds")
+def test_folds_take_turns_to_validate():
+    sweep("optim.lr=0.01,0.1", "search=grid", "search.folds=3", "run.dir=folds")
+    for row in table("folds"):
+        runs = [dlfound.open_run(path) for path in sorted(Path("folds", row["folder"]).iterdir())]
+        assert [run.config["train"]["fold"] for run in runs] == [0, 1, 2]
+        assert len({run.report["data"]["fingerprint"] for run in runs}) == 3
+        assert {run.schema["split"]["test"] for run in runs} == {18}
+        assert {run.config["run"]["seed"] for run in runs} == {0}
+        losses = [run.report["val"]["loss"] for run in runs]
+        assert float(row["val_loss"]) == pytest.approx(sum(losses) / 3, rel=1e-12)
+
+
 # ---- what goes wrong
 
 
@@ -243,7 +257,7 @@ def test_too_many_failures_in_a_row_end_it():
 
 
 def test_what_ends_all_trials_ends_the_sweep_with_its_own_code(capsys):
-    assert main(["sweep", LR, "data=image_folder", "data.path=nowhere", "run.dir=sweep"]) == 3
+    assert main(["sweep", LR, "data=image_folder", "data.path=nowhere", "run.dir=sweep", "search.workers=1"]) == 3
     assert "nowhere" in capsys.readouterr().err
     assert {row["state"] for row in table()} == {"interrupted"} and not list(Path("sweep/trials").glob("*/*"))
 

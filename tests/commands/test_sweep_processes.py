@@ -116,7 +116,7 @@ def test_commands_at_once_share_one_sweep(storage):
 
 
 def test_killed_sweeps_end_as_sweeps_that_nobody_kills(proof_script):
-    done = proof_script("--kills", "8", "--trials", "16")
+    done = proof_script("--kills", "5", "--trials", "10")
     assert done.returncode == 0 and "nothing lost, nothing twice, nothing different" in done.stdout, done.stdout
 
 
@@ -137,9 +137,9 @@ def test_a_real_server(tmp_path):
         "--storage",
         "server",
         "--kills",
-        "4",
+        "2",
         "--trials",
-        "10",
+        "6",
     ]
     environment = os.environ | {"PYTHON": sys.executable}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

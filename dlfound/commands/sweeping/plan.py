@@ -165,13 +165,15 @@ def make_plan(
         raise Error.of(list(dict.fromkeys(problems)), Code.CONFIG)
     word, method = config.name(SEARCH), config.build(SEARCH)()
     count = count_trials(method, word, space)
-    base = _sound(space, word, method, composer)
+    values, base = _sound(space, word, method, composer)
     problems = _problems(space, method, base)
     if problems:
         raise Error.of(problems, Code.CONFIG)
     path = Path(base["run"]["dir"] or new_path(base["run"]["name"])).expanduser()
     own = tuple(words), tuple(map(str, config_dirs)), tuple(files)
-    return Plan(*own, space, word, method, base, path, count, masked(asked), composer)
+    plan = Plan(*own, space, word, method, base, path, count, masked(asked), composer)
+    plan.compose([*plan.run_words(values), *plan.runs[-1][1]])  # with what the runs of a trial add
+    return plan
 
 
 def _head(word: str) -> str:
@@ -186,8 +188,8 @@ def _search_config(words: Sequence[str], config_dirs: Sequence[str], problems: l
         return None
 
 
-def _sound(space: Space, word: str, method: Method, composer: Composer) -> Config:
-    """A configuration of the space that keeps the rules across groups.
+def _sound(space: Space, word: str, method: Method, composer: Composer) -> tuple[Values, Config]:
+    """The first values of the space, and their configuration, that keep the rules across groups.
 
     Raises:
         Error: none of many does, and why (code 2).
@@ -195,7 +197,7 @@ def _sound(space: Space, word: str, method: Method, composer: Composer) -> Confi
     first = None
     for values in first_draws(word, method, space, TRIED):
         try:
-            return composer.compose(space.words(values))
+            return values, composer.compose(space.words(values))
         except Error as error:
             first = first or error
     assert first is not None

@@ -85,7 +85,8 @@ class Worker:
     send: Send
     stop: Stop
     until: float = math.inf
-    _data: dict[str, Dataset] = field(default_factory=dict)
+    _read: str = ""
+    _data: dict[int, Dataset] = field(default_factory=dict)  # 0: as the source gives them; 1, 2, ...: folds
 
     def work(self) -> int:
         """Train until there is nothing left; the exit code."""
@@ -192,13 +193,17 @@ class Worker:
         return result_of(runs)
 
     def _load(self, config: Config, data: Any) -> Dataset:
-        """The data, read once for each configuration of them; the last one is kept."""
-        key = json.dumps([config["data"], config["train"]["folds"], config["train"]["fold"]], sort_keys=True)
-        if key not in self._data:
-            if len(self._data) >= max(1, self.plan.method.folds):
-                self._data.clear()
-            self._data[key] = load_data(config)
-        return self._data[key]
+        """The data, read once as long as their configuration is the same; its folds share the rows."""
+        key, train = json.dumps(config["data"], sort_keys=True), config["train"]
+        if key != self._read:
+            whole = Config({**config.tree, "train": {**train, "folds": 0}}, config.catalog)
+            self._read, self._data = key, {0: load_data(whole)}
+        if not train["folds"]:
+            return self._data[0]
+        number = train["fold"] + 1
+        if number not in self._data:
+            self._data[number] = self._data[0].folded(train["folds"], train["fold"], config["data"]["seed"])
+        return self._data[number]
 
     def _watched(self, claimed: Claimed, config: Config, first: bool) -> Callable[[Epoch, float], bool]:
         last, prunes = 0.0, first and self.plan.method.pruner != "none"
