@@ -358,6 +358,27 @@ def test_eval_of_a_file(runs, capsys, file):
     assert "column 'price': 'x' is not a number" in capsys.readouterr().err
 
 
+def test_a_run_with_weights_is_measured_with_them(capsys):
+    """A new file that has none is measured without; `predict` needs none."""
+    for target in ("price", "colour", "[warm,dry]"):
+        columns = {**people(), "w": [1 + row % 3 for row in range(120)]}
+        columns = {name: columns[name] for name in ("age", "kind", "w", *target.strip("[]").split(","))}
+        words = ["data=table", "data.path=x.csv", f"data.target={target}", "data.weight=w"]
+        run = dlfound.train([*QUICK, *words, f"data.path={write_csv('x.csv', columns)}"])
+        assert run.schema["features"] == ["age", "kind"]
+        rows = load_data(run.config).parts["test"]
+        measured = []
+        for drop in ((), ("w",)):
+            write_csv("test.csv", without(taken(columns, rows), *drop))
+            assert main(["eval", str(run.path), "--data", "test.csv", "--json"]) == 0
+            measured.append(json.loads(capsys.readouterr().out)["data"])
+        assert measured[0] == run.report["test"] and measured[0]["loss"] != measured[1].pop("loss")
+        assert {name: measured[0][name] for name in measured[1]} == measured[1]
+        assert main(["eval", str(run.path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["test"] == run.report["test"]
+        assert len(run.predict(without(columns, "w"))) == 120
+
+
 def test_a_file_that_changed_is_told(capsys):
     """D39: eval alone, and a run that is to go on; nothing of it is changed."""
     words = [*QUICK, "data=table", "data.path=x.csv", "data.target=sold", "data.drop=[name]", "run.dir=mine"]
