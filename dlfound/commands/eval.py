@@ -53,7 +53,8 @@ def evaluate_run(run) -> dict[str, dict[str, float | None]]:
         raise Error(what, "use dlfound.open_run(...).predict there", Code.DATA)
     dataset = load_data(run.config)
     if dataset.fingerprint() != run.schema["fingerprint"]:
-        raise Error(f"the data are not those that {run.path} was trained on", "give it the same files", Code.DATA)
+        fix = "give it the same files" + ", or measure on others with --data FILE" * bool(run.schema["columns"])
+        raise Error(f"the data are not those that {run.path} was trained on", fix, Code.DATA)
     return _measured(run, dataset)
 
 

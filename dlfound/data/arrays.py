@@ -10,7 +10,7 @@ from dlfound.config.kinds import OptionalText, Seed, Split, word
 from dlfound.data.dataset import Dataset, classification, regression
 from dlfound.data.npy import ALSO_TEXT, read_npy, read_npz
 from dlfound.data.split import cut
-from dlfound.data.suffixes import RUNNING
+from dlfound.data.suffixes import RUNNING, is_table
 from dlfound.errors import Code, Error
 
 np = lazy_loader.load("numpy")
@@ -74,6 +74,8 @@ def _read(path: Path, target_path: str | None) -> "tuple[np.ndarray, np.ndarray]
         if file is not None and file.suffix.lower() in RUNNING:
             what = f"{file} is refused by its type ({file.suffix}): such a file can run code"
             raise Error(what, "save arrays with numpy.save or numpy.savez", Code.UNSAFE)
+        if file is not None and is_table(file):
+            raise Error(f"{file} is a table", f"data=table data.path={file} data.target=COLUMN", Code.CONFIG)
     if target is None:
         if path.suffix.lower() != ".npz":
             raise Error(f"{path} holds no y", "data.target_path=FILE.npy, or a .npz with X and y", Code.CONFIG)

@@ -206,9 +206,8 @@ class Encoder:
         lost = ", ".join(f"{printable(name)} {count:,}" for name, count in self.missing.items())
         notes = [f"missing values: {lost}"] if lost else []
         for name, count in self.unknown.items():
-            notes.append(
-                f"{self.strange[name]}{f', nor were {count - 1:,} more cells' * (count > 1)}: taken as unknown"
-            )
+            more = {1: "", 2: ", nor was 1 more cell"}.get(count, f", nor were {count - 1:,} more cells")
+            notes.append(f"{self.strange[name]}{more}: taken as unknown")
         return notes
 
     def _check(self, table: "Table") -> None:

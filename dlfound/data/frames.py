@@ -127,6 +127,8 @@ def encoded(rows: Any, schema: Mapping[str, Any], settings: Mapping[str, Any]) -
 
 
 def _columns(rows: Any, names: Sequence[str]) -> dict[str, Any]:
+    if isinstance(rows, pl.LazyFrame):
+        rows = rows.collect()
     if isinstance(rows, Mapping):
         return {str(name): values for name, values in rows.items()}
     if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):

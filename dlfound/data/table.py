@@ -10,6 +10,7 @@ import lazy_loader
 from dlfound.config.kinds import (
     SIGN,
     Count,
+    File,
     Flag,
     Names,
     OptionalName,
@@ -51,7 +52,7 @@ READING = ("header", "sep", "decimal", "encoding", "na", "max_bytes", "max_colum
 
 def table(
     *,
-    path: Text,
+    path: File,
     target: Names,
     val_path: OptionalText,
     test_path: OptionalText,

@@ -154,5 +154,5 @@ def _numbers(column: "pl.Series", name: str, problems: dict[str, Problem]) -> "p
         row = int(large.arg_true()[0])
         said = f"{name}:{row + 1}: column '{printable(column.name)}': "
         problems[column.name] = number_problem(said, column.name, column[row], not whole)
-        return values
+        return values if (exact.is_null() & column.is_not_null()).any() else exact  # to be kept beside predictions
     return exact

@@ -137,7 +137,8 @@ def _check_type(path: Path) -> None:
         raise Error(what, "save the table as .csv, .csv.gz or .parquet", Code.UNSAFE)
     if suffix in NO_TEXT:
         what = f"{name}: files of type {suffix} are not read as a table"
-        raise Error(what, "save the table as .csv, .csv.gz or .parquet", Code.DATA)
+        fix = "data=arrays reads it" if suffix in (".npy", ".npz") else "save the table as .csv, .csv.gz or .parquet"
+        raise Error(what, fix, Code.DATA)
 
 
 # ---- CSV

@@ -243,7 +243,8 @@ class Weighted:
         if not hasattr(loss, "each"):
             what = f"loss={name} does not tell the loss of each row, which data.weight needs"
             raise Error(what, "give it a method each(outputs, encoded), or data.weight=null", Code.CONFIG)
-        self.loss, self.outputs, self.encode, self.classes = loss, loss.outputs, loss.encode, loss.classes
+        self.loss, self.outputs, self.encode = loss, loss.outputs, loss.encode
+        self.classes = getattr(loss, "classes", None)  # a loss for numbers has none
         self.probabilities = loss.probabilities if gives_probabilities(loss) else None
 
     def packed(self, encoded: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":

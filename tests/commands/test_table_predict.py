@@ -121,7 +121,8 @@ def test_the_test_rows_as_a_file_give_the_trainings_own_outputs(task, runs, caps
     mixed = {"more": ["x"] * len(rows), **dict(reversed(test.items()))}
     frames = {
         "polars": pl.DataFrame(test, strict=False), "pandas": pd.read_csv(write_csv("plain.csv", test)),
-        "dict": test, "arrays": {name: np.array(cells, object) for name, cells in mixed.items()},
+        "lazy": pl.LazyFrame(test, strict=False), "dict": test,
+        "arrays": {name: np.array(cells, object) for name, cells in mixed.items()},
         "dates": pd.DataFrame(mixed).assign(when=pd.to_datetime(test["when"])),
         "array": np.array([test[name] for name in run.schema["features"]], object).T,
         "list": [list(row) for row in zip(*(test[name] for name in run.schema["features"]), strict=True)],
@@ -144,6 +145,24 @@ def test_the_test_rows_as_a_file_give_the_trainings_own_outputs(task, runs, caps
             else:
                 given, shares = np.array(found["probability"], np.float32), shares.max(1).values
             assert np.array_equal(given, shares.numpy())
+
+
+def test_nothing_is_learned_from_the_rows_held_out(runs, file):
+    """Other numbers, gaps and categories in the test rows: the same net to the bit, and the same preprocessing."""
+    whole = people()
+    for task in ("regression", "binary"):
+        run = runs[task]
+        changed = {name: list(cells) for name, cells in whole.items()}
+        for row in load_data(run.config).parts["test"]:
+            changed["age"][row], changed["size"][row], changed["city"][row] = 1e6 + row, None, f"aa{row}"
+            changed["price"][row] = -1e9 - row
+        words = [f"data.{name}={json.dumps(run.config['data'][name])}" for name in ("target", "drop", "one_hot")]
+        other = dlfound.train([*QUICK, "data=table", f"data.path={write_csv('changed.csv', changed)}", *words])
+        assert (other.path / "metrics.jsonl").read_bytes() == (run.path / "metrics.jsonl").read_bytes()
+        for name, tensor in run.model.state_dict().items():
+            if "places" not in name:  # there a place for each category that stands in the file, known or not
+                assert torch.equal(tensor, other.model.state_dict()[name]), name
+        assert torch.equal(run.outputs(whole), other.outputs(whole))
 
 
 def test_the_report_is_what_the_predictions_come_to(runs):
@@ -180,7 +199,7 @@ def test_new_categories_and_gaps_are_counted(runs, capsys):
     new["size"][9], new["when"][9], new["odd"][9] = None, None, None
     write_csv("new.csv", new)
     _, err = predicted(capsys, run, "new.csv")
-    assert "column 'kind': 'palm' was not in training (new.csv:6), nor were 1 more cells: taken as unknown" in err
+    assert "column 'kind': 'palm' was not in training (new.csv:6), nor was 1 more cell: taken as unknown" in err
     assert "column 'city': 'Atlantis' was not in training (new.csv:6)" in err
     gaps = sum(cell is None for cell in new["age"])
     kinds = sum(cell is None for cell in new["kind"])
@@ -266,6 +285,10 @@ def test_columns_stand_beside_the_predictions(runs, capsys):
     assert kept.columns == ["row", "id", "age", "class", "probability"] and kept["age"].to_list() == new["age"]
     assert kept["class"].to_list() == found["predicted_class"] and kept["id"][0] == "007"
     assert "8 predictions in found.parquet" in capsys.readouterr().err
+    new["id"] = [2**53 + 2 * row + 1 for row in range(8)]
+    for path in (write_csv("new.csv", new), write_parquet("new.parquet", new)):
+        found, _ = predicted(capsys, run, path, "--keep", "id")
+        assert found["id"] == [str(number) for number in new["id"]], path
     _, err = predicted(capsys, run, "new.csv", "--keep", "nome", code=2)
     assert "--keep nome: there is no such column; there are: age, size" in err
 
@@ -356,6 +379,27 @@ def test_eval_of_a_file(runs, capsys, file):
         main(["eval", str(runs["regression"].path), "--data", write_csv("new.csv", {**test, "price": "x" * 20})]) == 3
     )
     assert "column 'price': 'x' is not a number" in capsys.readouterr().err
+
+
+def test_a_run_with_weights_is_measured_with_them(capsys):
+    """A new file that has none is measured without; `predict` needs none."""
+    for target in ("price", "colour", "[warm,dry]"):
+        columns = {**people(), "w": [1 + row % 3 for row in range(120)]}
+        columns = {name: columns[name] for name in ("age", "kind", "w", *target.strip("[]").split(","))}
+        words = ["data=table", "data.path=x.csv", f"data.target={target}", "data.weight=w"]
+        run = dlfound.train([*QUICK, *words, f"data.path={write_csv('x.csv', columns)}"])
+        assert run.schema["features"] == ["age", "kind"]
+        rows = load_data(run.config).parts["test"]
+        measured = []
+        for drop in ((), ("w",)):
+            write_csv("test.csv", without(taken(columns, rows), *drop))
+            assert main(["eval", str(run.path), "--data", "test.csv", "--json"]) == 0
+            measured.append(json.loads(capsys.readouterr().out)["data"])
+        assert measured[0] == run.report["test"] and measured[0]["loss"] != measured[1].pop("loss")
+        assert {name: measured[0][name] for name in measured[1]} == measured[1]
+        assert main(["eval", str(run.path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["test"] == run.report["test"]
+        assert len(run.predict(without(columns, "w"))) == 120
 
 
 def test_a_file_that_changed_is_told(capsys):

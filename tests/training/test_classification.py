@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 
 from dlfound.objective import loss
 from dlfound.objective.tasks import METRICS, OF_PROBABILITIES
-from dlfound.training.classification import auroc, calibration_error, classification_metrics
+from dlfound.training.classification import auroc, calibration_error, classification_metrics, label_metrics
 
 PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
 CE, BCE = (loss.TABLE[name]((), **PLAIN) for name in ("cross_entropy", "binary_cross_entropy"))
@@ -218,3 +218,33 @@ def test_the_area_of_many_rows_is_exact():
     low, high = np.sort(s[c == 0]), s[c == 1]
     below = np.searchsorted(low, high).sum() + np.searchsorted(low, high, "right").sum()
     assert found == pytest.approx(below / 2 / len(low) / len(high), rel=1e-14)
+
+
+# ---- several labels
+
+
+@pytest.mark.parametrize("labels", [2, 5])
+@pytest.mark.parametrize("rows", [1, 2, 17, 300])
+def test_the_metrics_of_several_labels_are_scikit_learns(rows, labels):
+    """A label of one value has no area and is left out of their mean; so is one never met nor said, of that of F1."""
+    loss_of = loss.TABLE["binary_cross_entropy"]((), **PLAIN)
+    for seed in range(6):
+        rng = np.random.default_rng([seed, rows, labels])
+        targets = (rng.random((rows, labels)) < rng.random(labels)).astype(np.int64)
+        outputs = (rng.normal(size=(rows, labels)) + 2 * targets - 1).astype(np.float32)
+        if seed == 5:
+            outputs = np.round(outputs)  # ties
+        found = label_metrics(loss_of, torch.from_numpy(outputs), torch.from_numpy(targets))
+        said, p = (outputs > 0).astype(int), expit(outputs.astype(np.float64))
+        assert found["accuracy"].item() == pytest.approx((said == targets).mean(), rel=1e-12)
+        assert found["exact_match"].item() == pytest.approx(accuracy_score(targets, said), rel=1e-12)
+        met = (targets + said).any(0)
+        scores = f1_score(targets, said, average=None, zero_division=0)[met]
+        assert found["f1_macro"].item() == pytest.approx(scores.mean() if met.any() else math.nan, nan_ok=True)
+        areas = [roc_auc_score(t, s) for t, s in zip(targets.T, outputs.T, strict=True) if len(set(t)) == 2]
+        assert found["auroc"].item() == pytest.approx(np.mean(areas) if areas else math.nan, nan_ok=True)
+        entropy = -(targets * np.log(p) + (1 - targets) * np.log1p(-p)).mean()
+        assert found["log_loss"].item() == pytest.approx(entropy, rel=1e-9)
+        brief = label_metrics(loss_of, torch.from_numpy(outputs), torch.from_numpy(targets), brief=True)
+        assert list(brief) == ["accuracy"] and brief["accuracy"] == found["accuracy"]
+        assert {"loss", *found} == set(METRICS["multilabel"])
