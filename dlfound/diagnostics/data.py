@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.diagnostics.finding import FAIL, WARN, Checked, Finding, sound
 from dlfound.diagnostics.labels import judge_labels
 from dlfound.diagnostics.subject import Subject
 from dlfound.diagnostics.thresholds import COPY, FEWEST, IMBALANCE, LEAKED, OUTLYING, UNEVEN, UNLIKE
+from dlfound.objective import loss as losses
 
 MANY = 10_000  # training rows that columns are judged by: enough for any share
 NAMED = 4  # columns that are named; the others are counted
@@ -19,7 +21,7 @@ def check(subject: Subject) -> Checked:
     data = subject.dataset
     rows = np.sort(data.parts["train"])[:: -(-len(data.parts["train"]) // MANY)]
     inputs, targets = _numbers(data.inputs[rows]), target_columns(data, rows)
-    findings = _copying(data, inputs, targets) + _overlap(data) + _imbalance(data)
+    findings = _copying(data, inputs, targets) + _overlap(data) + _imbalance(data, subject.config)
     if data.image is None:
         findings += _idle(data, inputs)
     findings += _scales(subject, inputs) + judge_labels(subject)
@@ -156,7 +158,7 @@ def _coincidences(data: Dataset) -> float:
     return float(np.exp(min(logarithm, 50)))
 
 
-def _imbalance(data: Dataset) -> list[Finding]:
+def _imbalance(data: Dataset, config: Config) -> list[Finding]:
     counts = data.class_counts()
     if not counts:
         return []
@@ -168,8 +170,9 @@ def _imbalance(data: Dataset) -> list[Finding]:
         return []
     most, least = (data.classes[counts.index(extreme(counts))] for extreme in (max, min))
     meaning = f"times as many training rows are of class {most} as of {least}"
-    change, advice = "loss.class_weight=balanced", "and watch train.monitor=balanced_accuracy"
-    return [Finding("imbalance", WARN, ratio, meaning, change, advice)]
+    loss = config.name("loss") if "class_weight" in config["loss"] else losses.recipe(data.task)
+    advice = "and watch train.monitor=balanced_accuracy"
+    return [Finding("imbalance", WARN, ratio, meaning, f"loss={loss} loss.class_weight=balanced", advice)]
 
 
 # Scales.

@@ -17,6 +17,8 @@ def check(subject: Subject) -> Checked:
     copies = {layer.name: count_copies(layers, i) for i, layer in enumerate(layers[:-1])}
     findings = _copies(subject, layers, copies) + _shares(subject, layers, copies) + _spread(subject, layers)
     worst = max([0.0, *(max(layer.dead, layer.saturated or 0) for layer in layers[:-1])])
+    if len(layers) == 1:
+        return Checked("initial_state", findings or [sound(None, "there is no hidden layer")], _numbers(layers, copies))
     spread = f"activations spread by {_through(layers, 'activations')}, gradients by {_through(layers, 'gradients')}"
     meaning = f"is the largest share of dead or saturated units in a layer; {spread}; no units are copies"
     return Checked("initial_state", findings or [sound(worst, meaning)], _numbers(layers, copies))
@@ -34,7 +36,7 @@ def _through(layers: list[LayerState], what: str) -> str:
     """A number of each hidden layer, from the input up; of many layers the first and the last."""
     numbers = [done[what] for name, done in _numbers(layers, {}).items() if name != "output"]
     shown = [f"{number:.2g}" for number in numbers]
-    return ", ".join(shown if len(shown) <= MANY else [shown[0], "...", shown[-1]]) or "nothing: no hidden layer"
+    return ", ".join(shown if len(shown) <= MANY else [shown[0], "...", shown[-1]])
 
 
 def _numbers(layers: list[LayerState], copies: dict[str, int]) -> dict:

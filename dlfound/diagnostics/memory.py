@@ -8,7 +8,7 @@ from torch import Tensor
 from dlfound.config.config import Config
 from dlfound.diagnostics import gradients
 from dlfound.diagnostics.finding import FAIL, WARN, Checked, Finding, sound
-from dlfound.diagnostics.rates import rates_to_try
+from dlfound.diagnostics.rates import rate_override, rates_to_try
 from dlfound.diagnostics.subject import Subject
 from dlfound.diagnostics.thresholds import BETTER, FEW, FEW_STEPS, FITTED, MOVED
 from dlfound.objective import loss as losses
@@ -156,7 +156,7 @@ def _suspects(subject: Subject) -> Iterator[_Suspect]:
         yield _Suspect("inputs", "", "the inputs are not normalised", c, "even", advice)
     for lr in rates_to_try(subject):
         why = f"the learning rate is too {'small' if lr > c['optim']['lr'] else 'large'}"
-        yield _Suspect("rate", f"optim.lr={lr:g}", why, c.having("optim", lr=lr))
+        yield _Suspect("rate", rate_override(subject, lr), why, c.having("optim", lr=lr))
     larger = c.choose("model", "mlp").having("model", hidden=WIDTHS)
     change = f"model=mlp model.hidden={WIDTHS}".replace(" [", "[").replace(", ", ",")
     yield _Suspect("net", change, "the net is too small", larger)

@@ -92,19 +92,19 @@ class Range:
 
 def check(subject: Subject) -> Checked:
     """Short trainings from the same weights on the same batches, each at a rate of its own."""
-    found, (lr, key) = range_of(subject), _peak(subject)
+    found, lr = range_of(subject), _peak(subject)
     tried = [{"lr": t.lr, "loss": t.loss if math.isfinite(t.loss) else None} for t in found.tried]
     numbers = {
         "configured": lr, "learns": [found.learning[0], found.learning[-1]], "best": found.best.lr,
         "initial_loss": found.initial, "constant_loss": found.constant, "steps": found.steps, "tried": tried,
     }  # fmt: skip
-    return Checked("learning_rate", [_judge(found, lr, key) if found.fall > STIR else _nowhere(found)], numbers)
+    return Checked("learning_rate", [_judge(subject, found, lr) if found.fall > STIR else _nowhere(found)], numbers)
 
 
 def range_of(subject: Subject) -> Range:
     """The range test of the configuration, which is made once."""
     if "range" not in subject.kept:
-        subject.kept["range"] = range_test(subject, _peak(subject)[0])
+        subject.kept["range"] = range_test(subject, _peak(subject))
     return subject.kept["range"]
 
 
@@ -115,10 +115,17 @@ def rates_to_try(subject: Subject) -> list[float]:
     return [rate for rate in rates if not 1 / EDGE <= rate / lr <= EDGE]
 
 
-def _peak(subject: Subject) -> tuple[float, str]:
-    """The largest rate of the run, and the setting that decides it: one decay leads above the base rate."""
-    cycle = subject.config["lr_decay"].get("max_lr")
-    return (subject.config["optim"]["lr"], "optim.lr") if cycle is None else (cycle, "lr_decay.max_lr")
+def _peak(subject: Subject) -> float:
+    """The largest rate of the run: one decay leads above the base rate."""
+    return subject.config["lr_decay"].get("max_lr", subject.config["optim"]["lr"])
+
+
+def rate_override(subject: Subject, lr: float) -> str:
+    """The words that make `lr` the largest rate of the run."""
+    if "max_lr" not in subject.config["lr_decay"]:
+        return f"optim.lr={lr:g}"
+    base = subject.config["optim"]["lr"]
+    return f"lr_decay.max_lr={lr:g}" if lr > base else f"optim.lr={lr / 10:g} lr_decay.max_lr={lr:g}"
 
 
 def _nowhere(found: Range) -> Finding:
@@ -129,12 +136,12 @@ def _nowhere(found: Range) -> Finding:
     return Finding("nowhere", FAIL, found.fall, f"{meaning}: no rate learns", advice=advice)
 
 
-def _judge(found: Range, lr: float, key: str) -> Finding:
+def _judge(subject: Subject, found: Range, lr: float) -> Finding:
     """Where the configured rate lies."""
     at = {t.lr: t for t in found.tried}
     low, high, best = found.learning[0], found.learning[-1], found.best.lr
     span = f"{low:.2g} to {high:.2g} learn, {best:.2g} most in {found.steps} steps"
-    change = f"{key}={suggested(found):g}"
+    change = rate_override(subject, suggested(found))
     if lr < best and found.crawls(at[lr]):
         return Finding("crawls", FAIL, lr, f"is the learning rate, and it is too small: rates of {span}", change)
     if lr > best and found.diverges(at[lr]):

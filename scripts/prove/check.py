@@ -16,6 +16,7 @@ import torch
 
 import dlfound
 from dlfound.commands.checking import Verdicts
+from dlfound.commands.configure import configure
 from dlfound.errors import Error
 
 
@@ -152,7 +153,20 @@ def run(case: Case, seed: int, quick: bool) -> str:
         verdicts = dlfound.check([*small, *words, *seeds, "run.threads=1"], only=only)
     except Error as error:
         return f"{error.code!r}: {error}"
-    return case.judge(verdicts)
+    return case.judge(verdicts) or unfit([*small, *words], verdicts)
+
+
+def unfit(words: list[str], verdicts: Verdicts) -> str:
+    """The first override of the verdicts that cannot take the place of the words for its group; empty where all can."""
+    for _, finding in verdicts.findings():
+        new = finding.override.split()
+        chosen = {word.partition("=")[0] for word in new if "." not in word.partition("=")[0]}
+        kept = [word for word in words if word.partition("=")[0].partition(".")[0] not in chosen]
+        try:
+            configure([*kept, *new])
+        except Error as error:
+            return f"{finding.override} cannot be pasted: {error}"
+    return ""
 
 
 def chosen(words: list[str]) -> list[Case]:

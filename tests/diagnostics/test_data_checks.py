@@ -117,7 +117,10 @@ def test_an_imbalance_is_told_with_the_weights_that_mend_it():
     done = dlfound.check(["model.hidden=[4]"], data=(x[kept], y[kept]), only=["data"]).checks["data"]
     (finding,) = done.findings
     train = np.bincount(y[kept][cut(int(kept.sum()), SPLIT, 0)["train"]])
-    assert finding.number == train[0] / train[1] and finding.override == "loss.class_weight=balanced"
+    assert (
+        finding.number == train[0] / train[1]
+        and finding.override == "loss=binary_cross_entropy loss.class_weight=balanced"
+    )
 
 
 def test_columns_in_another_unit_and_missing_classes_are_told(told):
