@@ -32,6 +32,7 @@ from pathlib import Path
 
 import optuna
 import torch
+from sqlalchemy import make_url
 
 from dlfound.cli import main
 from dlfound.commands.sweeping import worker
@@ -185,6 +186,9 @@ def faults(plan: Plan, unbroken: list[dict[str, str]]) -> list[str]:
     ]
     lines = {name: len(RunFolder(plan.path / "trials" / name).read_lines("metrics.jsonl")) for name in folders}
     wrong += [f"trial {name} has {count} epochs" for name, count in lines.items() if count != 12]
+    if (address := make_url(plan.method.storage) if "://" in plan.method.storage else None) and address.password:
+        files = [path for path in plan.path.rglob("*") if path.is_file()]
+        wrong += [f"{path} tells the password" for path in files if address.password.encode() in path.read_bytes()]
     found = table(plan.path)
     differ = [row["trial"] for row, other in zip(found, unbroken, strict=False) if row != other]
     if differ or len(found) != len(unbroken):

@@ -248,6 +248,16 @@ def test_where_every_trial_fails():
     assert "no trial finished; the first error: a net of" in done.stderr and report()["best"] is None
 
 
+def test_trouble_of_the_disk_stops_the_sweep_and_loses_no_trial():
+    Path("sweep/trials").mkdir(parents=True)
+    Path("sweep/trials/0001").write_text("in the way")
+    done = sweep("optim.lr=0.01,0.1,0.2", "search=grid", "search.workers=1", code=6)
+    assert "0001 is no folder" in done.stderr and [row["state"] for row in table()] == ["done", "interrupted"]
+    Path("sweep/trials/0001").unlink()
+    sweep("optim.lr=0.01,0.1,0.2", "search=grid", "search.workers=1")
+    assert [row["state"] for row in table()] == ["done"] * 3
+
+
 def test_too_many_failures_in_a_row_end_it():
     words = "model.hidden=" + ",".join(f"[65536,65536,65536,65536,{n}]" for n in range(65500, 65510))
     done = sweep(words, "search=grid", "search.max_failures=3", "search.workers=1", code=5)
@@ -269,6 +279,7 @@ def test_what_ends_all_trials_ends_the_sweep_with_its_own_code(capsys):
             ["optim.lr=tag(log,interval(0,1))", "optm=a,b", "search.trails=3"],
             ["needs ends > 0", "'optm'", "search.trials?"],
         ),
+        ([LR, "serach.trials=3"], ["'serach.trials'", "did you mean search.trials?"]),
         ([LR, "search=tep"], ["did you mean search=tpe"]),
         ([LR, "search.trials=0"], ["search.trials must be"]),
         ([LR, "search=grid"], ["a grid needs a list of values for optim.lr"]),

@@ -8,12 +8,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands.configure import catalog, sweep_catalog
+from dlfound.commands.configure import catalog, full_catalog, sweep_catalog
 from dlfound.commands.rules import RULES
-from dlfound.config.catalog import SEARCH, SPACE
+from dlfound.config.catalog import SEARCH, SPACE, Catalog
+from dlfound.config.check import unknown_key
 from dlfound.config.compose import Composer, compose
 from dlfound.config.config import Config
 from dlfound.config.files import dump_yaml, read_yaml
+from dlfound.config.nearest import nearest
 from dlfound.config.space import Space, check_space, experiment_words, read_space
 from dlfound.errors import Code, Error, Problem
 from dlfound.runs.folder import SWEEP, TRIALS, RunFolder, check_place, make_folder, new_path
@@ -153,8 +155,10 @@ def make_plan(
     known = catalog(config_dirs)
     words = [*experiment_words(words, known), *words]
     of_search = [word for word in words if _head(word) == SEARCH]
-    of_runs = [word for word in words if _head(word) != SEARCH]
+    astray = _astray(words, known, full_catalog(config_dirs))
+    of_runs = [word for word in words if _head(word) != SEARCH and word not in astray]
     space, problems = read_space(of_runs, known)
+    problems += astray.values()
     problems += [Problem(f"{w} is not for a sweep", "it goes on by the same command, with run.dir=SWEEP")
                  for w in words if _head(w) == "resume"]  # fmt: skip
     space = Space(space.dimensions, tuple(f for f in space.fixed if f.key != "resume"))
@@ -174,6 +178,16 @@ def make_plan(
     plan = Plan(*own, space, word, method, base, path, count, masked(asked), composer)
     plan.compose([*plan.run_words(values), *plan.runs[-1][1]])  # with what the runs of a trial add
     return plan
+
+
+def _astray(words: Sequence[str], known: Catalog, full: Catalog) -> dict[str, Problem]:
+    """Words that nobody knows, and that are nearest to one of the search: what is wrong with each."""
+    heads, found = {key.partition(".")[0] for key in known.everything()}, {}
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if _head(word) not in {*heads, SEARCH} and nearest(key, full.everything()).startswith(SEARCH):
+            found[word] = unknown_key(key, full.everything())
+    return found
 
 
 def _head(word: str) -> str:

@@ -62,7 +62,7 @@ class View:
         if kind == "begin":
             self._running[place] = message
         elif kind == "epoch":
-            self._running.get(place, {}).update(epoch=message["epoch"], of=message["of"])
+            self._running.get(place, {}).update(message, kind="begin")
         elif kind == "end":
             self._running.pop(place, None)
             self._own += 1
@@ -125,16 +125,16 @@ class View:
         told = [f"{self.states[s]} {s}" for s in (DONE, PRUNED, DIVERGED, FAILED) if self.states[s]]
         head = "  ".join(filter(None, [f"{self.over} of {self.plan.count} trials", ", ".join(told), self._left()]))
         table = Table(box=None, pad_edge=False)
-        for name in ("trial", "epoch", "settings"):
+        for name in ("trial", "epoch", f"val {self.monitor}", "settings"):
             table.add_column(name, no_wrap=True, overflow="ellipsis")
         for _, run in sorted(self._running.items()):
             epoch = f"{run['epoch']}/{run['of']}" if "epoch" in run else "-"
-            table.add_row(str(run["number"]), epoch, Text(values_text(run["values"])))
+            table.add_row(str(run["number"]), epoch, number(run.get("val")), Text(values_text(run["values"])))
         best = []
         if self.best is not None:
             text = f"best: {self._metric(self.best)}, trial {self.best['number']}: {values_text(self.best['values'])}"
             best = [Text(text, no_wrap=True, overflow="ellipsis")]
-        return Group(Text(head, no_wrap=True, overflow="ellipsis"), table, *best)
+        return Group(Text(head, no_wrap=True, overflow="ellipsis"), *([table] if self._running else []), *best)
 
 
 def _rank(message: Mapping[str, Any]) -> tuple[float, int]:

@@ -207,13 +207,14 @@ class Worker:
 
     def _watched(self, claimed: Claimed, config: Config, first: bool) -> Callable[[Epoch, float], bool]:
         last, prunes = 0.0, first and self.plan.method.pruner != "none"
+        of, monitor = config["train"]["epochs"], monitored(config["train"]["monitor"])
 
         def watched(epoch: Epoch, value: float) -> bool:
             nonlocal last
             if time.monotonic() - last >= TOLD:
                 last = time.monotonic()
-                of = config["train"]["epochs"]
-                self.send({"kind": "epoch", "number": claimed.number, "epoch": epoch.number, "of": of})
+                now = {"epoch": epoch.number, "of": of, "val": epoch.val[monitor]}
+                self.send({"kind": "epoch", "number": claimed.number, **now})
             return prunes and math.isfinite(value) and self.trials.report(claimed, epoch.number, value)
 
         return watched
