@@ -176,6 +176,11 @@ def test_the_report_is_what_the_predictions_come_to(runs):
             assert run.report["test"]["rmse"] == pytest.approx(np.sqrt(np.mean((found - truth) ** 2)), rel=1e-9)
         else:
             assert run.report["test"]["accuracy"] == np.mean(found == truth.astype(str))
+    run = runs["multilabel"]
+    rows, _ = own_outputs(run)
+    right = run.predict(taken(whole, rows)) == np.array([whole["warm"], whole["dry"]]).T[rows]
+    assert run.report["test"]["accuracy"] == pytest.approx(right.mean(), rel=1e-12)
+    assert run.report["test"]["exact_match"] == pytest.approx(right.all(1).mean(), rel=1e-12)
 
 
 def test_one_row_is_predicted_as_among_others(runs):
@@ -379,6 +384,21 @@ def test_eval_of_a_file(runs, capsys, file):
         main(["eval", str(runs["regression"].path), "--data", write_csv("new.csv", {**test, "price": "x" * 20})]) == 3
     )
     assert "column 'price': 'x' is not a number" in capsys.readouterr().err
+
+
+def test_codes_are_texts(capsys):
+    """007 is not 7, in whatever file: a column that is called a category is not read as numbers."""
+    code = [("007", "7", "07")[row % 3] for row in range(90)]
+    columns = {"code": code, "y": [1.5 * len(text) + row / 1000 for row, text in enumerate(code)]}
+    write_csv("x.csv", columns)
+    run = dlfound.train([*QUICK, "data=table", "data.path=x.csv", "data.target=y", "data.categorical=[code]"])
+    assert run.schema["columns"][0]["categories"] == ["007", "07", "7"]
+    found, _ = predicted(capsys, run, "x.csv", "--keep", "code")
+    assert found["code"] == code and found["y"][0] != found["y"][1] != found["y"][2]
+    rows = load_data(run.config).parts["test"]
+    write_csv("test.csv", taken(columns, rows))
+    assert main(["eval", str(run.path), "--data", "test.csv", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == run.report["test"]
 
 
 def test_a_run_with_weights_is_measured_with_them(capsys):

@@ -163,6 +163,10 @@ def test_one_hot_is_scikit_learns():
     assert through(fitted([[2.0], [3], [2]], {0: 2}), [[0], [1], [2], [3]]).tolist() == [[0, 0], [0, 0], [1, 0], [0, 1]]
 
 
+def test_the_unknown_has_no_place_of_its_own():
+    assert through(fitted([[0.0], [2], [0], [3]], {0: 2}), [[0], [2], [3]]).tolist() == [[0, 0], [1, 0], [0, 1]]
+
+
 def test_rare_categories_count_as_unknown():
     codes = [[2.0]] * 3 + [[3]] * 2 + [[4]] + [[1]] * 2
     found = through(fitted(codes, {0: 3}, rare=2), [[1], [2], [3], [4], [0]])
