@@ -168,13 +168,11 @@ def test_a_wrong_name_is_told():
     assert caught.value.code == 2 and "learning_rate" in caught.value.problems[0].fix
 
 
-@pytest.mark.parametrize("words", [["optim=lbfgs", "optim.lr=1"], ["loss=hinge"], ["train.batch_size=1"]])
-def test_every_kind_of_training_can_be_checked(words):
-    assert dlfound.check([*SMALL, *words]).verdict == "pass"
+def test_batches_of_one_row_can_be_checked():
+    assert dlfound.check([*SMALL, "train.batch_size=1"]).verdict == "pass"
 
 
-@pytest.mark.parametrize("rows", [3, 12])
-def test_few_rows_break_nothing(rows):
+@pytest.mark.parametrize(("rows", "y"), [(3, [0, 1, 0]), (12, np.linspace(0, 1, 12) ** 2)])
+def test_few_rows_break_nothing(rows, y):
     x = np.arange(2.0 * rows).reshape(rows, 2) % 5
-    for y in (np.arange(rows) % 2, np.linspace(0, 1, rows) ** 2):
-        assert len(dlfound.check(["model.hidden=[4]"], data=(x, y)).checks) == 10
+    assert len(dlfound.check(["model.hidden=[4]"], data=(x, y)).checks) == 10
