@@ -169,6 +169,19 @@ def _since_1970(series: "pl.Series") -> "pl.Series":
 # ---- to numbers
 
 
+def _lost(names: Sequence[str], table: "Table") -> Problem:
+    """Columns of the training that a table has not."""
+    listed = ", ".join(f"'{printable(name)}'" for name in names[:NAMED]) + ", ..." * (len(names) > NAMED)
+    what = f"column {listed} is missing" if len(names) == 1 else f"{len(names):,} columns are missing: {listed}"
+    there = ", ".join(map(printable, table.columns[:20])) + ", ..." * (len(table.columns) > 20)
+    fix = (
+        f"give it a column {printable(names[0])}"
+        if len(names) == 1
+        else "give a table with the columns of the training"
+    )
+    return Problem(f"{what}; there are: {there}", fix)
+
+
 class Encoder:
     """Tables with the same columns as the training's, as numbers.
 
@@ -211,15 +224,13 @@ class Encoder:
         return notes
 
     def _check(self, table: "Table") -> None:
-        problems, given = [], set(table.frame.columns)
+        given = set(table.frame.columns)
+        lost = [column.name for column in self.columns if column.name not in given]
+        problems = [_lost(lost, table)] if lost else []
         for column in self.columns:
-            shown = printable(column.name)
             if column.name not in given:
-                there = ", ".join(map(printable, table.columns[:20]))
-                problems.append(
-                    Problem(f"column '{shown}' is missing; there are: {there}", f"give it a column {shown}")
-                )
-            elif column.name in table.problems:
+                continue
+            if column.name in table.problems:
                 problems.append(table.problems[column.name])
             elif (
                 column.kind == NUMBER
