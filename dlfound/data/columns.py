@@ -169,6 +169,19 @@ def _since_1970(series: "pl.Series") -> "pl.Series":
 # ---- to numbers
 
 
+def _lost(names: Sequence[str], table: "Table") -> Problem:
+    """Columns of the training that a table has not."""
+    listed = ", ".join(f"'{printable(name)}'" for name in names[:NAMED]) + ", ..." * (len(names) > NAMED)
+    what = f"column {listed} is missing" if len(names) == 1 else f"{len(names):,} columns are missing: {listed}"
+    there = ", ".join(map(printable, table.columns[:20])) + ", ..." * (len(table.columns) > 20)
+    fix = (
+        f"give it a column {printable(names[0])}"
+        if len(names) == 1
+        else "give a table with the columns of the training"
+    )
+    return Problem(f"{what}; there are: {there}", fix)
+
+
 class Encoder:
     """Tables with the same columns as the training's, as numbers.
 
@@ -211,14 +224,12 @@ class Encoder:
         return notes
 
     def _check(self, table: "Table") -> None:
-        there = set(table.frame.columns)
-        lost = [f"'{printable(column.name)}'" for column in self.columns if column.name not in there]
-        if lost:
-            listed = f"{', '.join(lost[:NAMED])}{f' and {len(lost) - NAMED:,} more' * (len(lost) > NAMED)}"
-            are = f"column {listed} is" if len(lost) == 1 else f"columns {listed} are"
-            what = f"{are} missing; there are: {', '.join(map(printable, table.columns[:20]))}"
-            raise Error(what, "give all columns of the training, in any order", Code.DATA)
-        if problems := [problem for column in self.columns if (problem := self._problem(column, table))]:
+        given = set(table.frame.columns)
+        lost = [column.name for column in self.columns if column.name not in given]
+        problems = [_lost(lost, table)] if lost else []
+        there = [column for column in self.columns if column.name in given]
+        problems += [problem for column in there if (problem := self._problem(column, table))]
+        if problems:
             raise Error.of(problems, Code.DATA)
 
     def _problem(self, column: Column, table: "Table") -> Problem | None:

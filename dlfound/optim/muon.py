@@ -16,7 +16,7 @@ ITERATIONS = 5
 
 @dataclass(kw_only=True)
 class Muon:
-    """Each weight matrix steps along its running direction, made orthogonal; biases and the like follow AdamW.
+    """Each weight matrix steps along its running direction, made orthogonal; biases, embeddings and the like follow AdamW.
 
         D <- momentum D + (1 - momentum) G
         U S V^T = momentum D + (1 - momentum) G, its singular values in S
@@ -43,8 +43,8 @@ class Muon:
 
     def rule(self, w, g, slots, t, layout):
         """`layout` cuts the vectors into the net's tensors (`training.step.Layout`)."""
-        pieces = zip(*(layout.views(v) for v in (w, g, *slots)), strict=True)
-        new = [self._matrix(*p) if p[0].dim() == 2 else self._vector(*p, t) for p in pieces]
+        pieces = enumerate(zip(*(layout.views(v) for v in (w, g, *slots)), strict=True))
+        new = [self._matrix(*p) if i in layout.matrices else self._vector(*p, t) for i, p in pieces]
         w, *slots = (torch.cat([piece.flatten() for piece in column]) for column in zip(*new, strict=True))
         return w, tuple(slots)
 

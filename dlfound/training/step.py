@@ -19,10 +19,13 @@ class Layout:
 
     Args:
         slots: (dictionary of a module, name in it) for each tensor.
+
+    Attributes:
+        matrices: numbers of the tensors that are a layer's weights, (units, inputs).
     """
 
-    def __init__(self, slots: Sequence[tuple[dict[str, Tensor], str]]):
-        self.slots = list(slots)
+    def __init__(self, slots: Sequence[tuple[dict[str, Tensor], str]], matrices: Sequence[int] = ()):
+        self.slots, self.matrices = list(slots), list(matrices)
         self.shapes = [owner[name].shape for owner, name in self.slots]
         self.sizes = [shape.numel() for shape in self.shapes]
 
@@ -48,7 +51,9 @@ class Layout:
 
 def parameter_layout(model: nn.Module) -> Layout:
     """The parameters of a net, in the order of `model.named_parameters()`."""
-    return Layout([(m._parameters, n) for m in model.modules() for n, p in m._parameters.items() if p is not None])
+    found = [(m, n) for m in model.modules() for n, p in m._parameters.items() if p is not None]
+    matrices = [i for i, (m, n) in enumerate(found) if isinstance(m, nn.Linear) and n == "weight"]
+    return Layout([(m._parameters, n) for m, n in found], matrices)
 
 
 def buffer_layout(model: nn.Module) -> Layout:
@@ -166,7 +171,7 @@ class Step:
         """Each weight matrix to the nearest allowed one, in place."""
         if self.constraint is not None:
             views = self.parameter_layout.views(params)
-            for i in self.weights:
+            for i in self.parameter_layout.matrices:
                 torch.where(self.skip > 0, views[i], self.constraint(views[i]), out=views[i])
 
     def __call__(self, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> Stepped:

@@ -238,6 +238,8 @@ def test_columns_that_are_missing_or_changed(runs, capsys):
     run, new = runs["binary"], people(8, 3)
     _, err = predicted(capsys, run, write_csv("new.csv", without(new, "size")), code=3)
     assert "column 'size' is missing; there are: age, city" in err
+    _, err = predicted(capsys, run, write_csv("new.csv", {"age": [1, 2], "other": [3, 4]}), code=3)
+    assert "5 columns are missing: 'size', 'city', 'kind', 'when', 'odd'; there are: age, other" in err
     _, err = predicted(capsys, run, write_csv("new.csv", {**new, "size": [1, 2, "many", 4, 5, 6, 7, 8]}), code=3)
     assert "new.csv:4: column 'size': 'many' is not a number, and it held numbers in training" in err
     _, err = predicted(capsys, run, write_csv("new.csv", {**new, "when": ["2020-01-01"] * 5 + ["soon"] * 3}), code=3)
