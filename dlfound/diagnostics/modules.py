@@ -80,7 +80,7 @@ def check_rows(subject: Subject) -> Checked:
 
 
 def _mixing(subject: Subject, a: Assembly, x: Tensor, noise: list[Tensor], mode: str) -> tuple[Finding | None, float]:
-    """The first module whose output for one row changes with another row; and the largest change, relative to outputs."""
+    """The first module that lets one row change another one; and the largest change, relative to the outputs."""
     before, again = (outputs_of_parts(a.network, x, noise) for _ in range(2))
     if any(not torch.equal(one, two) for (_, one), (_, two) in zip(before, again, strict=True)):
         return None, 0.0  # not the same twice: that is another fault
