@@ -16,7 +16,6 @@ from dlfound.training.loop import Diverged
 
 ROWS = 16
 OTHERS = 8  # rows that are changed, one after the other
-LATER = 40  # a rate of the twins' runs that diverges at once tells nothing: see the learning rate
 
 
 def parts_of(network: Network) -> dict[nn.Module, str]:
@@ -67,37 +66,39 @@ def check_rows(subject: Subject) -> Checked:
     part = subject.sample(a, ROWS, "rows")
     x = a.network.ready(part.inputs).double()
     a.network.eval()
-    found, largest = _mixing(subject, a, x, [], "in evaluation mode"), 0.0
+    found, largest = _mixing(subject, a, x, [], "in evaluation mode")
     if found is None:
         a.network.train()
         for layer in a.network.body.hidden:
             if layer.norm is not None:
                 layer.norm.eval()
         noise = [n.to(x) for n in a.network.body.noise(len(x), stream(subject.seed, "check noise"))]
-        found = _mixing(subject, a, x, noise, "in training mode")
+        found, second = _mixing(subject, a, x, noise, "in training mode")
+        largest = max(largest, second)
     meaning = "is how much a row's output depends on another row, in evaluation mode and without batch statistics"
     return Checked("rows", [found or sound(largest, meaning)])
 
 
-def _mixing(subject: Subject, a: Assembly, x: Tensor, noise: list[Tensor], mode: str) -> Finding | None:
-    before = outputs_of_parts(a.network, x, noise)
-    again = outputs_of_parts(a.network, x, noise)
+def _mixing(subject: Subject, a: Assembly, x: Tensor, noise: list[Tensor], mode: str) -> tuple[Finding | None, float]:
+    """The first module that lets one row change another one; and the largest change, relative to the outputs."""
+    before, again = (outputs_of_parts(a.network, x, noise) for _ in range(2))
     if any(not torch.equal(one, two) for (_, one), (_, two) in zip(before, again, strict=True)):
-        return None  # not the same twice: that is another fault
-    for row in range(0, min(OTHERS, len(x))):
+        return None, 0.0  # not the same twice: that is another fault
+    largest = 0.0
+    for row in range(min(OTHERS, len(x))):
         other, numbers = x.clone(), x.shape[1] - a.network.body.places
         other[row] = x[(row + 1) % len(x)]
         other[row, :numbers] = 2 * other[row, :numbers] + 1
-        after = outputs_of_parts(a.network, other, noise)
-        for (group, one), (_, two) in zip(before, after, strict=True):
-            change = (one - two).abs()
+        for (group, one), (_, two) in zip(before, outputs_of_parts(a.network, other, noise), strict=True):
+            change, size = (one - two).abs(), float(one.abs().max())
             change[row] = 0
-            if float(change.max()) > MIXED * float(one.abs().max()):
-                share = float(change.max() / one.abs().max())
+            share = float(change.max()) / max(size, 1e-300)
+            largest = max(largest, share)
+            if share > MIXED:
                 meaning = f"of the outputs is what {_named(subject.config, group)} changes in other rows {mode}"
                 override, advice = _advice(group)
-                return Finding("mixed", FAIL, share, f"{meaning}, when one row is changed", override, advice)
-    return None
+                return Finding("mixed", FAIL, share, f"{meaning}, when one row is changed", override, advice), share
+    return None, largest
 
 
 # Determinism.
