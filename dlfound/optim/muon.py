@@ -16,7 +16,7 @@ ITERATIONS = 5
 
 @dataclass(kw_only=True)
 class Muon:
-    """Each weight matrix steps along its running direction, made orthogonal; biases, embeddings and others follow AdamW.
+    """Each weight matrix steps along its running direction, made orthogonal; biases, embeddings and such follow AdamW.
 
         D <- momentum D + (1 - momentum) G
         U S V^T = momentum D + (1 - momentum) G, its singular values in S
