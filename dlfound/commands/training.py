@@ -117,7 +117,9 @@ def run_training(
             folder.clear()
             new = folder.head[1:]
             folder.write_json("schema.json", schema)
-        _note([*new, *(f"{WARNING}{text}" for text in (*damaged, trouble) if text)], journal)
+        _note(new, journal)
+        for text in filter(None, (*damaged, trouble)):
+            journal.warn(text)
         if verdicts is not None:
             keep(verdicts, folder)
             tell(verdicts, journal)

@@ -260,7 +260,7 @@ def check_npy(rng: np.random.Generator, folder: Path) -> str:
     bad, file = damaged(rng, out.getvalue()), folder / "x.npy"
     file.write_bytes(bad)
     try:
-        rows = find_reader(file)(file, {"features": ["0", "1", "2"], "image": None}, {"name": "arrays"})
+        rows = find_reader(file)(file, {"features": ["0", "1", "2"], "columns": [], "image": None}, {"name": "arrays"})
         found = rows.read(0, len(rows.names))
     except Error as error:
         assert error.code in (Code.DATA, Code.UNSAFE)

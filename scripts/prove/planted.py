@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dlfound
-from dlfound.data.dataset import Dataset, classification, cut, regression
+from dlfound.data.dataset import Dataset, classification, regression
 from dlfound.data.digits import digits
+from dlfound.data.split import cut
 from dlfound.nn.modules import BatchNorm
 from dlfound.objective.loss import CrossEntropy
 

@@ -66,10 +66,10 @@ def _remember_compositions() -> None:
     """What Hydra makes of the same words, it is asked once: it takes most of a small run's time."""
     ask, known = compose._hydra, {}
 
-    def remembered(accepted, own):
-        key = json.dumps([sorted(accepted), own])
+    def remembered(primary, accepted, own):
+        key = json.dumps([primary, sorted(accepted), own])
         if key not in known:
-            known[key] = json.dumps(ask(accepted, own))
+            known[key] = json.dumps(ask(primary, accepted, own))
         return json.loads(known[key])
 
     compose._hydra = remembered

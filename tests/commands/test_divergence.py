@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import dlfound
 from dlfound.cli import main
-from dlfound.data.dataset import cut
+from dlfound.data.split import cut
 from dlfound.runs.checkpoints import Checkpoints
 
 WORDS = [

@@ -28,6 +28,7 @@ def fork(words, log):
         return child
     code = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
@@ -123,7 +124,7 @@ def test_killed_sweeps_end_as_sweeps_that_nobody_kills(proof_script):
 def test_a_fault_is_noticed(proof_script):
     """Where nobody asks for locks, two processes train the same trial."""
     fault = "from dlfound.search.claims import Claims; Claims.take = lambda self, number: True"
-    done = proof_script("--kills", "1", "--trials", "6", fault=fault)
+    done = proof_script("--kills", "4", "--trials", "10", fault=fault)
     assert done.returncode == 1, done.stdout
 
 

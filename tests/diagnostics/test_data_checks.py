@@ -5,7 +5,8 @@ import pytest
 
 import dlfound
 from dlfound.config import options
-from dlfound.data.dataset import classification, cut, regression
+from dlfound.data.dataset import classification, regression
+from dlfound.data.split import cut
 
 SPLIT = [0.7, 0.15, 0.15]
 

@@ -7,7 +7,7 @@ from scipy.special import expit, logsumexp
 from sklearn.metrics import log_loss, mean_squared_error
 
 from dlfound.objective import loss
-from dlfound.objective.tasks import BINARY, MULTICLASS, REGRESSION
+from dlfound.objective.tasks import BINARY, MULTICLASS, MULTILABEL, REGRESSION
 
 PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
 CE, BCE = (loss.TABLE[name]((), **PLAIN) for name in ("cross_entropy", "binary_cross_entropy"))
@@ -175,5 +175,5 @@ def test_tasks_and_what_auto_takes():
         "mse",
     ]
     assert set(CE.tasks) == {BINARY, MULTICLASS}
-    assert set(BCE.tasks) == {BINARY}
+    assert set(BCE.tasks) == {BINARY, MULTILABEL}
     assert set(MSE.tasks) == {REGRESSION}
