@@ -141,7 +141,11 @@ SOUND = [
     Case("muon", "optim=muon"),
 ]
 QUICK = 12  # of them, the first ones
-MNIST = Case("MNIST", "data=mnist data.root={root} model.hidden=[256,256]")
+REAL = [
+    Case("MNIST", "data=mnist data.root={root} model.hidden=[256,256]"),
+    Case("a table: titanic", "data=table data.path={root}/titanic.csv data.target=Survived"),
+    Case("a table: housing", "data=table data.path={root}/housing.csv data.target=median_house_value"),
+]
 
 
 def run(case: Case, seed: int, quick: bool) -> str:
@@ -172,7 +176,7 @@ def unfit(words: list[str], verdicts: Verdicts) -> str:
 
 def chosen(words: list[str], quick: bool) -> list[Case]:
     """The cases whose name holds one of the words; all where none is given."""
-    cases = [*FAULTS, *SOUND[: QUICK if quick else None], *[MNIST] * bool(os.environ.get("DLFOUND_DATA"))]
+    cases = [*FAULTS, *SOUND[: QUICK if quick else None], *(REAL if os.environ.get("DLFOUND_DATA") else [])]
     return [case for case in cases if not words or any(word in case.name for word in words)]
 
 
