@@ -11,4 +11,4 @@ if [ -z "${DLFOUND_DATA:-}" ] && [ -d ../shared/data ]; then
 fi
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-.venv/bin/python -m pytest -n 2 "$@"
+.venv/bin/python -m pytest -n 2 --dist worksteal "$@"

@@ -121,13 +121,6 @@ def test_killed_sweeps_end_as_sweeps_that_nobody_kills(proof_script):
     assert done.returncode == 0 and "nothing lost, nothing twice, nothing different" in done.stdout, done.stdout
 
 
-def test_a_fault_is_noticed(proof_script):
-    """Where nobody asks for locks, two processes train the same trial."""
-    fault = "from dlfound.search.claims import Claims; Claims.take = lambda self, number: True"
-    done = proof_script("--kills", "4", "--trials", "10", fault=fault)
-    assert done.returncode == 1, done.stdout
-
-
 def test_a_real_server(tmp_path):
     server, script = PROVE / "postgres.sh", PROVE / "sweeps.py"
     command = [
