@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ optuna = lazy_loader.load("optuna")
 JOURNAL = "journal.log"
 TORN = "journal.log.torn"  # what was cut off its end
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg", "sqlite": "sqlite"}
+MEETINGS = 10  # times that others may be found at making a database's tables
 PATIENCE = 60  # seconds that a locked database is asked again
 _ADDRESS = re.compile(r"(sqlite|postgresql(\+psycopg)?|grpc)://\S+")
 _PASSWORD = re.compile(r"(://[^/@:]*:)(.*)(?=@)|((?:[?&]|\b)password=)([^&\s]*)")
@@ -54,8 +56,26 @@ def open_storage(address: str, folder: Path, tell: Callable[[str], None]) -> Any
                 return optuna.storages.GrpcStorageProxy(host=host, port=int(port))
         wait = {"timeout": PATIENCE} if scheme == "sqlite" else {"connect_timeout": PATIENCE}
         url = f"{DRIVERS[scheme]}://{rest}"
-        raw = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
-        return optuna.storages.get_storage(raw)  # which keeps trials that are over
+        return optuna.storages.get_storage(_database(url, wait))  # which keeps trials that are over
+
+
+def _database(url: str, wait: dict[str, int]) -> Any:
+    """Its tables are made by whoever comes first; who comes at the same moment finds them the next time."""
+    import sqlalchemy.exc
+
+    for left in reversed(range(MEETINGS)):
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
+        except (
+            sqlalchemy.exc.IntegrityError,
+            sqlalchemy.exc.OperationalError,
+            sqlalchemy.exc.ProgrammingError,
+        ) as error:
+            met = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
+            if not met or not left:
+                raise
+            time.sleep(0.2)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def quiet() -> None:
