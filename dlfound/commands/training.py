@@ -64,8 +64,18 @@ def raise_failure(run: Run, code: Code) -> None:
 
 def load_data(config: Config, data: Any = None) -> Dataset:
     """The rows that the configuration names, or the arrays that a program handed over."""
-    source, train = config.build("data"), config["train"]
-    dataset = source(data) if config.name("data") == "arrays" else source()
+    return take_fold(config, read_source(config, data))
+
+
+def read_source(config: Config, data: Any = None) -> Dataset:
+    """The rows as the source cuts them."""
+    source = config.build("data")
+    return source(data) if config.name("data") == "arrays" else source()
+
+
+def take_fold(config: Config, dataset: Dataset) -> Dataset:
+    """The same rows, cut as `train.folds` asks."""
+    train = config["train"]
     return dataset.folded(train["folds"], train["fold"], config["data"]["seed"]) if train["folds"] else dataset
 
 
@@ -98,7 +108,7 @@ def run_training(
     verdicts = check_first(settled, dataset, device, command, shown) if checked else None
     assembly = assemble(settled, dataset, device)
     _check_monitor(config, assembly)
-    schema = dataset.schema() | {"plan": getattr(assembly.network.preprocessing, "plan", None)}
+    schema = dataset.schema() | {"plan": assembly.network.preprocessing.plan}
     saved = _saved(path, settled)
     folder = make_folder(path)  # only now: nothing is left behind by a mistake
     with locked(path) as trouble, disk_errors(path):

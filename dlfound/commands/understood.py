@@ -28,7 +28,7 @@ def show(config: Config, as_json: bool) -> None:
     check_task(config, dataset)
     settled, notes = resolve(config, dataset.task)
     body = assemble(settled, dataset, find_device(config["run"]["device"])).network
-    plan = getattr(body.preprocessing, "plan", None)
+    plan = body.preprocessing.plan
     widths = [body.body.inputs, *settled.build("model")(), body.body.output.out_features]
     for text in (*dataset.notes, *notes, *(f"warning: {text}" for text in dataset.warnings)):
         say(printable(text))

@@ -10,7 +10,7 @@ from dlfound.config.kinds import OptionalText, Seed, Split, word
 from dlfound.data.dataset import Dataset, classification, regression
 from dlfound.data.npy import ALSO_TEXT, read_npy, read_npz
 from dlfound.data.split import cut
-from dlfound.data.suffixes import RUNNING, is_table
+from dlfound.data.suffixes import is_table, refuse_running
 from dlfound.errors import Code, Error
 
 np = lazy_loader.load("numpy")
@@ -71,9 +71,8 @@ def _read(path: Path, target_path: str | None) -> "tuple[np.ndarray, np.ndarray]
     for file in (path, target):
         if file is not None and not file.is_file():
             raise Error(f"data file '{file}' not found", "check data.path and data.target_path", Code.DATA)
-        if file is not None and file.suffix.lower() in RUNNING:
-            what = f"{file} is refused by its type ({file.suffix}): such a file can run code"
-            raise Error(what, "save arrays with numpy.save or numpy.savez", Code.UNSAFE)
+        if file is not None:
+            refuse_running(file, "save arrays with numpy.save or numpy.savez")
         if file is not None and is_table(file):
             raise Error(f"{file} is a table", f"data=table data.path={file} data.target=COLUMN", Code.CONFIG)
     if target is None:

@@ -12,7 +12,7 @@ from dlfound.data.arrays import unfolded
 from dlfound.data.frames import read_rows
 from dlfound.data.image_folder import read_images
 from dlfound.data.npy import read_npy, read_npz
-from dlfound.data.suffixes import RUNNING, TABLES, is_table
+from dlfound.data.suffixes import TABLES, is_table, refuse_running
 from dlfound.errors import Code, Error
 
 np = lazy_loader.load("numpy")
@@ -64,9 +64,7 @@ def find_reader(path: Path) -> Reader:
         raise Error(f"{path}: no such file or folder", "check the path", Code.DATA)
     if not os.path.isfile(path):
         raise Error(f"{path} is no plain file", "give an image, a folder of images, .npy or .npz", Code.DATA)
-    if suffix in RUNNING:
-        what = f"{path} is refused by its type ({suffix}): such a file can run code"
-        raise Error(what, "save plain numbers with numpy.save as .npy, or a table as .csv or .parquet", Code.UNSAFE)
+    refuse_running(path, "save plain numbers with numpy.save as .npy, or a table as .csv or .parquet")
     if is_table(path):
         return _read_table
     return {".npy": _read_npy, ".npz": _read_npz}.get(suffix, _read_image)

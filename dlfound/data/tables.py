@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lazy_loader
 
-from dlfound.data.suffixes import PARQUET, RUNNING
+from dlfound.data.suffixes import PARQUET, refuse_running
 from dlfound.data.table_cells import Columns
 from dlfound.data.table_csv import Form, cells_limited, read_form
 from dlfound.data.table_parquet import read_parquet
@@ -132,9 +132,7 @@ def _matches(path: str) -> list[Path]:
 
 def _check_type(path: Path) -> None:
     suffix, name = path.suffix.lower(), printable(path)
-    if suffix in RUNNING:
-        what = f"{name} is refused by its type ({suffix}): such a file can run code"
-        raise Error(what, "save the table as .csv, .csv.gz or .parquet", Code.UNSAFE)
+    refuse_running(path, "save the table as .csv, .csv.gz or .parquet")
     if suffix in NO_TEXT:
         what = f"{name}: files of type {suffix} are not read as a table"
         fix = "data=arrays reads it" if suffix in (".npy", ".npz") else "save the table as .csv, .csv.gz or .parquet"

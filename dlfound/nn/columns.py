@@ -18,7 +18,6 @@ CLIP = 3.0  # scaled numbers come to lie within -3 and 3, hardly changed near 0 
 KNOTS = 1000  # of a quantile transformation at most, and one for so many rows at least:
 ROWS_A_KNOT = 5
 TAIL = 1e-3  # of the normal distribution: what lies outside all training rows is put there
-FIRST = 2  # the code of the first text; 0 is unknown, 1 missing
 FARTHEST = 1e6  # scaled numbers beyond it count as it, so that no square overflows
 
 Column = Callable[[int], np.ndarray]
@@ -153,20 +152,20 @@ SCALES = {"robust": Robust, "standard": Standard}
 
 
 def plan_columns(
-    column: Column, texts: Mapping[int, int | None], *, scale: str, one_hot: int, embedding: int, rare: int
+    column: Column, codes: Mapping[int, int | None], *, scale: str, one_hot: int, embedding: int, rare: int
 ) -> dict[str, Any]:
     """What each column becomes, from the training rows.
 
     Args:
         column: gives the training rows of a column, (rows,) float64.
-        texts: for each column how many texts it has, None for numbers.
+        codes: for each column how many codes its categories have, 0 being the unknown; None for numbers.
         one_hot: categories up to so many become columns of 0 and 1; embedding: numbers for each category of others.
         rare: a category of fewer rows counts as unknown.
     """
-    numbers = [k for k, count in texts.items() if count is None]
-    words = {k: count + FIRST for k, count in texts.items() if count is not None}
+    numbers = [k for k, count in codes.items() if count is None]
+    words = {k: count for k, count in codes.items() if count is not None}
     plain = [i for i, k in enumerate(numbers) if _only_0_and_1(column(k))]
-    known = [len(_seen(column(k), codes, rare)) for k, codes in words.items()]
+    known = [len(_seen(column(k), count, rare)) for k, count in words.items()]
     return {
         "scale": scale,
         "knots": max(min(KNOTS, len(column(0)) // ROWS_A_KNOT), 10),

@@ -13,6 +13,8 @@ class Standardise(nn.Module):
     float32 for pixels.
     """
 
+    plan = None  # what becomes of a column needs no words: it stays a column
+
     def __init__(self, mean: Tensor, deviation: Tensor):
         super().__init__()
         self.register_buffer("mean", mean)

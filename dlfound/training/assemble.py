@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dlfound.config.config import Config
-from dlfound.data.columns import CATEGORY
+from dlfound.data.columns import CATEGORY, FIRST
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
 from dlfound.nn import initializer
@@ -135,15 +135,16 @@ def fit_preprocessing(dataset: Dataset, rows: np.ndarray) -> nn.Module:
     if prepared is None:
         inputs = torch.from_numpy(dataset.inputs[rows])
         return fit_images(inputs, dataset.image[0]) if dataset.image else fit_columns(inputs)
-    texts = {
-        k: len(column.categories) if column.kind == CATEGORY else None for k, column in enumerate(prepared.columns)
+    codes = {
+        k: FIRST + len(column.categories) if column.kind == CATEGORY else None
+        for k, column in enumerate(prepared.columns)
     }
     settings = {name: getattr(prepared, name) for name in ("scale", "one_hot", "embedding", "rare")}
 
     def column(k: int) -> np.ndarray:
         return dataset.inputs[rows, k]  # one at a time: a large table need not lie in memory twice
 
-    return Columns(plan_columns(column, texts, **settings)).fit(column, prepared.rare)
+    return Columns(plan_columns(column, codes, **settings)).fit(column, prepared.rare)
 
 
 def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:
@@ -156,7 +157,7 @@ def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:
 
 def build_body(config: Config, preprocessing: nn.Module, outputs: int) -> MLP:
     """The net itself, initialised from the run's seed: the same weights on every device."""
-    plan = getattr(preprocessing, "plan", {"embedded": (), "embedding": 0})
+    plan = preprocessing.plan or {"embedded": (), "embedding": 0}
     return build_mlp(
         preprocessing.features,
         outputs,

@@ -17,7 +17,6 @@ import yaml
 
 import dlfound
 from dlfound.cli import main
-from dlfound.commands.configure import catalog
 
 RUN = [
     "data=moons", "data.rows=120", "model.hidden=[8]", "train.epochs=4", "early_stopping=none", "lr_decay=none",
@@ -216,7 +215,6 @@ def test_repeats_share_the_split_and_give_mean_and_spread():
     assert " ± " in done.stdout
 
 
-@pytest.mark.skipif("folds" not in catalog().plain["train"].settings, reason="this dlfound cuts no folds")
 def test_folds_take_turns_to_validate():
     sweep("optim.lr=0.01,0.1", "search=grid", "search.folds=3", "run.dir=folds")
     for row in table("folds"):

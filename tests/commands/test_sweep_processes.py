@@ -121,6 +121,38 @@ def test_killed_sweeps_end_as_sweeps_that_nobody_kills(proof_script):
     assert done.returncode == 0 and "nothing lost, nothing twice, nothing different" in done.stdout, done.stdout
 
 
+RESULT = """
+import dataclasses, os
+from dlfound.commands.sweeping import worker
+real = worker.result_of
+def other(runs):
+    found = real(runs)
+    return dataclasses.replace(found, metrics={name: os.getpid() for name in found.metrics})
+worker.result_of = other
+"""
+FOLDER = """
+from dlfound.commands.sweeping import worker
+real = worker.Worker._train
+def lost(self, claimed):
+    found = real(self, claimed)
+    for done in self.plan.folder(claimed.number).glob("**/DONE"):
+        done.unlink()
+    return found
+worker.Worker._train = lost
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(RESULT, "are not as in the sweep that nobody kills"), (FOLDER, "is not finished")],
+    ids=["results follow from the process", "runs are left unfinished"],
+)
+def test_a_fault_is_noticed(proof_script, fault, told):
+    done = proof_script("--kills", "1", "--trials", "4", fault=fault)
+    assert done.returncode == 1 and f"WRONG: {'trial 0000 ' if fault == FOLDER else ''}" in done.stdout, done.stdout
+    assert told in done.stdout
+
+
 def test_a_real_server(tmp_path):
     server, script = PROVE / "postgres.sh", PROVE / "sweeps.py"
     command = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, RobustScaler, StandardScaler
 
-from dlfound.data.columns import CATEGORY, NUMBER, Column
+from dlfound.data.columns import CATEGORY, FIRST, NUMBER, Column
 from dlfound.data.dataset import Preparation, regression
 from dlfound.nn.columns import Columns, plan_columns
 from dlfound.nn.modules import Embeddings, build_mlp
@@ -20,8 +20,9 @@ SETTINGS = {"scale": "standard", "one_hot": 9, "embedding": 8, "rare": 1}
 def fitted(x, texts=None, **settings):
     """Fitted on rows of numbers; `texts`: column -> how many texts it has."""
     x, settings = np.asarray(x, np.float64), {**SETTINGS, **settings}
-    kinds = {k: (texts or {}).get(k) for k in range(x.shape[1])}
-    return Columns(plan_columns(lambda k: x[:, k], kinds, **settings)).fit(lambda k: x[:, k], settings["rare"])
+    texts = texts or {}
+    codes = {k: FIRST + texts[k] if k in texts else None for k in range(x.shape[1])}
+    return Columns(plan_columns(lambda k: x[:, k], codes, **settings)).fit(lambda k: x[:, k], settings["rare"])
 
 
 def through(columns, x):

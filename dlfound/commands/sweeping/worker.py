@@ -20,7 +20,7 @@ from dlfound.commands.opened import Run
 from dlfound.commands.session import Epoch
 from dlfound.commands.signals import Stop
 from dlfound.commands.sweeping.plan import Plan
-from dlfound.commands.training import load_data, run_training
+from dlfound.commands.training import read_source, run_training, take_fold
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error, Stopped, printable
@@ -86,7 +86,8 @@ class Worker:
     stop: Stop
     until: float = math.inf
     _read: str = ""
-    _data: dict[int, Dataset] = field(default_factory=dict)  # 0: as the source gives them; 1, 2, ...: folds
+    _whole: Dataset | None = None  # as the source gives it
+    _folds: dict[tuple[int, int], Dataset] = field(default_factory=dict)
 
     def work(self) -> int:
         """Train until there is nothing left; the exit code."""
@@ -196,14 +197,11 @@ class Worker:
         """The data, read once as long as their configuration is the same; its folds share the rows."""
         key, train = json.dumps(config["data"], sort_keys=True), config["train"]
         if key != self._read:
-            whole = Config({**config.tree, "train": {**train, "folds": 0}}, config.catalog)
-            self._read, self._data = key, {0: load_data(whole)}
-        if not train["folds"]:
-            return self._data[0]
-        number = train["fold"] + 1
-        if number not in self._data:
-            self._data[number] = self._data[0].folded(train["folds"], train["fold"], config["data"]["seed"])
-        return self._data[number]
+            self._read, self._whole, self._folds = key, read_source(config), {}
+        fold = train["folds"], train["fold"]
+        if fold not in self._folds:
+            self._folds[fold] = take_fold(config, self._whole)
+        return self._folds[fold]
 
     def _watched(self, claimed: Claimed, config: Config, first: bool) -> Callable[[Epoch, float], bool]:
         last, prunes = 0.0, first and self.plan.method.pruner != "none"
