@@ -57,4 +57,7 @@ class Stopped(Exception):
 
 def printable(text: object) -> str:
     """The text with control characters escaped, so that a name from a file cannot write to the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

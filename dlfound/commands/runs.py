@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import multiprocessing
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ examples:
   dlfound runs digits moons    those of these names
   dlfound runs --json          the same for programs: age in seconds, size in bytes
 """
+MANY, PROCESSES = 2000, 4  # from so many runs on, so many processes read them
 MAIN = ("accuracy", "rmse")  # of the test set: what stands in a listing
 
 
@@ -33,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     """The verb: exit code."""
     paths = find_runs(args.names) if args.names else list_runs()
-    rows = [_row(path) for path in paths]
+    rows = _rows(paths)
     if args.json:
         print(json.dumps([{name: row.get(name) for name in _columns(rows)} for row in rows], indent=2))
     elif rows:
@@ -41,6 +44,13 @@ def command(args: argparse.Namespace) -> int:
     if not rows:
         say(f"there are no runs below {OUTPUTS}/ yet; begin with: dlfound train")
     return Code.DONE
+
+
+def _rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    if len(paths) < MANY:
+        return [_row(path) for path in paths]
+    with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
+        return pool.map(_row, paths)
 
 
 def _row(path: Path) -> dict[str, Any]:
@@ -66,15 +76,19 @@ def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
     return ["name", "folder", "status", *sorted(measured, reverse=True), "epochs", "age", "size"]
 
 
-def _size(folder: Path) -> int:
+def _size(folder: Path | str) -> int:
     """Bytes of all files in a folder; links count as themselves."""
     found = 0
-    for place, _, files in os.walk(folder):
-        for file in files:
-            try:
-                found += os.lstat(os.path.join(place, file)).st_size
-            except OSError:  # removed meanwhile, or not ours to see
-                continue
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # removed meanwhile, or not ours to see
+        return 0
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            found += _size(entry.path)
+        else:
+            with suppress(OSError):
+                found += entry.stat(follow_symlinks=False).st_size
     return found
 
 

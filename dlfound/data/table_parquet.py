@@ -1,5 +1,5 @@
-"""Parquet files. pyarrow reads their pages: it verifies checksums, and no damaged page ends the process. Sizes are
-bounded before, and only plain types are taken."""
+"""Parquet files. pyarrow reads their pages: it verifies checksums, and no damaged page ends the process. What a file
+says of itself polars reads as well: it is stricter there. Sizes are bounded before, and only plain types are taken."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +14,7 @@ from dlfound.errors import Code, Error, Problem, printable
 pl = lazy_loader.load("polars")
 
 MAGIC = b"PAR1"
+OTHERS = (OSError, MemoryError, UnicodeError)  # that a damaged file brings about
 CELL = 8  # bytes of a cell in memory, at least
 
 
@@ -65,7 +66,7 @@ def _read_sound(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
     name = printable(path)
     try:
         return _read(path, max_bytes, max_columns)
-    except (pa.ArrowException, OSError, MemoryError, UnicodeError, pl.exceptions.PanicException) as error:
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, *OTHERS) as error:
         raise _damaged(name, getattr(error, "strerror", None) or str(error)) from None  # of memory: a page asks for it
 
 
@@ -86,6 +87,8 @@ def _read(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
             raise _too_large(name, f"{rows:,} rows of {len(schema)} columns", max_bytes)
         table = file.read().cast(schema)
     table.validate(full=True)
+    if list(pl.read_parquet_schema(path)) != schema.names:  # not before: where the pages are damaged too, it may panic
+        raise _damaged(name, "two readers find other columns")
     if table.num_rows != rows:
         raise _damaged(name, f"{table.num_rows} rows, its description says {rows}")
     return pl.from_arrow(table)

@@ -61,13 +61,14 @@ class RunFolder:
         Raises:
             Error: not there, no plain file, too large, or not UTF-8 (code 4).
         """
-        path = self.path / name
+        path = os.path.join(self.path, name)
         if not os.path.isfile(path):  # a pipe or a device would be read for ever
             raise Error(f"{self.path} has no {name}", "is it a finished run's folder?", Code.RUN)
         try:
-            if path.stat().st_size > MAX_BYTES:
-                raise Error(f"{path} is larger than {MAX_BYTES // 2**20} MiB", "use another run", Code.RUN)
-            return path.read_text(encoding="utf-8")
+            with open(path, encoding="utf-8") as file:
+                if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                    raise Error(f"{path} is larger than {MAX_BYTES // 2**20} MiB", "use another run", Code.RUN)
+                return file.read()
         except (OSError, ValueError) as error:
             raise Error(f"{path} cannot be read: {error}", "use another run", Code.RUN) from None
 
@@ -242,23 +243,22 @@ def _in_order(paths: Iterable[Path]) -> list[Path]:
 def begun(path: Path) -> float:
     """When a run's `config.yaml` was written, in seconds since 1970; 0 for a folder that is gone meanwhile."""
     try:
-        return (path / CONFIG).stat().st_mtime
+        return os.stat(os.path.join(path, CONFIG)).st_mtime
     except OSError:
         return 0.0
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    try:
-        entries = list(os.scandir(folder))
-        is_run = any(entry.name == CONFIG and entry.is_file() for entry in entries)
-    except (OSError, ValueError):  # no folder, or not ours to read: no run that anyone could open
-        return
-    if is_run:
-        yield folder
+def _walk(folder: Path | str, depth: int) -> Iterator[Path]:
+    if os.path.isfile(os.path.join(folder, CONFIG)):
+        yield Path(folder)
     elif depth:
+        try:
+            entries = list(os.scandir(folder))
+        except (OSError, ValueError):  # no folder, or not ours to read
+            return
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                yield from _walk(folder / entry.name, depth - 1)
+                yield from _walk(entry.path, depth - 1)
 
 
 def run_name(path: Path) -> str:

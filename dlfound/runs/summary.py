@@ -16,6 +16,7 @@ from dlfound.objective.tasks import GROWING
 from dlfound.runs.folder import CONFIG, RunFolder
 from dlfound.runs.lock import is_held
 
+LARGEST = sys.float_info.max
 PARTS = ("train", "val", "test")
 
 Metrics = dict[str, float | None]
@@ -46,7 +47,7 @@ def read_summary(path: Path) -> Summary:
         Error: the folder's files are damaged, or not a run's (code 4).
     """
     folder = RunFolder(path)
-    if not os.path.exists(path / "DONE"):
+    if not os.path.exists(f"{path}/DONE"):  # no Path for each of thousands of runs
         return _so_far(folder)
     report = folder.read_json("report.json")
     status, seconds = report.get("status"), report.get("seconds")
@@ -98,8 +99,8 @@ def _metrics(found: Any) -> Metrics:
 
 
 def _finite(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and abs(value) <= sys.float_info.max else None
+    is_number = type(value) is float or type(value) is int  # no bool
+    return value if is_number and -LARGEST <= value <= LARGEST else None
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ TORN = "journal.log.torn"  # what was cut off its end
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg", "sqlite": "sqlite"}
 MEETINGS = 10  # times that others may be found at making a database's tables
 PATIENCE = 60  # seconds that a locked database is asked again
-_ADDRESS = re.compile(r"(sqlite|postgresql(\+psycopg)?|grpc)://\S+")
+_ADDRESS = re.compile(r"(sqlite|postgresql(\+psycopg)?)://\S+|grpc://[^\s/]+:\d+")
 _PASSWORD = re.compile(r"(://[^/@:]*:)(.*)(?=@)|((?:[?&]|\b)password=)([^&\s]*)")
 
 
@@ -116,7 +116,8 @@ def _translated(error: BaseException, address: str) -> Error | None:
         chain.append(link)
         link = link.__cause__ or link.__context__
     modules = {type(e).__module__.partition(".")[0] for e in chain}
-    text = masked(str(chain[-1]) or type(chain[-1]).__name__).strip().partition("\n")[0]
+    said = chain[-1].details() if "grpc" in modules and hasattr(chain[-1], "details") else str(chain[-1])
+    text = masked(said or type(chain[-1]).__name__).strip().partition("\n")[0]
     if "locked" in text:
         what = f"study storage is locked by another process: {address}"
         return Error(what, "end that process, then give the same command again", Code.RESOURCES)

@@ -6,6 +6,7 @@ other's locks: there a trial's pulse, a count in the storage that its process ra
 compared with what it was a while ago on the reader's own clock, so that clocks may differ.
 """
 
+import hashlib
 import json
 import secrets
 import threading
@@ -31,7 +32,7 @@ STATES = {DONE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, DIVERGED: TrialS
 PULSE, GRACE = 15.0, 60.0  # seconds between two pulses; without one for so long a process counts as dead
 SETTLED = 1.0  # seconds after which who has taken a dead process's trial is known to all
 ENOUGH = 10  # trials from which on the importance of settings can be told
-IDENTITY, RESULT, OWNER, DEATHS = "dlfound", "result", "owner", "deaths"  # attributes
+IDENTITY, DATA, RESULT, OWNER, DEATHS = "dlfound", "data", "result", "owner", "deaths"  # attributes
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,17 @@ class Trials:
         last = sorted(over, key=lambda t: t.datetime_complete)[-most:]
         results = [read_result(t.user_attrs.get(RESULT)) for t in last]
         return results[-1].reason if len(results) == most and all(r.state == FAILED for r in results) else ""
+
+    def check_data(self, settings: str, fingerprint: str) -> None:
+        """Raise where these settings of the data gave the sweep's first trial other rows (code 4)."""
+        name = f"{DATA} {hashlib.sha256(settings.encode()).hexdigest()[:16]}"
+        with storage_errors(self.address, self.place):
+            known = self.storage.get_study_user_attrs(self._study_id).get(name)
+            if known is None:
+                self.storage.set_study_user_attr(self._study_id, name, fingerprint)
+            elif known != fingerprint:
+                what = "the data are not those that the sweep began with"
+                raise Error(what, "give it the same files, or choose another run.dir", Code.RUN)
 
     # ---- ending
 

@@ -30,6 +30,7 @@ from typing import Any
 import same
 import torch
 from forgotten import AROUND, TIMES, forget, things_in
+from forked import begin
 
 from dlfound.cli import main
 from dlfound.commands import session
@@ -122,20 +123,7 @@ class Forked:
     def begin(self, words: list[str], run: Path, before: Before) -> int:
         """Its number."""
         self._shared[:] = bytes([PHASES.index(_beginning(run)), 0])
-        child = os.fork()
-        if child:
-            return child
-        code = 1
-        try:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            for stream in (0, 1, 2):
-                os.dup2(nowhere, stream)
-            sys.argv = ["dlfound", "train", *words]
-            if before is not None:
-                before()
-            code = main(["train", *words])
-        finally:
-            os._exit(code)
+        return begin("train", words, before=before)
 
     def place(self, run: Path) -> str:
         """Where it was killed."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command beside a PostgreSQL server of its own, whose address it gets as DLFOUND_POSTGRESQL:
-#   bash scripts/prove/postgres.sh python scripts/prove/sweeps.py --storage env
+# Runs a command beside a PostgreSQL server of its own, whose address it gets as DLFOUND_STORAGE:
+#   bash scripts/prove/postgres.sh python scripts/prove/sweeps.py --storage server
 # Server and driver are installed where they are missing (as root, by apt; the driver by pip, into a folder that goes again).
 # Exit code 77, with the reason, where there can be no server.
 set -euo pipefail
@@ -41,5 +41,5 @@ as_owner "$bin/initdb" -D "$place/data" -U sweeper --pwfile="$place/password" --
   give_up "initdb fails"
 as_owner "$bin/pg_ctl" -D "$place/data" -w -l "$place/data/log" -o "-p $port -k $place/data -c listen_addresses=127.0.0.1 -c fsync=off" \
   start >/dev/null || give_up "it does not start"
-export DLFOUND_POSTGRESQL="postgresql://sweeper:secret@127.0.0.1:$port/postgres"
+export DLFOUND_STORAGE="postgresql://sweeper:secret@127.0.0.1:$port/postgres"
 "$@"

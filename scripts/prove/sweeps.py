@@ -4,6 +4,8 @@ python scripts/prove/sweeps.py --kills 60                                200 tri
 python scripts/prove/sweeps.py --kills 60 --storage sqlite               the same in an SQLite file
 bash scripts/prove/postgres.sh python scripts/prove/sweeps.py --kills 60 --storage server
                                                                          the same on a PostgreSQL server
+python scripts/prove/proxy.py python scripts/prove/sweeps.py --kills 60 --storage server
+                                                                         the same by way of Optuna's gRPC proxy
 python scripts/prove/sweeps.py --kills 30 --workers 1 --search tpe       what a model draws must be the same too
 python scripts/prove/sweeps.py --kills 30 --commands 2                   two commands at once, in the same folder
 
@@ -32,9 +34,9 @@ from pathlib import Path
 
 import optuna
 import torch
+from forked import begin
 from sqlalchemy import make_url
 
-from dlfound.cli import main
 from dlfound.commands.sweeping import worker
 from dlfound.commands.sweeping.plan import Plan, make_plan
 from dlfound.commands.sweeping.results import CSV
@@ -58,23 +60,6 @@ def warm() -> None:
     torch.set_num_threads(1)
     optuna.logging.disable_default_handler()
     worker.make_sampler("random", make_plan(SPACE.split()).method, make_plan(SPACE.split()).space)
-
-
-def begin(words: list[str], log: Path) -> int:
-    """The command in a child, what it says in a file; its process's number."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        for stream, file in enumerate((nowhere, nowhere, said)):
-            os.dup2(file, stream)
-        sys.argv = ["dlfound", "sweep", *words]
-        code = main(["sweep", *words])
-    finally:
-        os._exit(code)
 
 
 def workers_of(pid: int) -> list[int]:
@@ -137,7 +122,7 @@ def killed(
     """
     figures, began = Figures(), time.monotonic()
     log = sweep.with_name("said.txt")
-    commands = [begin(words, log) for _ in range(at_once)]
+    commands = [begin("sweep", words, log) for _ in range(at_once)]
     figures.commands = at_once
     while commands:
         if time.monotonic() - began > PATIENCE:
@@ -153,7 +138,7 @@ def killed(
         code = os.waitstatus_to_exitcode(os.waitpid(chosen, 0)[1])
         commands.remove(chosen)
         if code == -signal.SIGKILL and figures.commands < MOST:
-            commands.append(begin(words, log))
+            commands.append(begin("sweep", words, log))
             figures.commands += 1
         elif code:
             return figures, [f"the command ends with {code}", *log.read_text().splitlines()[-4:]]
@@ -213,11 +198,11 @@ def command() -> int:
         common = [*SPACE.split(), f"search={args.search}", f"search.trials={args.trials}"]
         whole = [*common, f"search.workers={args.workers}", f"run.dir={folder / 'unbroken'}"]
         began = time.monotonic()
-        if (code := os.waitstatus_to_exitcode(os.waitpid(begin(whole, folder / "said.txt"), 0)[1])) != 0:
+        if (code := os.waitstatus_to_exitcode(os.waitpid(begin("sweep", whole, folder / "said.txt"), 0)[1])) != 0:
             raise SystemExit(f"a sweep that nobody kills ends with {code}")
         seconds = time.monotonic() - began
         sweep = folder / "killed"
-        addresses = {"sqlite": f"sqlite:///{folder / 'study.db'}", "server": os.environ.get("DLFOUND_POSTGRESQL", "")}
+        addresses = {"sqlite": f"sqlite:///{folder / 'study.db'}", "server": os.environ.get("DLFOUND_STORAGE", "")}
         storage = addresses.get(args.storage, args.storage)
         words = [*common, f"search.workers={args.workers}", f"run.dir={sweep}", f"search.storage={storage}"]
         words += [f"run.name=prove-{os.getpid()}"]

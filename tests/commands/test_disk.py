@@ -9,6 +9,7 @@ import time
 from itertools import cycle
 from pathlib import Path
 
+import left
 import pytest
 
 import dlfound
@@ -21,31 +22,18 @@ WORDS = [
     "early_stopping=none", "run.threads=1",
 ]  # fmt: skip
 QUIET = [*WORDS, "logger=none"]
-FREE = ("seconds", "samples_per_second", "command", "warnings")
 
 
 def contents(path: str) -> dict:
     """What no fault may change."""
-    report = json.loads(Path(path, "report.json").read_text())
-    return {
-        "weights": Path(path, "model.safetensors").read_bytes(),
-        "metrics": Path(path, "metrics.jsonl").read_bytes(),
-        "report": {name: value for name, value in report.items() if name not in FREE},
-    }
-
-
-def warnings_of(path: str) -> list[str]:
-    """Those of its report."""
-    return json.loads(Path(path, "report.json").read_text())["warnings"]
+    return left.contents(path, "warnings")
 
 
 @pytest.fixture
 def whole():
     """What a run ends with that nothing struck; the run itself is in `mine`, as if killed after its third epoch."""
     found = contents(dlfound.train([*QUIET, "run.dir=mine"]).path)
-    *_, newest = sorted(Path("mine/checkpoints").iterdir())
-    for path in (newest, *(Path("mine", name) for name in ("DONE", "report.json", "model.safetensors"))):
-        path.unlink()
+    left.take_end("mine", checkpoints=1)
     return found
 
 
@@ -86,7 +74,7 @@ def test_a_disk_without_room_for_the_log(whole, monkeypatch, capsys):
     monkeypatch.setattr(RunFolder, "append", refuse)
     assert main(["train", "resume=mine"]) == 0 and contents("mine") == whole
     assert capsys.readouterr().err.count("the run goes on without a log") == 1
-    (told,) = [text for text in warnings_of("mine") if "without a log" in text]
+    (told,) = [text for text in left.report_of("mine")["warnings"] if "without a log" in text]
     assert "No space left on device" in told
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from left import take_end
 from safetensors.torch import load_file
 
 import dlfound
@@ -79,8 +80,7 @@ def test_the_last_good_state_is_kept(capsys):
 def test_a_killed_run_diverges_at_the_same_step(capsys):
     told = ended(capsys, *LATE, "train.checkpoint=1")
     before = report(), Path("here/metrics.jsonl").read_bytes(), Path("here/model.safetensors").read_bytes()
-    for name in ("DONE", "report.json", "model.safetensors"):
-        Path("here", name).unlink()
+    take_end("here", checkpoints=0)
     assert ended(capsys, *LATE, "train.checkpoint=1") == told
     after = report(), Path("here/metrics.jsonl").read_bytes(), Path("here/model.safetensors").read_bytes()
     times = dict.fromkeys(("seconds", "samples_per_second"))

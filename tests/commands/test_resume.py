@@ -1,7 +1,6 @@
 """A run that goes on: resumed, extended, stopped by a signal; and what is refused. (Kills: scripts/prove.)"""
 
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from left import contents, take_end
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dlfound
@@ -20,17 +20,6 @@ from dlfound.runs.checkpoints import Checkpoints
 
 LONG = ["train.epochs=9", "early_stopping=none", "lr_decay=none", "model.hidden=[12]", "train.batch_size=16"]
 NOISY = ["batchnorm=batch", "dropout=standard", "dropout.hidden=0.2"]
-TIMES = ("seconds", "samples_per_second", "command")
-
-
-def contents(path: Path) -> dict:
-    """What must be the same in two runs: bytes, and the report without its times and the folder's name."""
-    report = json.loads((path / "report.json").read_text())
-    return {
-        "weights": (path / "model.safetensors").read_bytes(),
-        "metrics": (path / "metrics.jsonl").read_bytes(),
-        "report": {name: value for name, value in report.items() if name not in TIMES},
-    }
 
 
 def everything(path: Path) -> dict[str, bytes]:
@@ -188,8 +177,7 @@ def test_other_data_are_refused(capsys):
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken(capsys):
     words = [*LONG, "train.checkpoint=2", "run.dir=mine"]
     before = contents(dlfound.train(words).path)
-    for name in ("DONE", "report.json", "model.safetensors"):
-        Path("mine", name).unlink()
+    take_end("mine", checkpoints=0)
     *_, newest = sorted(Path("mine/checkpoints").iterdir())
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1

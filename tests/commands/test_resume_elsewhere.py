@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import left
 import pytest
+from left import report_of
 
 import dlfound
 from dlfound.cli import main
@@ -21,32 +23,19 @@ WORDS = [
     "train.batch_size=16", "lr_decay=none", "early_stopping=none", "run.threads=1",
 ]  # fmt: skip
 SIX = [*WORDS, "train.epochs=6", "logger=none"]
-FREE = ("seconds", "samples_per_second", "command", "exact", "warnings")
 DLFOUND = [sys.executable, "-m", "dlfound"]
 
 
 def contents(path: Path | str) -> dict:
     """What must be the same bytes wherever a run goes on."""
-    report = json.loads(Path(path, "report.json").read_text())
-    return {
-        "weights": Path(path, "model.safetensors").read_bytes(),
-        "metrics": Path(path, "metrics.jsonl").read_bytes(),
-        "report": {name: value for name, value in report.items() if name not in FREE},
-    }
-
-
-def report_of(path: Path | str) -> dict:
-    """What stands in its report."""
-    return json.loads(Path(path, "report.json").read_text())
+    return left.contents(path, "exact", "warnings")
 
 
 @pytest.fixture
 def whole():
     """What a run ends with that nobody stopped; the run itself stands in `mine`, as if killed in its fifth epoch."""
     found = contents(dlfound.train([*SIX, "run.dir=mine"]).path)
-    *_, newest = sorted(Path("mine/checkpoints").iterdir())
-    for path in (newest, *(Path("mine", name) for name in ("DONE", "report.json", "model.safetensors"))):
-        path.unlink()
+    left.take_end("mine", checkpoints=1)
     return found
 
 

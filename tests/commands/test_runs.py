@@ -10,6 +10,7 @@ import pytest
 
 import dlfound
 from dlfound.cli import main
+from dlfound.commands import runs
 from dlfound.runs.lock import locked
 
 QUICK = ["train.epochs=2", "early_stopping=none", "lr_decay=none", "model.hidden=[8]", "logger=none", "data=moons"]
@@ -43,6 +44,14 @@ def listed(capsys, *words):
     out, err = said(capsys, *words, "--json")
     assert err == ""
     return json.loads(out, parse_constant=pytest.fail)
+
+
+def test_many_are_read_by_several_processes(trained, capsys, monkeypatch):
+    for number in range(9):
+        put(trained / ("moons" if number % 2 else "sine"), f"some/{number}", ago=100 * (9 - number))
+    alone = said(capsys)
+    monkeypatch.setattr(runs, "MANY", 5)
+    assert said(capsys) == alone and alone[0].count("\n") == 10
 
 
 def test_what_is_there_the_newest_last(trained, capsys):
@@ -101,7 +110,7 @@ def test_sizes(more, shown, trained, capsys):
     with (run / "deep" / "file").open("wb") as file:
         file.truncate(more)
     assert shown in said(capsys)[0]
-    links = (run / "deep" / "link").lstat().st_size  # the one to a folder has none of its own
+    links = sum((run / "deep" / name).lstat().st_size for name in ("link", "up"))
     assert listed(capsys)[0]["size"] == small + more
     files = [Path(folder, name) for folder, _, names in os.walk(run) for name in names]  # follows no links
     assert small == links + sum(p.stat().st_size for p in files if not p.is_symlink()) - more

@@ -153,6 +153,12 @@ def test_a_fault_is_noticed(proof_script, fault, told):
     assert told in done.stdout
 
 
+def test_a_real_proxy():
+    command = [sys.executable, str(PROVE / "proxy.py"), sys.executable, str(PROVE / "sweeps.py"), "--storage", "server"]
+    done = subprocess.run([*command, "--kills", "2", "--trials", "6"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_real_server(tmp_path):
     server, script = PROVE / "postgres.sh", PROVE / "sweeps.py"
     command = [
@@ -179,8 +185,8 @@ def proof_script():
     """Run the proof in a process of its own, with a fault put into the program or without."""
 
     def run(*arguments, fault=""):
-        start = f"import runpy, sys; sys.argv = {['sweeps.py', *arguments]!r}\n{fault}\n"
-        code = f"{start}runpy.run_path({str(PROVE / 'sweeps.py')!r}, run_name='__main__')"
+        start = f"import runpy, sys; sys.argv = {['sweeps.py', *arguments]!r}; sys.path.insert(0, {str(PROVE)!r})"
+        code = f"{start}\n{fault}\nrunpy.run_path({str(PROVE / 'sweeps.py')!r}, run_name='__main__')"
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     return run

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from dlfound.data import table_csv, table_rows, table_text
@@ -399,6 +400,30 @@ def test_parquet(tmp_path):
     assert read("x.parquet", text=["whole"]).frame["whole"].to_list() == ["1", "2", None]
     both = read(["x.parquet", "x.parquet"])
     assert both.frame.height == 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"data_page_version": "2.0", "write_page_checksum": True},
+        {"write_page_index": True, "row_group_size": 100, "compression": "none"},
+        {"use_dictionary": False, "column_encoding": {"x": "BYTE_STREAM_SPLIT"}, "store_schema": False},
+        {"data_page_size": 64, "write_statistics": False, "compression": "gzip"},
+        {"version": "1.0", "compression": "lz4"},
+    ],
+    ids=lambda settings: " ".join(settings),
+)
+def test_parquet_of_all_kinds(settings):
+    long = [f"{'long' * 2000}{i % 3}" for i in range(300)]  # the header of a page may hold its largest value
+    frame = pl.DataFrame({"x": np.arange(300.0), "n": [None, *range(299)], "word": long})
+    pq.write_table(frame.to_arrow(), "x.parquet", **settings)
+    assert read("x.parquet").frame.equals(frame)
+
+
+def test_what_parquet_says_of_itself_is_read_strictly(tmp_path):
+    pq.write_table(pl.DataFrame({"a": np.arange(9.0)}).to_arrow(), "x.parquet")
+    sound = (tmp_path / "x.parquet").read_bytes()
+    fault(tmp_path, sound.replace(b"parquet-cpp", b"parquet\xff\xffpp"), "invalid utf8", name="x.parquet")
 
 
 def test_parquet_that_is_refused(tmp_path):

@@ -26,7 +26,10 @@ def test_addresses(address):
     assert read_address(address) == address
 
 
-@pytest.mark.parametrize("address", ["", "redis://x", "mysql://x", "journal2", "sqlite://a b", None, 3, "http://x"])
+@pytest.mark.parametrize(
+    "address",
+    ["", "redis://x", "mysql://x", "journal2", "sqlite://a b", "grpc://host", "grpc://h:x", None, 3, "http://x"],
+)
 def test_what_is_no_address(address):
     with pytest.raises(ValueError):
         read_address(address)
@@ -121,6 +124,16 @@ def test_a_locked_database(tmp_path, monkeypatch):
         store.set_study_user_attr(study._study_id, "a", 1)
     assert caught.value.code == 6
     holder.close()
+
+
+def test_a_proxy_that_is_not_there(tmp_path):
+    address = "grpc://127.0.0.1:1"
+    with (
+        pytest.raises(Error, match=r"127\.0\.0\.1:1: failed to connect") as caught,
+        storages.storage_errors(address, tmp_path),
+    ):
+        open_storage(address, tmp_path, quiet).get_all_studies()
+    assert caught.value.code == 6
 
 
 def test_a_server_that_is_not_there_and_its_password(tmp_path):

@@ -198,6 +198,7 @@ class Worker:
         key, train = json.dumps(config["data"], sort_keys=True), config["train"]
         if key != self._read:
             self._read, self._whole, self._folds = key, read_source(config), {}
+        self.trials.check_data(key, self._whole.fingerprint())
         fold = train["folds"], train["fold"]
         if fold not in self._folds:
             self._folds[fold] = take_fold(config, self._whole)
