@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dlfound.errors import Code, Error, printable
 
@@ -169,7 +170,7 @@ def history(sweep: Sweep) -> Figure | None:
         [*numbers, int(sweep.rows[-1]["trial"])], [*so_far, so_far[-1]], where="post", color=RED, label="best so far"
     )
     axes.set_ylim(_limits(values, sweep.growing))
-    axes.set_xlabel("trial")
+    _counted(axes, "trial")
     axes.set_ylabel(_label(sweep))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
@@ -192,11 +193,16 @@ def curves(sweep: Sweep) -> Figure | None:
         axes.plot(range(1, len(points) + 1), points, marker=marker, label=f"trial {row['trial']}")
     known = [v for _, points in lines for v in points if math.isfinite(v)]
     axes.set_ylim(_limits(known, sweep.growing) if known else None)
-    axes.set_xlabel("epoch")
+    _counted(axes, "epoch")
     axes.set_ylabel(_label(sweep))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     return figure
+
+
+def _counted(axes: Axes, what: str) -> None:
+    axes.set_xlabel(what)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _epochs(trial: Path) -> Iterator[dict[str, Any]]:
