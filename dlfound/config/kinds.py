@@ -144,7 +144,9 @@ Pace = Annotated[
 Folds = Annotated[int, either(whole("0", 0, 0), whole("a whole number in 2...1000", 2, 1000))]
 Threads = Annotated[int | str, either(whole("a whole number in 1...1024", 1, 1024), word("auto"))]
 
-Flag = Annotated[bool, Kind("true or false", lambda value: _ensure(value, isinstance(value, bool)))]
+_FLAG = Kind("true or false", lambda value: _ensure(value, isinstance(value, bool)))
+Flag = Annotated[bool, _FLAG]
+FlagOrAuto = Annotated[bool | str, either(_FLAG, word("auto"))]
 
 # For the options that people register, whose settings carry plain annotations or none.
 _PLAIN = {

@@ -11,7 +11,7 @@ from dlfound.config.kinds import (
     SIGN,
     Count,
     File,
-    Flag,
+    FlagOrAuto,
     Names,
     OptionalName,
     OptionalText,
@@ -68,7 +68,7 @@ def table(
     one_hot: Whole,
     embedding: Count,
     rare: Count,
-    header: Flag,
+    header: FlagOrAuto,
     sep: Separator,
     decimal: Decimal,
     encoding: Text,
@@ -148,10 +148,11 @@ class Roles:
 
 def read(path: str, text: Sequence[str], reading: Mapping[str, Any]) -> Table:
     """The table that a path names; `reading`: the settings READING, `text`: columns that are no numbers."""
-    sep, decimal = reading["sep"], reading["decimal"]
+    sep, decimal, header = reading["sep"], reading["decimal"], reading["header"]
     known = {
         **{name: reading[name] for name in READING},
         "sep": None if sep == "auto" else SEPARATORS.get(sep, sep),
+        "header": None if header == "auto" else header,
         "decimal": None if decimal == "auto" else DECIMALS.get(decimal, decimal),
     }
     return read_table(str(Path(path).expanduser()), text=text, **known)

@@ -49,7 +49,7 @@ def cells_limited() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def read_form(text: Text, *, sep: str | None, decimal: str | None, header: bool, max_columns: int) -> Form:
+def read_form(text: Text, *, sep: str | None, decimal: str | None, header: bool | None, max_columns: int) -> Form:
     """Guesses what is not given, reads the header and takes it away from the text.
 
     Raises:
@@ -67,8 +67,10 @@ def read_form(text: Text, *, sep: str | None, decimal: str | None, header: bool,
         what = f"{place}: {len(cells):,} columns exceed data.max_columns ({max_columns:,})"
         raise Error(what, "raise data.max_columns, or check the separator (data.sep)", Code.DATA)
     decimal = decimal or _guess_decimal(text, separator, notes)
-    if not header:
+    if header is False:
         return Form(separator, decimal, [str(number) for number in range(len(cells))], notes)
+    if header is None:
+        _check_looks(cells, place)
     _check_names(cells, place, notes)
     if cells != head.cells:
         notes.append("blanks around column names are stripped")
@@ -236,14 +238,18 @@ def _guess_decimal(text: Text, separator: str, notes: list[str]) -> str:
 # ---- the header
 
 
-def _check_names(names: list[str], place: str, notes: list[str]) -> None:
+def _check_looks(names: list[str], place: str) -> None:
     numbers = [name for name in names if NUMBER.fullmatch(name)]
     counted = len(names) > 2 and names == [str(number) for number in range(len(names))]  # as pandas names columns
     unnamed = names.count("")
     if not counted and (
         (numbers and len(numbers) + unnamed == len(names)) or any(MEASURED.fullmatch(name) for name in names)
     ):
-        raise Error(f"{place}: first line looks like data", "set data.header=false", Code.DATA)
+        fix = "set data.header=false; or data.header=true if these are names"
+        raise Error(f"{place}: first line looks like data", fix, Code.DATA)
+
+
+def _check_names(names: list[str], place: str, notes: list[str]) -> None:
     for number, name in enumerate(names, 1):
         if not name:
             raise Error(f"{place}: column {number} has no name", "name it, or set data.header=false", Code.DATA)
@@ -253,6 +259,6 @@ def _check_names(names: list[str], place: str, notes: list[str]) -> None:
             what = f"{place}: duplicate column name '{printable(name)}' (columns {seen[name]} and {number})"
             raise Error(what, "rename one of them, or set data.header=false if there is no header", Code.DATA)
         seen[name] = number
-    if numbers:
+    if numbers := [name for name in names if NUMBER.fullmatch(name)]:
         some = ", ".join(printable(name) for name in numbers[:3])
         notes.append(f"columns are called {some}{' ...' * (len(numbers) > 3)} by the first line (data.header)")

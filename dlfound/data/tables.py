@@ -68,7 +68,7 @@ def read_table(
     *,
     sep: str | None,
     decimal: str | None,
-    header: bool,
+    header: bool | None,
     encoding: str,
     na: Collection[str],
     text: Collection[str],
@@ -80,7 +80,7 @@ def read_table(
     Args:
         path: a file, a pattern of files such as parts/*.csv, or several of both.
         sep: the separator; None guesses it. So does `decimal`, "." or ",".
-        header: the first line names the columns; else they are called 0, 1, 2, ...
+        header: the first line names the columns; None: it must look as if it did; False: they are called 0, 1, 2, ...
         encoding: of the text.
         na: words for missing, beside the empty cell.
         text: columns to be kept as text even where all cells are numbers.

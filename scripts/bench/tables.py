@@ -35,7 +35,7 @@ from dlfound.commands.training import load_data
 from dlfound.data.tables import Table, read_table
 
 SETTINGS = {
-    "sep": None, "decimal": None, "header": True, "encoding": "utf-8", "na": ["NA", "?", "null", "nan", "NaN"],
+    "sep": None, "decimal": None, "header": None, "encoding": "utf-8", "na": ["NA", "?", "null", "nan", "NaN"],
     "text": [], "max_bytes": 1 << 34, "max_columns": 100_000,
 }  # fmt: skip
 TABLES = {  # target, metric, bound, splits, settings

@@ -197,7 +197,7 @@ def _compare_csv(content: bytes, plain: bytes, file: Path, separator: str, encod
     except (ValueError, csv.Error):
         wanted = None
     try:
-        table = read_table(file, sep=separator, decimal=".", header=True, encoding=encoding, **LIMITS)
+        table = read_table(file, sep=separator, decimal=".", header=None, encoding=encoding, **LIMITS)
     except Error as error:
         assert error.code == Code.DATA
         return "error" if wanted is None else "strict"  # strict: the csv module lets it pass
@@ -219,7 +219,7 @@ def check_parquet(rng: np.random.Generator, folder: Path) -> str:
     pq.write_table(frame.to_arrow(), out, compression=codec, write_page_checksum=summed)
     file.write_bytes(damaged(rng, out.getvalue()))
     try:
-        table = read_table(file, sep=None, decimal=None, header=True, encoding="utf-8", **LIMITS)
+        table = read_table(file, sep=None, decimal=None, header=None, encoding="utf-8", **LIMITS)
     except Error as error:
         assert error.code == Code.DATA
         return "error"

@@ -23,7 +23,7 @@ NA, NUMBER, drawn_table, oracle = (PROVE[name] for name in ("NA", "NUMBER", "dra
 
 def read(path, **settings):
     usual = {
-        "sep": None, "decimal": None, "header": True, "encoding": "utf-8", "na": NA, "text": [],
+        "sep": None, "decimal": None, "header": None, "encoding": "utf-8", "na": NA, "text": [],
         "max_bytes": 1 << 30, "max_columns": 10_000,
     }  # fmt: skip
     return read_table(path, **{**usual, **settings})
@@ -201,7 +201,7 @@ def test_a_ragged_row_far_in(tmp_path, row):
 def test_rows_that_are_right_only_in_sum(tmp_path):
     (tmp_path / "x.csv").write_text("a,b,c\n1,2,3\n4,5,6,7\n8,9\n")
     text = table_text.Text(Path("x.csv"), "utf-8", 1 << 20)
-    blocks = table_rows.Blocks(text, table_csv.read_form(text, sep=None, decimal=None, header=True, max_columns=9))
+    blocks = table_rows.Blocks(text, table_csv.read_form(text, sep=None, decimal=None, header=None, max_columns=9))
     block = next(iter(blocks))
     assert block.rows == 3 and not block.exact
     with pytest.raises(Error, match=r"x.csv:3: 4 fields, header has 3"):
@@ -273,6 +273,9 @@ def test_headers(tmp_path):
         fault(tmp_path, f"{head}\n1,2,3\n", "x.csv:1: column 2 has no name")
     for head in ("1,2,3", "5.1,3.5,setosa", "-1,x,y", "1,,2", "0,1"):
         fault(tmp_path, f"{head}\n{head}\n", "x.csv:1: first line looks like data", "data.header=false")
+    years = table(tmp_path, "2025,2026\n1,2\n", header=True)
+    assert years.columns == ["2025", "2026"] and "by the first line" in years.notes[0]
+    fault(tmp_path, "1,,2\n1,,2\n", "x.csv:1: column 2 has no name", header=True)
     spaced = table(tmp_path, " a ,b\t\n1,2\n")
     assert spaced.columns == ["a", "b"] and "x.csv: blanks around column names are stripped" in spaced.notes
     counted = table(tmp_path, "0,1,2\n5,6,7\n")
