@@ -5,10 +5,13 @@ python scripts/measure.py glorot_depth --root FOLDER    (FOLDER holds MNIST/raw/
 """
 
 import argparse
+import contextlib
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import torch
@@ -61,6 +64,17 @@ def logging(root: str, seeds: int) -> None:
 def checkpoints(root: str, seeds: int) -> None:
     """What checkpoints cost a run on MNIST, as often as they come by default against one at its end."""
     in_turn("checkpoints", root, seeds, "train.checkpoint=auto", "train.checkpoint=1000000")
+
+
+def listing(root: str, seeds: int) -> None:
+    """The time of `dlfound runs` over 10,000 runs: links to the files of one."""
+    with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
+        path = dlfound.train(["data=moons", "train.epochs=2", "early_stopping=none", "lr_decay=none"]).path
+        for number in range(9_999):
+            shutil.copytree(path, path.with_name(f"{number:04}"), copy_function=os.link)
+        times = [timed("-m", "dlfound", "runs") for _ in range(2 + 5 * seeds)][2:]
+        found = subprocess.run([sys.executable, "-m", "dlfound", "runs"], capture_output=True, text=True, check=True)
+        print(f"{len(found.stdout.splitlines()) - 1:,} runs listed in {statistics.median(times):.2f} s")
 
 
 def in_turn(what: str, root: str, seeds: int, on: str, off: str) -> None:
@@ -146,6 +160,7 @@ MEASURES = {
     "start": start,
     "logging": logging,
     "checkpoints": checkpoints,
+    "listing": listing,
     "digits": accuracy("data=digits"),
     "mnist": accuracy("data=mnist"),
     "mnist_dropout": accuracy("experiment=mnist_dropout"),
