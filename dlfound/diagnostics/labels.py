@@ -5,12 +5,13 @@ import numpy as np
 from dlfound.data.dataset import Dataset
 from dlfound.diagnostics.finding import WARN, Finding
 from dlfound.diagnostics.subject import Subject
-from dlfound.diagnostics.thresholds import CHANCE, CONTRADICTION, LABELLED, SHIFTED, TOO_FEW
+from dlfound.diagnostics.thresholds import CHANCE, CONTRADICTION, LABELLED, MINGLED, SHIFTED, TOO_FEW
 
 RIDGE = 1e-2  # of the mean squared value of an input: steadies columns that are nearly equal
 NEIGHBOURS = 5
 CUTS = (0.25, 0.5, 0.75)  # of the rows in their order: where a mistake may begin
-ALIKE = 0.2  # how far the shares of the classes may differ on both sides of a cut
+ALIKE = 0.2  # how far the shares of the classes may differ on both sides of a cut,
+DRIFT = 0.5  # and the means of numbers, in deviations
 
 
 def judge_labels(subject: Subject) -> list[Finding]:
@@ -93,8 +94,8 @@ def _contradiction(data: Dataset, y: np.ndarray, near: np.ndarray) -> list[Findi
     for share in CUTS:
         cut = round(share * len(y))
         first, second = np.arange(cut), np.arange(cut, len(y))
-        if data.classes and np.abs(y[:cut].mean(0) - y[cut:].mean(0)).sum() / 2 > ALIKE:
-            continue  # sorted by class, say: neighbours across the cut cannot agree
+        if _sorted(data, y, near, cut):
+            continue  # what lies behind the cut is of another kind: neighbours across it need not agree
         within = max(_agreement(y, near, part, part) for part in (first, second))
         across = min(_agreement(y, near, first, second), _agreement(y, near, second, first))
         worst = max(worst, (within - across, within, across, cut))
@@ -107,6 +108,20 @@ def _contradiction(data: Dataset, y: np.ndarray, near: np.ndarray) -> list[Findi
         "side are not those of their rows"
     )
     return [Finding("contradiction", WARN, across, meaning, "", "are all targets in the order of the rows?")]
+
+
+def _sorted(data: Dataset, y: np.ndarray, near: np.ndarray, cut: int) -> bool:
+    """True where the targets on both sides are others, as of rows sorted by class, or the inputs, as by place."""
+    apart = np.abs(y[:cut].mean(0) - y[cut:].mean(0))
+    other = apart.sum() / 2 > ALIKE if data.classes else apart.max() > DRIFT
+    return bool(other or _mingled(near, cut) < MINGLED)
+
+
+def _mingled(near: np.ndarray, cut: int) -> float:
+    """How many rows have their nearest one on the other side of a cut, over how many would in rows of no order."""
+    behind = np.arange(len(near)) >= cut
+    across = float((behind[near.argmin(1)] != behind).mean())
+    return across / (2 * behind.mean() * (1 - behind.mean()))
 
 
 def _agreement(y: np.ndarray, near: np.ndarray, rows: np.ndarray, others: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from dlfound.config.config import Config
@@ -10,7 +11,7 @@ from dlfound.diagnostics import gradients
 from dlfound.diagnostics.finding import FAIL, WARN, Checked, Finding, sound
 from dlfound.diagnostics.rates import rate_override, rates_to_try
 from dlfound.diagnostics.subject import Subject
-from dlfound.diagnostics.thresholds import BETTER, FEW, FEW_STEPS, FITTED, MOVED
+from dlfound.diagnostics.thresholds import BETTER, DEAF, FEW, FEW_STEPS, FITTED, MOVED
 from dlfound.objective import loss as losses
 from dlfound.training.assemble import Assembly
 from dlfound.training.metrics import regression_metrics
@@ -198,10 +199,20 @@ def check_inputs(subject: Subject) -> Checked:
     if moved < MOVED:
         what = f"{meaning}; next to nothing was learned from either"
         return Checked("inputs", [Finding("still", WARN, gain, what, advice="see the check of overfitting")], numbers)
-    advice = "look for a layer that puts out the same for every row, and at the inputs"
-    return Checked(
-        "inputs", [Finding("ignored", FAIL, gain, f"{meaning}: the inputs do not matter", "", advice)], numbers
-    )
+    if _hears(subject):
+        what, advice = f"{meaning}: the net makes nothing of them", "see the check of overfitting: is it large enough?"
+    else:
+        what = f"{meaning}: the inputs do not matter"
+        advice = "look for a layer that puts out the same for every row, and at the inputs"
+    return Checked("inputs", [Finding("ignored", FAIL, gain, what, "", advice)], numbers)
+
+
+@torch.no_grad()
+def _hears(subject: Subject) -> bool:
+    """True where the fresh net's outputs are not the same for every row."""
+    network = subject.fresh().network.eval()
+    outputs = network.body(network.ready(subject.few(subject.base).inputs))
+    return bool((outputs - outputs[:1]).abs().max() > DEAF * outputs.abs().max())
 
 
 def _all_alike(rows: int) -> Finding:

@@ -131,7 +131,8 @@ def rate_override(subject: Subject, lr: float) -> str:
 def _nowhere(found: Range) -> Finding:
     meaning = f"of the loss ({found.initial:.3g}) is gone after {found.steps} steps, at the best of all rates"
     if found.fall > 0:
-        return sound(found.fall, f"{meaning}: too little to tell them apart")
+        what = f"{meaning}: too little to tell them apart"
+        return Finding("flat", WARN, found.fall, what, advice="see the checks of the initial state and of overfitting")
     advice = "see the checks of gradients and overfitting; do the steps go downhill?"
     return Finding("nowhere", FAIL, found.fall, f"{meaning}: no rate learns", advice=advice)
 
@@ -205,7 +206,7 @@ def check_updates(subject: Subject) -> Checked:
     numbers = {"update_ratio": ratios, "grad_norm": {layer.name: layer.grad_norm for layer in layers}, "steps": steps}
     findings = (_frozen(a, probe, seen[0]) or _sizes(known, a.step.base_lr)) + _gradients(subject, layers)
     meaning = f"is the largest update over weight of a layer after {steps} steps; about 0.001 is usual"
-    return Checked("updates", findings or [sound(max(known.values(), default=None), meaning)], numbers)
+    return Checked("updates", findings or [sound(max(known.values()), meaning)], numbers)
 
 
 def _frozen(a: Assembly, probe: Probe, start: Tensor) -> list[Finding]:
@@ -223,7 +224,8 @@ def _frozen(a: Assembly, probe: Probe, start: Tensor) -> list[Finding]:
 
 def _sizes(ratios: dict[str, float], lr: float) -> list[Finding]:
     if not ratios:
-        return []
+        meaning = "all weights are zero, and no step moves them"
+        return [Finding("still", WARN, None, meaning, "initializer=auto")]
     large, small = max(ratios, key=ratios.__getitem__), min(ratios, key=ratios.__getitem__)
     if ratios[large] > LARGE:
         meaning = f"is how much of its size a step changes {large} by: the steps are too large"

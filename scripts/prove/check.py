@@ -134,6 +134,7 @@ SOUND = [
     Case("sigmoid", "activation=sigmoid model.hidden=[64]"),
     Case("sigmoids under batch normalisation", "batchnorm=batch activation=sigmoid model.hidden=[64,64,64]"),
     Case("numbers: grades", "data=passfail data.target=grade activation=tanh"),
+    Case("numbers: prices in the order of places", "data=by_place"),
     Case("two classes: circles, hinge", "data=circles loss=hinge"),
     Case("spirals, three layers", "data=spirals model.hidden=[64,64,64] optim=rmsprop"),
     Case("parity", "data=parity"),

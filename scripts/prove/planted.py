@@ -299,6 +299,14 @@ def second_half_a_row_late(*, seed: int, split: list) -> Dataset:
     return made(seed, data.inputs, labels, data.parts, data.image)
 
 
+def by_place(*, seed: int, split: list) -> Dataset:
+    """No fault: prices that follow from the place, the rows in the order of one of its two coordinates."""
+    rng = np.random.default_rng([seed, 9])
+    x = np.column_stack([np.sort(rng.uniform(0, 12, 1500)), rng.uniform(0, 3, 1500), rng.standard_normal((1500, 2))])
+    y = np.sin(x[:, 0]) * np.cos(x[:, 1]) + 0.3 * x[:, 2] + 0.05 * rng.standard_normal(1500)
+    return regression(x, y, [f"c{k}" for k in range(4)], cut(len(x), SPLIT, seed))
+
+
 def blank(*, seed: int, split: list) -> Dataset:
     x, y = blobs(seed)
     return made(seed, np.ones_like(x), y)
@@ -314,7 +322,7 @@ DATA = {
     for made in (
         leaked_class, leaked_one_hot, leaked_nearly, leaked_number, shuffled_numbers, all_rows_twice, constant_column,
         duplicate_column, rare_class, outlier, other_unit, scale_1e4, shuffled_digits, half_of_the_classes_shifted,
-        second_half_of_the_classes_shifted, second_half_a_row_late, blank, never_the_same,
+        second_half_of_the_classes_shifted, second_half_a_row_late, blank, never_the_same, by_place,
     )
 } | {"one_test_row_in_training": test_in_training(0), "test_rows_in_training": test_in_training(0.05)}  # fmt: skip
 
