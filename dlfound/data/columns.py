@@ -25,6 +25,8 @@ NUMBER, DATE, CATEGORY = "number", "date", "category"
 UNKNOWN, MISSING, FIRST = 0, 1, 2  # places of a category
 NAMED = 5  # columns that a message lists
 IDENTIFIER, FEW = 0.9, 10  # texts of which more than this share, and number, are distinct tell rows apart, not kinds
+MOSTLY = 0.9  # of a column's cells: where so many are numbers, or dates, a word among them is a mistake, no category
+_NUMERAL = rf"^({NUMERAL.pattern})$"
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
 _TIMES = ("%H:%M:%S%.f", "%H:%M:%S%.fZ", "%H:%M")
 FORMATS = (*_DAYS, *(f"{day}{gap}{time}" for day in _DAYS for time in _TIMES for gap in " T"))
@@ -68,10 +70,12 @@ def understand(
         numeric, categorical: those that a person calls so.
 
     Raises:
-        Error: a column called numeric holds text, a number is infinite or too large; or no column is left (code 3).
+        Error: a column called numeric holds text, a word stands among numbers, a number is infinite or too large; or no
+            column is left (code 3).
     """
     problems = [_numeric_problem(table, name) for name in names if name in numeric]
     problems += [table.problems[name] for name in names if name in table.problems]
+    problems += [stray_cell(table, name) for name in names if name not in {*numeric, *categorical}]
     if problems := [problem for problem in problems if problem is not None]:
         raise Error.of(problems, Code.DATA)
     found = Understood([], {}, [], [])
@@ -133,6 +137,32 @@ def _numeric_problem(table: "Table", name: str) -> Problem | None:
         return None
     fix = f"{setting('data.categorical', [name])}, or {setting('data.drop', [name])}"
     return table.others.get(name) or Problem(f"column '{shown}' holds {str(dtype).lower()}, not numbers", fix)
+
+
+def stray_cell(table: "Table", name: str) -> Problem | None:
+    """The first cell that is no number, or no date, in a column where nearly all are; None where there is none."""
+    texts = table.frame[name].drop_nulls()
+    if texts.dtype != pl.String or texts.n_unique() <= FEW:
+        return None
+    numbers = texts.str.contains(_NUMERAL)
+    with_comma = texts.str.replace(",", ".", literal=True).str.contains(_NUMERAL)
+    if with_comma.sum() > numbers.sum() and with_comma.sum() >= MOSTLY * len(texts):
+        return table.others.get(name)  # which tells of the comma
+    if numbers.sum() >= MOSTLY * len(texts) and texts.filter(numbers).n_unique() > FEW:
+        return _stray(table, name, ~numbers, "number")
+    dates = max((_parsed(texts, form).is_not_null() for form in _DAYS), key=lambda found: found.sum())
+    if len(texts) > dates.sum() >= MOSTLY * len(texts):
+        return _stray(table, name, ~dates, "date")
+    return None
+
+
+def _stray(table: "Table", name: str, other: "pl.Series", kind: str) -> Problem:
+    present = table.frame[name].is_not_null().arg_true()
+    row = int(present.filter(other)[0])
+    what = f"{table.place_of(row)}: column '{printable(name)}': '{printable(table.frame[name][row][:80])}'"
+    told = f"{what} is not a {kind}, as {len(other) - other.sum():,} of {len(other):,} cells are"
+    fix = f"correct it, or add it to data.na if it means missing, or {setting('data.categorical', [name])}"
+    return Problem(told, f"{fix}, or {setting('data.drop', [name])}")
 
 
 def _is_empty(series: "pl.Series") -> bool:

@@ -7,7 +7,7 @@ import lazy_loader
 
 from dlfound.config.pasted import setting
 from dlfound.data.arrays import LARGEST, MOST_CLASSES
-from dlfound.data.columns import places_of, texts_of
+from dlfound.data.columns import places_of, stray_cell, texts_of
 from dlfound.data.dataset import Dataset, classification, multilabel, regression
 from dlfound.data.split import Parts
 from dlfound.data.tables import Table
@@ -144,8 +144,13 @@ def _classes(column: "pl.Series", tables: Sequence[Table]) -> "tuple[list[str], 
         what = f"target '{shown}' has {len(distinct):,} distinct numbers, some of them no whole ones"
         raise Error(what, "data.task=regression", Code.DATA)
     if len(distinct) > max(MOST_CLASSES, DIFFERENT * len(column)):
+        strays = [stray_cell(table, column.name) for table in tables]
+        if found := [problem for problem in strays if problem is not None]:
+            fix = "correct it, or add it to data.na if it means missing"
+            raise Error.of([Problem(p.what, fix) for p in found[:1]], Code.DATA)
         what = f"target '{shown}' has {len(distinct):,} different values in {len(column):,} rows: hardly classes"
-        raise Error(what, "data.task=regression" if numbers else "name another column as data.target", Code.DATA)
+        other = "name another column as data.target; data.task=regression tells which cell is no number"
+        raise Error(what, "data.task=regression" if numbers else other, Code.DATA)
     return texts_of(distinct).to_list(), column.rank("dense").to_numpy().astype(np.int64) - 1
 
 

@@ -111,6 +111,21 @@ BAD = {
     "D11 text among numbers": (with_cell("a", 1, "x"), ["data.numeric=[a]"], [
         "x.csv:3: column 'a': 'x' is not a number", "data.categorical=[a]",
     ]),
+    "D11 a word among numbers": (with_cell("b", 7, "none yet"), [], [
+        "x.csv:9: column 'b': 'none yet' is not a number, as 39 of 40 cells are",
+        "data.na if it means missing, or data.categorical=[b], or data.drop=[b]",
+    ]),
+    "D11 a word among dates": (
+        as_csv({"d": [f"2024-01-{k + 1:02}" for k in range(28)] + ["soon"] + ["2024-02-01"] * 9, "y": [0, 1] * 19}), [],
+        ["x.csv:30: column 'd': 'soon' is not a date, as 37 of 38 cells are", "data.categorical=[d]"],
+    ),
+    "D11 a word among the target's numbers": (
+        as_csv({"a": range(60), "y": [k + 0.5 for k in range(59)] + ["?!"]}), [],
+        ["x.csv:61: column 'y': '?!' is not a number, as 59 of 60 cells are", "data.na if it means missing"],
+    ),
+    "D32 a comma among points": (with_cell("b", 1, "1,5"), [], [
+        "x.csv:3: column 'b': '1,5' is not a number",
+    ]),
     "D12 not exact": (with_cell("b", 2, "9007199254740993"), [], [
         "x.csv:4: column 'b': 9007199254740993 loses precision as float",
         "drop it (data.drop=[b]) or mark it categorical (data.categorical=[b])",
