@@ -76,8 +76,10 @@ def _cut(text: str) -> str:
 
 
 def metric_text(value: float | None) -> str:
-    """Four digits that count; a dash where there is no number."""
-    return "-" if value is None else f"{value:#.4g}".rstrip(".")
+    """Four digits that count, of large numbers all before the point; a dash where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:#.4g}".rstrip(".")
 
 
 def setting_text(value: Any) -> str:

@@ -47,6 +47,30 @@ def _catalog(groups: Any, nodes: Any, config_dirs: Sequence[str | Path], roots: 
     return Catalog({group: options[group] for group in groups}, plain, folders, roots)
 
 
+def reading_options(parser: argparse.ArgumentParser) -> None:
+    """The words that tell how a new table is written."""
+    text = "how the table is written, where it is not as in training: data.encoding=latin-1"
+    parser.add_argument("reading", nargs="*", metavar="data.X=Y", help=text)
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """What `reading_options` took, as settings.
+
+    Raises:
+        Error: words that say something else (code 2).
+    """
+    from dlfound.data.table import READING
+
+    if not words:
+        return {}
+    names = [word.partition("=")[0].removeprefix("data.") for word in words]
+    if other := [word for word, name in zip(words, names, strict=True) if name not in READING]:
+        fix = f"only {', '.join(f'data.{name}=...' for name in READING)} may follow"
+        raise Error(f"one word too many: {' '.join(other)}", fix, Code.CONFIG)
+    asked = configure(["data=table", "data.path=x", "data.target=x", *words])["data"]
+    return {name: asked[name] for name in names}
+
+
 def configure(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> Config:
     """The configuration that the overrides ask for.
 

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from dlfound.commands.configure import load_options, own_options
+from dlfound.commands.configure import load_options, own_options, read_words, reading_options
 from dlfound.commands.progress import say
 from dlfound.commands.table import result_table
 from dlfound.errors import Code, Error
@@ -25,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="FILE", help="a table with the target (.csv, .parquet), in place of the run's own"
     )
+    reading_options(parser)
     own_options(parser, config_dirs=False)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON and nothing else")
 
@@ -32,10 +35,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     """The verb: exit code."""
     load_options(args.files)
+    reading = read_words(args.reading)
+    if reading and args.data is None:
+        raise Error(f"{args.reading[0]}: only with --data FILE", "leave it out", Code.CONFIG)
     from dlfound.commands.opened import open_run  # brings in torch
 
     run = open_run(args.run)
-    measured = evaluate_run(run) if args.data is None else evaluate_file(run, args.data)
+    measured = evaluate_run(run) if args.data is None else evaluate_file(run, args.data, reading)
     print(json.dumps(measured, indent=2) if args.json else f"{result_table(measured)}\n{run.path}")
     return Code.DONE
 
@@ -58,7 +64,7 @@ def evaluate_run(run) -> dict[str, dict[str, float | None]]:
     return _measured(run, dataset)
 
 
-def evaluate_file(run, file: str) -> dict[str, dict[str, float | None]]:
+def evaluate_file(run, file: str, reading: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """data -> loss and metrics of the saved net on the rows of a table.
 
     Raises:
@@ -69,7 +75,7 @@ def evaluate_file(run, file: str) -> dict[str, dict[str, float | None]]:
     if not run.schema["columns"]:
         what = f"{run.path} was not trained on a table"
         raise Error(what, "leave --data out: eval measures the run on its own data", Code.DATA)
-    dataset = read_labelled(Path(file).expanduser(), run.schema, run.config["data"])
+    dataset = read_labelled(Path(file).expanduser(), run.schema, run.config["data"] | reading)
     for note in dataset.notes:
         say(note)
     return _measured(run, dataset)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TextIO
 from dlfound.data.suffixes import PARQUET
 from dlfound.errors import Code, Error, printable
 
+OTHERS = (".xlsx", ".xls", ".ods", ".docx", ".pdf", ".json", ".npy", ".npz", ".feather", ".gz", ".zip")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that begins so for more than text
 Pieces = Iterable[Sequence[Sequence[Any]]]
 
@@ -61,11 +62,13 @@ def destination(out: Path | None) -> Iterator[TextIO | BinaryIO]:
     """Standard output, or a file that stands there whole or not at all; one of bytes for Parquet.
 
     Raises:
-        Error: it cannot be written (code 6).
+        Error: it cannot be written (code 6); its name is that of another kind of file (code 2).
     """
     if out is None:
         yield sys.stdout
         return
+    if out.suffix.lower() in OTHERS:
+        raise Error(f"--out {out}: a table is written as CSV or Parquet", f"--out {out.stem}.csv", Code.CONFIG)
     whole = os.path.isfile(out) or not os.path.exists(out)  # else a device or a pipe, which is not to be replaced
     place = Path(os.path.realpath(out))
     aside = place.with_name(f".{place.name}.{secrets.token_hex(4)}") if whole else out
@@ -77,7 +80,9 @@ def destination(out: Path | None) -> Iterator[TextIO | BinaryIO]:
             aside.replace(place)
     except OSError as error:
         what = f"cannot write {out}: {error.strerror}"
-        raise Error(what, "make room, or name another place", Code.RESOURCES) from None
+        gone = isinstance(error, FileNotFoundError)
+        fix = f"make the folder {out.parent} first" if gone else "make room, or name another place"
+        raise Error(what, fix, Code.RESOURCES) from None
     finally:
         if whole and os.path.exists(aside):
             aside.unlink()

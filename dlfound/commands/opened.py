@@ -1,5 +1,6 @@
 """A run's folder, opened: its report, its net, its predictions."""
 
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,9 @@ def open_run(run: str | Path) -> Run:
         run: a folder, a run's name, or "latest".
 
     Raises:
-        Error: there is no such run (code 4).
+        Error: there is no such run, or it is not over yet (code 4).
     """
-    return Run(find_run(str(run)))
+    path = find_run(str(run))
+    if not RunFolder(path).finished:
+        raise Error(f"{path} is unfinished", f"dlfound train resume={shlex.quote(str(path))} goes on", Code.RUN)
+    return Run(path)

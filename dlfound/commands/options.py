@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dlfound.commands.configure import full_catalog, load_options, own_options
 from dlfound.config.catalog import EXPERIMENT, Catalog
 from dlfound.config.check import unknown_key
+from dlfound.config.options import Option
 from dlfound.errors import Code, Error
 
 SUMMARY = "list the groups, their options and settings"
@@ -15,13 +17,14 @@ EXAMPLES = """\
 examples:
   dlfound options                   every group and its words
   dlfound options optim             the optimizers with their settings, defaults and sources
+  dlfound options train             the settings of the training itself
   dlfound options --json            the same for programs
 """
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("group", nargs="?", metavar="GROUP", help="one group in detail")
+    parser.add_argument("group", nargs="?", metavar="GROUP", help="one group in detail, or train, or run")
     own_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
@@ -30,10 +33,13 @@ def command(args: argparse.Namespace) -> int:
     """The verb: exit code."""
     load_options(args.files)
     known = full_catalog(args.config_dir)
-    if args.group is not None and args.group not in known.paths:
-        raise Error.of([unknown_key(args.group, known.paths)], Code.CONFIG)
+    if args.group is not None and args.group not in {*known.paths, *known.plain}:
+        raise Error.of([unknown_key(args.group, [*known.paths, *known.plain])], Code.CONFIG)
     groups = [args.group] if args.group else list(known.paths)
-    if args.json:
+    if args.group in known.plain:
+        settings = _settings(known.plain[args.group], known.root[args.group])
+        print(json.dumps(settings, indent=2) if args.json else "\n".join(_lines(args.group, settings, "")))
+    elif args.json:
         print(json.dumps({g: describe(known, g) for g in groups}, indent=2, ensure_ascii=False))
     elif args.group:
         print(_detail(known, args.group))
@@ -54,12 +60,13 @@ def _describe(known: Catalog, group: str, word: str) -> dict[str, Any]:
         source = next((c.removeprefix("Source: ") for c in comments if c.startswith("Source:")), "")
         return {"summary": comments[0] if comments else "", "source": source, "settings": {}}
     option, node = known.option(group, word), known.node(group, word)
-    common = known.common(group)
-    settings = {
-        name: {"type": kind.says, "default": node.get(name, common.get(name, option.defaults.get(name)))}
-        for name, kind in option.settings.items()
-    }
+    settings = _settings(option, {**option.defaults, **known.common(group), **node})
     return {"summary": option.summary, "source": option.source, "settings": settings}
+
+
+def _settings(option: Option, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Setting -> its type and default."""
+    return {name: {"type": kind.says, "default": defaults.get(name)} for name, kind in option.settings.items()}
 
 
 def _text(path: Path) -> str:
@@ -86,7 +93,9 @@ def _detail(known: Catalog, group: str) -> str:
         lines.append(f"{group}={word}{'  (default)' if word == known.defaults.get(group) else ''}")
         lines.append(f"    {told['summary']}")
         lines += [f"    {told['source']}"] * bool(told["source"])
-        for name, setting in told["settings"].items():
-            default = json.dumps(setting["default"])
-            lines.append(f"    {group}.{name}={default}  ({setting['type']})")
+        lines += _lines(group, told["settings"], "    ")
     return "\n".join(lines)
+
+
+def _lines(group: str, settings: Mapping[str, Any], indent: str) -> list[str]:
+    return [f"{indent}{group}.{name}={json.dumps(s['default'])}  ({s['type']})" for name, s in settings.items()]

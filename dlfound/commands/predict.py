@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands.configure import load_options, own_options
+from dlfound.commands.configure import load_options, own_options, read_words, reading_options
 from dlfound.commands.exporting import destination, write
 from dlfound.commands.progress import say
 from dlfound.errors import Code, Error, printable
@@ -31,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", help="a table (.csv, .parquet), an image, a folder of images, .npy, .npz"
     )
+    reading_options(parser)
     parser.add_argument("--out", metavar="FILE", help="write this file, CSV or .parquet, in place of what it held")
     parser.add_argument("--probabilities", action="store_true", help="add the probability of every class")
     parser.add_argument("--keep", metavar="COLUMNS", help="columns of the table to stand beside, by commas")
@@ -51,11 +52,11 @@ def command(args: argparse.Namespace) -> int:
 
     path = Path(os.path.expanduser(args.file))
     out = None if args.out is None else Path(os.path.expanduser(args.out))
-    reader, table = find_reader(path), _table_settings(args)
+    reader, table, reading = find_reader(path), _table_settings(args), read_words(args.reading)
     if out and os.path.exists(out) and out.samefile(path):
         raise Error(f"--out {out} is the file that is read", "name another one", Code.CONFIG)
-    if table and not is_table(path):
-        flags = ", ".join(f"--{flag}" for flag in table)
+    if (table or reading) and not is_table(path):
+        flags = ", ".join([*(f"--{flag}" for flag in table), *args.reading])
         raise Error(f"{flags}: only for a table, and {path} is none", "leave it out", Code.CONFIG)
     load_options(args.files)
     from dlfound.commands.opened import open_run  # brings in torch
@@ -67,7 +68,7 @@ def command(args: argparse.Namespace) -> int:
     if args.invert and not run.schema["image"]:
         raise Error("--invert is for images, and the run takes none", "leave it out", Code.CONFIG)
     with destination(out) as stream:
-        rows = reader(path, run.schema, run.config["data"], **table)
+        rows = reader(path, run.schema, run.config["data"] | reading, **table)
         predictions = predict_rows(run, rows, every=args.probabilities, invert=args.invert)
         write(stream, predictions.head, predictions.texts, predictions.pieces(), excel_safe=args.excel_safe)
     if out:

@@ -34,7 +34,8 @@ def configure_run(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) 
 
     path = find_run(runs[0])
     saved = reopen(path / CONFIG, catalog(config_dirs))
-    _refuse(path, [found for found in differences(saved, asked) if found[0] in typed])
+    fix = "leave these as they were; or leave resume out, and choose another run.dir"
+    _refuse(path, [found for found in differences(saved, asked) if found[0] in typed], fix)
     return _changed(saved, asked, typed), path
 
 
@@ -52,7 +53,7 @@ def check_same(path: Path, saved: Config, asked: Config) -> None:
     Raises:
         Error: naming each setting that differs, with both values (code 4).
     """
-    _refuse(path, differences(saved, asked))
+    _refuse(path, differences(saved, asked), "leave these as they were, or choose another run.dir")
 
 
 def differences(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
@@ -73,11 +74,10 @@ def fixed_settings(config: Config) -> dict[str, Any]:
     return json.loads(json.dumps({name: value for name, value in config.flat().items() if name not in MAY_CHANGE}))
 
 
-def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]]) -> None:
+def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]], fix: str) -> None:
     if found:
         told = "; ".join(f"{key} was {old}, and {new} is asked for" for key, old, new in found)
-        what = f"{path} is a run of another configuration: {told}"
-        raise Error(what, "leave these as they were, or choose another run.dir", Code.RUN)
+        raise Error(f"{path} is a run of another configuration: {told}", fix, Code.RUN)
 
 
 def _changed(saved: Config, asked: Config, typed: Collection[str]) -> Config:

@@ -55,12 +55,15 @@ def _configured(plan: Any, as_json: bool) -> str:
 
 def run(plan: Any, as_json: bool) -> int:
     """Search as planned; exit code."""
+    from dlfound.commands.progress import say
     from dlfound.commands.signals import stoppable
     from dlfound.commands.sweeping.team import LOG, Team, call
     from dlfound.commands.sweeping.view import View
     from dlfound.commands.sweeping.worker import Leaving, join, run_worker  # brings in torch
 
     plan.begin()
+    if told := plan.repeated():
+        say(told)
     seconds, began = plan.method.seconds, time.monotonic()
     until = float("inf") if seconds == "none" else began + seconds
     monitor = plan.base["train"]["monitor"]

@@ -99,7 +99,7 @@ def run_training(
     began = time.perf_counter()
     path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
     if _is_over(path, config):
-        return _left_alone(path, data, shown)
+        return _left_alone(path, config, data, shown)
     check_place(path)
     device = find_device(config["run"]["device"])
     dataset = load(config, data)
@@ -124,9 +124,7 @@ def run_training(
         if kept is not None:
             journal.tell(f"going on after epoch {session.done}, step {kept.step}")
         else:
-            folder.clear()
-            new = folder.head[1:]
-            folder.write_json("schema.json", schema)
+            new = _begin_anew(folder, schema, shown)
         _note(new, journal)
         for text in filter(None, (*damaged, trouble)):
             journal.warn(text)
@@ -140,14 +138,17 @@ def run_training(
     return _ended(path)
 
 
-def _left_alone(path: Path, data: Any, shown: bool) -> tuple[Run, Code]:
-    """A finished run, as it is."""
+def _left_alone(path: Path, config: Config, data: Any, shown: bool) -> tuple[Run, Code]:
+    """A finished run, as it is; raises Error where another configuration is asked for (code 4)."""
+    run, code = _ended(path)
+    saved = reopen(path / CONFIG, catalog(config.catalog.config_dirs))
+    check_same(path, saved, resolve(config, run.schema["task"])[0])
     hint = "resume=RUN train.epochs=... goes on, another run.dir trains anew"
     if shown:
         say(f"{path} holds a finished run; it is left as it is ({hint})")
     if data is not None:  # the caller would take the old run's result for that of these arrays
         raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
-    return _ended(path)
+    return run, code
 
 
 def _is_over(path: Path, config: Config) -> bool:
@@ -185,6 +186,15 @@ def _begin(folder: RunFolder, config: Config, saved: Config | None, head: list[s
     if saved is None or saved.tree != config.tree:
         folder.begin(config.saved(), command, remarks)
     return [text for text in remarks if text not in old]
+
+
+def _begin_anew(folder: RunFolder, schema: dict[str, Any], shown: bool) -> list[str]:
+    """Without a checkpoint the first step is the next one; returns all remarks."""
+    if shown and (folder.path / "metrics.jsonl").exists():
+        say(f"{folder.path} has no checkpoint: it begins anew")
+    folder.clear()
+    folder.write_json("schema.json", schema)
+    return folder.head[1:]
 
 
 def _cautions(config: Config) -> list[str]:

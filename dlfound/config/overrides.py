@@ -226,6 +226,6 @@ def _key_problem(key: str, catalog: Catalog, chosen: dict[str, str]) -> Problem 
         return None
     if others := [w for w in catalog.words(node) if setting in catalog.keys(node, w)]:
         has = ", ".join(f"{node}={word}" for word in others)
-        return Problem(f"{node}={chosen[node]} has no setting {key!r}", f"{has} has it")
+        return Problem(f"{node}={chosen[node]} has no setting {key!r}", f"{has} {'have' if others[1:] else 'has'} it")
     known = catalog.keys(node, chosen[node]) or [s for w in catalog.words(node) for s in catalog.keys(node, w)]
     return unknown_key(key, [f"{node}.{s}" for s in known])

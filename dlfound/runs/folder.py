@@ -325,5 +325,6 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def _cannot_write(path: Path, error: OSError) -> Error:
-    fix = "make room, then go on with resume=RUN; or choose another run.dir"
+    gone = isinstance(error, FileNotFoundError)
+    fix = "choose another run.dir" if gone else "make room, then go on with resume=RUN; or choose another run.dir"
     return Error(f"cannot write to {path}: {error.strerror or error}", fix, Code.RESOURCES)

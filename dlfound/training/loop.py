@@ -63,7 +63,9 @@ class Diverged(Error):
     """The loss or a gradient is not finite any more; the net is as it was before that step."""
 
     def __init__(self, what: str, lr: float, fix: str = ""):
-        super().__init__(what, fix or f"try a smaller rate, optim.lr={lr / 10:.3g}, or batchnorm=batch", Code.NUMERIC)
+        super().__init__(
+            what, fix or f"try a smaller rate, optim.lr={min(lr / 10, 0.1):.3g}, or batchnorm=batch", Code.NUMERIC
+        )
 
 
 def never() -> bool:

@@ -146,6 +146,18 @@ def test_fewer_epochs_than_are_done(capsys):
     assert "9 epochs" in capsys.readouterr().err
 
 
+def test_a_finished_run_is_not_taken_for_one_of_another_configuration(capsys):
+    dlfound.train([*LONG, "run.dir=mine"])
+    before = everything(Path("mine"))
+    assert main(["train", *LONG, "run.dir=mine"]) == 0
+    assert "left as it is" in capsys.readouterr().err
+    assert main(["train", *LONG, "run.dir=mine", "optim.lr=0.5"]) == 4
+    assert "mine is a run of another configuration: optim.lr was 0.001, and 0.5 is asked for" in capsys.readouterr().err
+    assert main(["train", *LONG, "run.dir=mine", "data=sine"]) == 4
+    assert "data was digits, and sine is asked for" in capsys.readouterr().err
+    assert everything(Path("mine")) == before
+
+
 def test_what_was_said_before_the_first_checkpoint_is_said_again():
     run = dlfound.train(["train.epochs=3", "lr_decay=none", "model.hidden=[4]", "run.dir=mine"])
     assert "can never act in 3 epochs" in run.report["warnings"][0]

@@ -228,6 +228,19 @@ def test_folds_take_turns_to_validate():
         assert float(row["val_loss"]) == pytest.approx(sum(losses) / 3, rel=1e-12)
 
 
+def test_fewer_trials_than_there_are_are_refused(again):
+    before = Path("sweep/report.json").read_bytes()
+    done = sweep(LR, "optim=adam,sgd", "search.trials=4", code=4)
+    assert "sweep has 12 trials, and 4 are asked for" in done.stderr
+    assert Path("sweep/report.json").read_bytes() == before
+
+
+def test_trials_that_must_repeat_are_told():
+    told = "the space has 2 configurations, so that trials repeat; search=grid tries each once"
+    assert told in sweep("optim.lr=0.1,0.2", "search.trials=3").stderr
+    assert told not in sweep("optim.lr=0.1,0.2", "search.trials=2", "run.dir=two").stderr
+
+
 def test_other_data_are_refused_when_it_goes_on():
     words = [LR, "search.workers=1"]
     base = ["data=table", "data.path=rows.csv", "data.target=y", *RUN[2:]]

@@ -452,3 +452,28 @@ def test_a_run_in_pieces_is_the_run_in_one(file):
     assert whole.schema["plan"]["embedded"] == [0, 1] or len(whole.schema["plan"]["embedded"]) >= 2
     stop_and_go_on(words, "pieces", [7, 1, 20, 3, 4])
     assert contents(Path("pieces")) == contents(whole.path)
+
+
+def test_a_table_written_in_another_way_is_read_as_the_words_say(runs, capsys):
+    run, rows = runs["multiclass"], people(20, 5)
+    rows["city"][3] = "Besançon"
+    plain, _ = predicted(capsys, run, write_csv("new.csv", rows))
+    text = Path("new.csv").read_text(encoding="utf-8")
+    Path("old.csv").write_text(text.replace(",", "|"), encoding="latin-1")
+    words = ["data.encoding=latin-1", "data.sep=pipe"]
+    assert "set data.encoding=latin-1" in predicted(capsys, run, "old.csv", code=3)[1]
+    assert predicted(capsys, run, "old.csv", *words)[0] == plain
+    assert main(["eval", str(run.path), "--data", "old.csv", *words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(["eval", str(run.path), "--data", "new.csv", "--json"]) == 0
+    assert told == json.loads(capsys.readouterr().out)
+    assert "one word too many: data.target=x" in predicted(capsys, run, "new.csv", "data.target=x", code=2)[1]
+    assert "data.sep must be" in predicted(capsys, run, "new.csv", "data.sep=xyz", code=2)[1]
+    assert main(["eval", str(run.path), *words]) == 2
+    assert "data.encoding=latin-1: only with --data FILE" in capsys.readouterr().err
+    for name in ("x.xlsx", "x.JSON"):
+        assert (
+            f"--out {name}: a table is written as CSV or Parquet"
+            in predicted(capsys, run, "new.csv", "--out", name, code=2)[1]
+        )
+    assert "make the folder gone first" in predicted(capsys, run, "new.csv", "--out", "gone/x.csv", code=6)[1]

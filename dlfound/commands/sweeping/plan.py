@@ -1,6 +1,7 @@
 """What a sweep's words ask for, checked before the first trial: its space, its method, its folder."""
 
 import json
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,6 +99,15 @@ class Plan:
         """What tells this folder from those of other machines."""
         return str(read_yaml(self.path / SWEEP, Code.RUN)["mark"])
 
+    def repeated(self) -> str:
+        """What to say where some of its trials must be equal; empty where they need not."""
+        if self.word == "grid" or not all(d.texts for d in self.space.dimensions):
+            return ""
+        most = math.prod(len(d.texts) for d in self.space.dimensions)
+        if self.count <= most:
+            return ""
+        return f"warning: the space has {most} configurations, so that trials repeat; search=grid tries each once"
+
     @property
     def identity(self) -> dict[str, str]:
         """What must be the same for all that work on the sweep, in words."""
@@ -121,6 +131,10 @@ class Plan:
         sweep = self.path / SWEEP
         if sweep.exists():
             self._check_same(sweep)
+            there = len(list((self.path / TRIALS).glob("*.json")))
+            if there > self.count:
+                what = f"{self.path} has {there} trials, and {self.count} are asked for"
+                raise Error(what, "ask for as many or more, or choose another run.dir", Code.RUN)
             return RunFolder(self.path)
         others = [e.name for e in self.path.iterdir() if e.name not in (JOURNAL,)] if self.path.exists() else []
         if any(not name.startswith((".", "workers.")) and name != TRIALS for name in others):
