@@ -106,7 +106,7 @@ def test_a_flag_that_is_none(words, flag, near, capsys):
 @pytest.mark.parametrize(
     "words",
     [
-        ["train", "--config-dir"], ["train", "--json=3"], ["eval"], ["board", "a", "b"], ["options", "optim", "data"],
+        ["train", "--config-dir"], ["train", "--json=3"], ["eval"], ["completion", "bash", "zsh"], ["options", "optim", "data"],
         ["options", "--with"],
     ],
 )  # fmt: skip
