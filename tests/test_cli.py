@@ -106,8 +106,8 @@ def test_a_flag_that_is_none(words, flag, near, capsys):
 @pytest.mark.parametrize(
     "words",
     [
-        ["train", "--config-dir"], ["train", "--json=3"], ["eval"], ["completion", "bash", "zsh"], ["options", "optim", "data"],
-        ["options", "--with"],
+        ["train", "--config-dir"], ["train", "--json=3"], ["eval"], ["completion", "bash", "zsh"],
+        ["options", "optim", "data"], ["options", "--with"],
     ],
 )  # fmt: skip
 def test_wrong_use_points_to_the_help(words, capsys):

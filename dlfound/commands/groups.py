@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from dlfound.config.kinds import BatchSize, Count, Folds, Kind, OptionalText, Pace, Seed, Text, Threads, Whole
+from dlfound.config.kinds import BatchSize, Count, Flag, Folds, Kind, OptionalText, Pace, Seed, Text, Threads, Whole
 from dlfound.data import sources
 from dlfound.nn import activation, batchnorm, dropout, initializer, model
 from dlfound.objective import constraint, loss, regularizer
@@ -46,6 +46,7 @@ class Train:
     folds: Folds
     fold: Whole
     checkpoint: Pace
+    allow_changed: Flag
 
 
 @dataclass(frozen=True, kw_only=True)

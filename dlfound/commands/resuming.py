@@ -10,7 +10,8 @@ from dlfound.config.config import Config
 from dlfound.errors import Code, Error
 from dlfound.runs.folder import CONFIG, find_run
 
-MAY_CHANGE = ("train.epochs", "train.checkpoint", "run.name", "run.dir")  # all else would make another run of it
+OF_TRAIN = ("epochs", "checkpoint", "allow_changed")
+MAY_CHANGE = (*(f"train.{name}" for name in OF_TRAIN), "run.name", "run.dir")  # all else would make another run of it
 ANY_LENGTH = ("none", "plateau", "step", "exponential", "inverse_time")  # decays that do not look at train.epochs
 WORD = "resume="
 
@@ -83,7 +84,7 @@ def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]], fix: str) -> None
 def _changed(saved: Config, asked: Config, typed: Collection[str]) -> Config:
     """The run's configuration with what the person typed and may change."""
     tree = {node: dict(settings) for node, settings in saved.tree.items()}
-    for name in ("epochs", "checkpoint"):
+    for name in OF_TRAIN:
         if f"train.{name}" in typed:
             tree["train"][name] = asked["train"][name]
     return Config(tree, saved.catalog, {})

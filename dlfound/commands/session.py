@@ -1,5 +1,6 @@
 """The training of one run, from its start or from a checkpoint, to what it ended with."""
 
+import json
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from dlfound.commands.signals import Stop
 from dlfound.config.config import Config
 from dlfound.diagnostics.layers import Probe
 from dlfound.diagnostics.symptoms import Symptoms
-from dlfound.errors import Code, Error, Problem, Stopped
+from dlfound.errors import Code, Error, Problem, Stopped, printable
 from dlfound.nn.modules import BatchNorm, exact_statistics
 from dlfound.runs.checkpoints import Checkpoint, Checkpoints
 from dlfound.runs.folder import LINES, RunFolder
@@ -28,6 +29,7 @@ from dlfound.training.loop import Best, Diverged, Epoch, Place, fit
 from dlfound.training.metrics import EVALUATION_ROWS, evaluate, monitored, watch
 
 SHARE = 50  # a checkpoint at most so many times its own duration after the last: 2 % of the time
+CELLS = ("fingerprint", "class_counts")  # of a schema: what may be another one where only cells have changed
 SOONEST = 1.0  # seconds: what is shorter can as well be trained again
 
 
@@ -209,6 +211,8 @@ class Session:
             exact_statistics(a.network.body, self._training_batches)
         measured = {name: evaluate(a.network, a.loss, part) for name, part in a.parts.items()}
         self.folder.save_weights(a.network.state_dict())
+        if not self.exact:
+            self.folder.write_json("schema.json", self.schema)  # the data may have changed on the way
         return measured | parts
 
     # Checkpoints.
@@ -252,6 +256,7 @@ class Session:
         Raises:
             Error: it does not fit this run (code 4), or the data are others (code 3).
         """
+        changed = self._changed_data(kept)
         state, lines = kept.state, self._lines_before(kept)
         self._fill(kept)
         # The first change: all that is known of the run has been asked.
@@ -271,13 +276,32 @@ class Session:
         if short:  # never metrics.jsonl, whose digest was right
             self.journal.warn(f"{' and '.join(short)} lost lines from before the last checkpoint")
         self._compare(state)
+        if changed:
+            self.exact = False
+            self.journal.warn(f"{changed}: going on with train.allow_changed, not exactly any more")
+
+    def _changed_data(self, kept: Checkpoint) -> str:
+        """What to tell where the data are not those of the checkpoint; empty where they are.
+
+        Raises:
+            Error: it is not allowed, or they have other rows or columns (code 3).
+        """
+        old, new = kept.state["fingerprint"], self.schema["fingerprint"]
+        if old == new:
+            return ""
+        told = f"the data have changed since step {kept.step} (sha256 {printable(old[:8])}, now {new[:8]})"
+        before = {**self.folder.read_json("schema.json"), **{name: self.schema[name] for name in CELLS}}
+        if before != json.loads(json.dumps(self.schema)):
+            what = f"{told}, and they have other rows, columns or classes"
+            raise Error(what, "give it the same files, or train anew in another run.dir", Code.DATA)
+        if not self.config["train"]["allow_changed"]:
+            raise Error(told, "give it the same files; train.allow_changed=true goes on with these", Code.DATA)
+        return told
 
     def _lines_before(self, kept: Checkpoint) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl up to a checkpoint, once all is known to be of one run."""
         state, path = kept.state, self.folder.path
         size = state["files"]["metrics.jsonl"]
-        if state["fingerprint"] != self.schema["fingerprint"]:
-            raise Error(f"the data are not those that {path} was trained on", "give it the same files", Code.DATA)
         if self.folder.digest("metrics.jsonl", size) != state["metrics"]:
             what = f"{path / 'metrics.jsonl'} is not what it was at the checkpoint of step {kept.step}"
             raise Error(what, "bring the file back, or train anew in another run.dir", Code.RUN)

@@ -165,6 +165,7 @@ TURNS |= {f"data={toy} split": ([], "[0.6,0.2,0.2]") for toy in TOYS}
 
 ELSEWHERE = {
     "run device": "test_a_device_that_is_absent",
+    "train allow_changed": "test_a_file_that_changed_is_told",
     "train checkpoint": "test_checkpoints_come_as_often_as_asked",
     **{
         f"data={name} {setting}": "tests/data/test_images.py"

@@ -439,6 +439,16 @@ def test_a_file_that_changed_is_told(capsys):
         assert out == "" and "data" in err and len(err.splitlines()) == 2, err
         after = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
         assert {path for path in before if before[path] != after.get(path)} <= {Path("mine/.lock")}
+    allowed = ["train", "resume=mine", "train.epochs=5", "train.allow_changed=true"]
+    write_csv("x.csv", taken(changed, range(100)))
+    assert main(allowed) == 3
+    assert "and they have other rows, columns or classes" in capsys.readouterr().err
+    write_csv("x.csv", changed)
+    assert main(allowed) == 0
+    assert "the data have changed since step" in capsys.readouterr().err
+    report = json.loads(Path("mine/report.json").read_text())
+    assert report["exact"] is False and "not exactly any more" in report["warnings"][-1]
+    assert main(["eval", "mine"]) == 0  # it is a run on these data now
     os.unlink("x.csv")
     assert main(["eval", "mine"]) == 3
     assert "data file 'x.csv' not found" in capsys.readouterr().err

@@ -371,7 +371,8 @@ def escaped(text):
 def offered(fix):
     """What a fix offers to write instead; empty where it offers nothing that exists."""
     for word, choice in re.findall(r"did you mean ([\w./]+)(?:=([\w.-]+))?", fix):
-        if word in existing() and (not choice or choice == "..." or choice in known().words(word)):
+        key = word.removesuffix(".name")  # of a group: what a reference may point to
+        if key in existing() and (not choice or choice == "..." or choice in known().words(word)):
             return word
     return ""
 
