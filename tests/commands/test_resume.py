@@ -181,7 +181,7 @@ def test_mistakes_in_the_words(capsys):
 def test_other_data_are_refused(capsys):
     run = dlfound.train(["train.epochs=3", "early_stopping=none"], data=([[0.0], [1.0], [2.0]] * 20, [0, 1, 0] * 20))
     (run.path / "DONE").unlink()
-    with pytest.raises(dlfound.Error, match="not those") as told:
+    with pytest.raises(dlfound.Error, match="the data have changed since step") as told:
         dlfound.train([f"resume={run.path}"], data=([[0.0], [1.0], [3.0]] * 20, [0, 1, 0] * 20))
     assert told.value.code == 3
 
