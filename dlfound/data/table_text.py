@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dlfound.errors import Code, Error, printable
 
-CHUNK = 1 << 22  # bytes of a piece
+CHUNK = 1 << 23  # bytes of a piece
 HEAD = 1000  # bytes that tell what a file is
 MAX_LINE = 1 << 24  # bytes of one line, or of a row whose cells hold line ends
 GZIP = b"\x1f\x8b"

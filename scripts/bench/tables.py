@@ -158,10 +158,10 @@ def warm() -> None:
 
 def tensor(table: Table) -> torch.Tensor:
     """All columns as float32, a missing number as NaN."""
-    values = np.empty((table.frame.height, table.frame.width), np.float32)
+    values = np.empty((table.frame.width, table.frame.height), np.float32)  # a column lies in one piece
     for number, column in enumerate(table.frame.iter_columns()):
-        values[:, number] = column.to_numpy()
-    return torch.from_numpy(values)
+        values[number] = column.to_numpy()
+    return torch.from_numpy(values).T
 
 
 def status(key: str) -> int:
