@@ -75,7 +75,8 @@ def understand(
     """
     problems = [_numeric_problem(table, name) for name in names if name in numeric]
     problems += [table.problems[name] for name in names if name in table.problems]
-    problems += [stray_cell(table, name) for name in names if name not in {*numeric, *categorical}]
+    told = {*numeric, *categorical}
+    problems += [stray_cell(table, name) for name in names if name not in told]
     if problems := [problem for problem in problems if problem is not None]:
         raise Error.of(problems, Code.DATA)
     found = Understood([], {}, [], [])
@@ -150,6 +151,8 @@ def stray_cell(table: "Table", name: str) -> Problem | None:
         return table.others.get(name)  # which tells of the comma
     if numbers.sum() >= MOSTLY * len(texts) and texts.filter(numbers).n_unique() > FEW:
         return _stray(table, name, ~numbers, "number")
+    if texts.str.contains(PLAUSIBLE).sum() < MOSTLY * len(texts):
+        return None  # parsing all texts in every form takes long
     dates = max((_parsed(texts, form).is_not_null() for form in _DAYS), key=lambda found: found.sum())
     if len(texts) > dates.sum() >= MOSTLY * len(texts):
         return _stray(table, name, ~dates, "date")

@@ -88,14 +88,24 @@ def count_trials(method: Method, word: str, space: Space) -> int:
         if method.trials == "all":
             raise Error(f"search.trials=all is for search=grid, not for {word}", "give a number", Code.CONFIG)
         return int(method.trials)
-    if endless := [d.key for d in space.dimensions if not d.texts]:
+    if endless := endless_settings(space):
         what = f"a grid needs a list of values for {', '.join(endless)}: an interval has no end of them"
         raise Error(what, f"{endless[0]}=A,B,C or range(LOW,BEYOND,STEP), or search=random", Code.CONFIG)
-    most = math.prod(len(d.texts) for d in space.dimensions)
+    most = most_combinations(space)
     if most > 10**6:
         raise Error(f"this grid has {most:,} combinations", "fewer values, or search=random", Code.CONFIG)
     every = len(combinations(space))
     return every if method.trials == "all" else min(every, int(method.trials))
+
+
+def endless_settings(space: Space) -> list[str]:
+    """Those that are drawn from an interval."""
+    return [d.key for d in space.dimensions if not d.texts]
+
+
+def most_combinations(space: Space) -> int:
+    """How many combinations there are of settings with lists of values."""
+    return math.prod(len(d.texts) for d in space.dimensions)
 
 
 def first_draws(word: str, method: Method, space: Space, most: int) -> Iterator[Values]:

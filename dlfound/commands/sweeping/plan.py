@@ -1,7 +1,6 @@
 """What a sweep's words ask for, checked before the first trial: its space, its method, its folder."""
 
 import json
-import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from dlfound.config.space import Space, check_space, experiment_words, read_spac
 from dlfound.errors import Code, Error, Problem
 from dlfound.runs.folder import SWEEP, TRIALS, RunFolder, check_place, make_folder, new_path
 from dlfound.search.methods import Method
-from dlfound.search.samplers import Values, count_trials, first_draws
+from dlfound.search.samplers import Values, count_trials, endless_settings, first_draws, most_combinations
 from dlfound.search.storage import JOURNAL, masked
 from dlfound.search.study import differences
 
@@ -101,10 +100,8 @@ class Plan:
 
     def repeated(self) -> str:
         """What to say where some of its trials must be equal; empty where they need not."""
-        if self.word == "grid" or not all(d.texts for d in self.space.dimensions):
-            return ""
-        most = math.prod(len(d.texts) for d in self.space.dimensions)
-        if self.count <= most:
+        most = most_combinations(self.space)
+        if self.word == "grid" or endless_settings(self.space) or self.count <= most:
             return ""
         return f"warning: the space has {most} configurations, so that trials repeat; search=grid tries each once"
 
