@@ -64,7 +64,7 @@ class Blocks:
         """
         text = self.text
         while text.data or not text.ended:
-            if len(text.data) < self._size and not text.ended:
+            if len(text.data) < self._size // 2 and not text.ended:
                 text.more(self._size - len(text.data))
             quotes = self._quotes()
             cut = text.data.rfind(b"\n") + 1 if quotes is None else self._cut(quotes)

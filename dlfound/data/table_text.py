@@ -9,10 +9,12 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from dlfound.errors import Code, Error, printable
 
 CHUNK = 1 << 23  # bytes of a piece
+SOON = 1 << 16  # bytes beyond a piece in which its last line may end
 HEAD = 1000  # bytes that tell what a file is
 MAX_LINE = 1 << 24  # bytes of one line, or of a row whose cells hold line ends
 GZIP = b"\x1f\x8b"
@@ -66,7 +68,7 @@ class Text:
         except Error as error:
             self._fault = error
             raise
-        self.data = b"".join(parts)
+        self.data = b"".join([part for part in parts if part])  # one part is not copied
 
     def drop(self, size: int, lines: int) -> None:
         """Shortens the piece by its first `size` bytes, which hold so many lines."""
@@ -292,7 +294,7 @@ def _unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
             _check_gzip(path, gzip, head)
             if size > max_bytes:
                 raise _too_large(path, max_bytes, "")
-            for chunk in _gunzipped(path, file) if gzip else iter(lambda: file.read(CHUNK), b""):
+            for chunk in _gunzipped(path, file) if gzip else _read(file):
                 total += len(chunk)
                 if total > max_bytes:
                     raise _too_large(path, max_bytes, " after decompression" * gzip)
@@ -300,6 +302,12 @@ def _unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
     except OSError as error:
         what = f"cannot read '{printable(path)}': {error.strerror or error}"
         raise Error(what, "check the file and its permissions", Code.DATA) from None
+
+
+def _read(file: BinaryIO) -> Iterator[bytes]:
+    """Chunks that end with a line where one ends soon: cut at the last whole line, such a chunk is not copied."""
+    while chunk := file.read(CHUNK + os.pread(file.fileno(), SOON, file.tell() + CHUNK).find(b"\n") + 1):
+        yield chunk
 
 
 def _check_gzip(path: Path, named: bool, head: bytes) -> None:

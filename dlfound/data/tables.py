@@ -3,7 +3,8 @@ renamed or invented; what is guessed or skipped is told."""
 
 import glob
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dlfound.data.suffixes import PARQUET, refuse_running
 from dlfound.data.table_cells import Columns
 from dlfound.data.table_csv import Form, cells_limited, read_form
 from dlfound.data.table_parquet import read_parquet
-from dlfound.data.table_rows import Blocks
+from dlfound.data.table_rows import Block, Blocks
 from dlfound.data.table_text import Text, check_file, known_encoding
 from dlfound.errors import Code, Error, Problem, printable
 
@@ -95,11 +96,11 @@ def read_table(
         return _read_parquets(paths, na, text, max_bytes, max_columns)
     columns = Columns(na, text)
     settings = {"sep": sep, "decimal": decimal, "header": header, "max_columns": max_columns}
-    with cells_limited():
-        table = _read_csvs(paths, columns, encoding, max_bytes, settings)
+    with cells_limited(), ThreadPoolExecutor(1) as thread:
+        table = _read_csvs(paths, columns, encoding, max_bytes, settings, thread)
         if columns.late:  # known now: which columns are text, whose first cells were read as numbers
             columns.again()
-            table = _read_csvs(paths, columns, encoding, max_bytes, settings)
+            table = _read_csvs(paths, columns, encoding, max_bytes, settings, thread)
     return table
 
 
@@ -142,7 +143,9 @@ def _check_type(path: Path) -> None:
 # ---- CSV
 
 
-def _read_csvs(paths: list[Path], columns: Columns, encoding: str, max_bytes: int, settings: dict) -> Table:
+def _read_csvs(
+    paths: list[Path], columns: Columns, encoding: str, max_bytes: int, settings: dict, thread: Executor
+) -> Table:
     frames: list[pl.DataFrame] = []
     lines: list[tuple[int, str, int]] = []
     notes: dict[str, None] = {}
@@ -154,7 +157,7 @@ def _read_csvs(paths: list[Path], columns: Columns, encoding: str, max_bytes: in
         first = first or form
         _check_same(form.columns, first.columns, name, printable(paths[0]))
         blocks, before = Blocks(source, form), rows
-        for block in blocks:
+        for block in _ahead(blocks, thread):
             frame = columns.frame(block, form, blocks, name)
             if not columns.late:
                 frames.append(frame.select(first.columns).rechunk())
@@ -168,6 +171,15 @@ def _read_csvs(paths: list[Path], columns: Columns, encoding: str, max_bytes: in
     problems = {key: problem for key, problem in columns.problems.items() if key not in columns.text}
     frame = pl.concat(frames)
     return Table(first.columns, frame, list(notes), first.decimal, problems, columns.others, lines)
+
+
+def _ahead(blocks: Iterable[Block], thread: Executor) -> Iterator[Block]:
+    """The same blocks; the thread reads and checks the next one while the caller parses this one."""
+    left, end = iter(blocks), object()
+    following = thread.submit(next, left, end)
+    while (block := following.result()) is not end:
+        following = thread.submit(next, left, end)
+        yield block
 
 
 def _check_same(columns: list[str], first: list[str], name: str, first_name: str) -> None:
