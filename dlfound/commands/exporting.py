@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from dlfound.data.suffixes import PARQUET
+from dlfound.data.suffixes import OTHERS, PARQUET, RUNNING
 from dlfound.errors import Code, Error, printable
 
-OTHERS = (".xlsx", ".xls", ".ods", ".docx", ".pdf", ".json", ".npy", ".npz", ".feather", ".gz", ".zip")
+UNWRITTEN = (*OTHERS, *RUNNING, ".gz")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that begins so for more than text
 Pieces = Iterable[Sequence[Sequence[Any]]]
 
@@ -67,7 +67,7 @@ def destination(out: Path | None) -> Iterator[TextIO | BinaryIO]:
     if out is None:
         yield sys.stdout
         return
-    if out.suffix.lower() in OTHERS:
+    if out.suffix.lower() in UNWRITTEN:
         raise Error(f"--out {out}: a table is written as CSV or Parquet", f"--out {out.stem}.csv", Code.CONFIG)
     whole = os.path.isfile(out) or not os.path.exists(out)  # else a device or a pipe, which is not to be replaced
     place = Path(os.path.realpath(out))

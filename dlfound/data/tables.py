@@ -10,7 +10,7 @@ from pathlib import Path
 
 import lazy_loader
 
-from dlfound.data.suffixes import PARQUET, refuse_running
+from dlfound.data.suffixes import OTHERS, PARQUET, refuse_running
 from dlfound.data.table_cells import Columns
 from dlfound.data.table_csv import Form, cells_limited, read_form
 from dlfound.data.table_parquet import read_parquet
@@ -20,8 +20,6 @@ from dlfound.errors import Code, Error, Problem, printable
 
 np = lazy_loader.load("numpy")
 pl = lazy_loader.load("polars")
-
-NO_TEXT = (".xlsx", ".xls", ".ods", ".zip", ".bz2", ".xz", ".zst", ".npy", ".npz", ".h5", ".sqlite", ".db")
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _matches(path: str) -> list[Path]:
 def _check_type(path: Path) -> None:
     suffix, name = path.suffix.lower(), printable(path)
     refuse_running(path, "save the table as .csv, .csv.gz or .parquet")
-    if suffix in NO_TEXT:
+    if suffix in OTHERS:
         what = f"{name}: files of type {suffix} are not read as a table"
         fix = "data=arrays reads it" if suffix in (".npy", ".npz") else "save the table as .csv, .csv.gz or .parquet"
         raise Error(what, fix, Code.DATA)
