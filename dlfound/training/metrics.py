@@ -11,7 +11,8 @@ from dlfound.objective.tasks import GROWING
 from dlfound.training.classification import accuracy, classification_metrics, label_metrics
 from dlfound.training.resident import Part
 
-EVALUATION_ROWS = 8192  # at a time: bounds the memory of hidden layers
+EVALUATION_ROWS = 8192  # at a time: bounds the memory of what is done with rows
+BLOCK = 512  # rows that the net takes at once, always: how sums are cut into parts depends on how many there are
 
 
 def evaluate(network: Network, loss, part: Part) -> dict[str, float | None]:
@@ -21,9 +22,18 @@ def evaluate(network: Network, loss, part: Part) -> dict[str, float | None]:
 
 @torch.inference_mode()
 def outputs_of(network: Network, inputs: Tensor) -> Tensor:
-    """(rows, columns) inputs of a part -> (rows, outputs), in evaluation mode."""
+    """(rows, columns) inputs of a part -> (rows, outputs), in evaluation mode.
+
+    A row's outputs are the same bits, whichever rows stand beside it and in whatever order.
+    """
     network.eval()
-    return torch.cat([network.body(network.ready(x)) for x in inputs.split(EVALUATION_ROWS)])
+    return torch.cat([_block(network, x) for x in inputs.split(BLOCK)])
+
+
+def _block(network: Network, x: Tensor) -> Tensor:
+    """(rows, outputs) of at most BLOCK rows; copies of the last one fill the block."""
+    full = torch.cat([x, x[-1:].expand(BLOCK - len(x), *x.shape[1:])]) if 0 < len(x) < BLOCK else x
+    return network.body(network.ready(full))[: len(x)]
 
 
 @torch.inference_mode()

@@ -129,6 +129,10 @@ def test_the_test_rows_as_a_file_give_the_trainings_own_outputs(task, runs, caps
     }  # fmt: skip
     for door, frame in frames.items():
         assert torch.equal(run.outputs(frame), outputs), door
+    order = np.random.default_rng(0).permutation(len(rows))
+    assert torch.equal(run.outputs(taken(whole, rows[order])), outputs[order])
+    assert torch.equal(run.outputs(taken(whole, range(len(whole["age"]))))[rows], outputs)
+    assert torch.equal(run.outputs(taken(whole, rows[:1])), outputs[:1])
     values = run.predict(test)
     paths = [write_csv("test.csv", test), write_csv("mixed.csv", mixed), write_parquet("test.parquet", mixed)]
     for path in paths:

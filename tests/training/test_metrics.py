@@ -23,9 +23,10 @@ CE, BCE = (loss.TABLE[name]((), **PLAIN) for name in ("cross_entropy", "binary_c
 MSE = loss.TABLE["mse"]()
 
 
-def network(target: Standardise | None = None, outputs: int = 3, norm=False) -> Network:
+def network(target: Standardise | None = None, outputs: int = 3, norm=False, hidden=(6,)) -> Network:
     body = build_mlp(
-        4, outputs, [6], activation=activation.TABLE["tanh"], initialize=lambda w, g: initializer.normal(w, g, std=1.0),
+        4, outputs, hidden, activation=activation.TABLE["tanh"],
+        initialize=lambda w, g: initializer.normal(w, g, std=1.0),
         norm=lambda width: batchnorm.batch(width, momentum=0.1, eps=1e-5, statistics="exact") if norm else None,
         noise=dropout.standard(input=0.2, hidden=0.5), generator=stream(0, "test"),
     )  # fmt: skip
@@ -178,6 +179,16 @@ def test_evaluation_in_pieces_is_evaluation_at_once(rows):
     expected = (logsumexp(o, 1) - o[np.arange(rows), c.numpy()]).mean()
     assert found["loss"] == pytest.approx(expected, rel=1e-4)
     assert found["accuracy"] == pytest.approx((o.argmax(1) == c.numpy()).mean(), abs=1e-9)
+
+
+def test_a_rows_outputs_do_not_depend_on_the_rows_beside_it():
+    """To the bit: alone, in another order, among few or many; products of 1, 3 or 45 rows sum in other orders."""
+    net, x = network(norm=True), torch.randn(2 * metrics.BLOCK + 3, 4, generator=stream(1, "x"))
+    wide = network(outputs=1, hidden=(300, 300))
+    for model in (net, wide):
+        whole, order = metrics.outputs_of(model, x), torch.randperm(len(x), generator=stream(2, "order"))
+        for rows in (order, *order.split(45), *order[:9].split(1), *order[9:].split(3)[:20]):
+            assert torch.equal(metrics.outputs_of(model, x[rows]), whole[rows])
 
 
 def test_evaluation_draws_and_changes_nothing():
