@@ -13,6 +13,7 @@ from dlfound.config.compose import reopen
 from dlfound.config.config import Config
 from dlfound.data.arrays import as_array, plain_numbers, unfolded
 from dlfound.data.frames import encoded
+from dlfound.data.suffixes import refuse_running
 from dlfound.errors import Code, Error
 from dlfound.nn.network import Network
 from dlfound.objective.tasks import REGRESSION, gives_probabilities
@@ -106,7 +107,7 @@ class Run:
     def encoded(self, rows: Any) -> np.ndarray:
         """(rows, columns): the numbers that the net's preprocessing takes."""
         if self.schema["columns"]:
-            return encoded(rows, self.schema, self.config["data"])
+            return encoded(rows, self.schema, self.config["data"])[0]
         array, columns = unfolded(as_array("rows", rows), self.schema["image"]), len(self.schema["features"])
         if array.ndim != 2 or array.shape[1] != columns:
             raise Error(f"rows have shape {array.shape}, not (rows, {columns})", "give one column a feature", Code.DATA)
@@ -140,8 +141,9 @@ def open_run(run: str | Path) -> Run:
         run: a folder, a run's name, or "latest".
 
     Raises:
-        Error: there is no such run, or it is not over yet (code 4).
+        Error: there is no such run, or it is not over yet (code 4); a file that could run code (code 7).
     """
+    refuse_running(Path(str(run)), "name a run's folder; its weights are safetensors")
     path = find_run(str(run))
     if not RunFolder(path).finished:
         raise Error(f"{path} is unfinished", f"dlfound train resume={shlex.quote(str(path))} goes on", Code.RUN)

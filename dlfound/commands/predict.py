@@ -1,6 +1,7 @@
 """`dlfound predict`: what a run's net says of the rows of a table, of images and of arrays."""
 
 import argparse
+import glob
 import os
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("run", metavar="RUN", help="a run's folder, its name, or latest")
     parser.add_argument(
-        "file", metavar="FILE", help="a table (.csv, .parquet), an image, a folder of images, .npy, .npz"
+        "file",
+        metavar="FILE",
+        help="a table (.csv, .parquet, 'parts/*.csv'), an image, a folder of images, .npy, .npz",
     )
     reading_options(parser)
     parser.add_argument("--out", metavar="FILE", help="write this file, CSV or .parquet, in place of what it held")
@@ -53,7 +56,7 @@ def command(args: argparse.Namespace) -> int:
     path = Path(os.path.expanduser(args.file))
     out = None if args.out is None else Path(os.path.expanduser(args.out))
     reader, table, reading = find_reader(path), _table_settings(args), read_words(args.reading)
-    if out and os.path.exists(out) and out.samefile(path):
+    if out and os.path.exists(out) and any(out.samefile(file) for file in glob.glob(str(path)) or [path]):
         raise Error(f"--out {out} is the file that is read", "name another one", Code.CONFIG)
     if (table or reading) and not is_table(path):
         flags = ", ".join([*(f"--{flag}" for flag in table), *args.reading])

@@ -37,7 +37,9 @@ def show(config: Config, as_json: bool) -> None:
         return
     print(_head(config, dataset))
     if dataset.preparation:
-        print_table(_lines(dataset, plan), COLUMNS, DEAR, "they are all there in a pipe, or with --json")
+        print_table(
+            [*_lines(dataset, plan), *_others(config)], COLUMNS, DEAR, "they are all there in a pipe, or with --json"
+        )
     print(f"net: {'-'.join(map(str, widths))}; nothing was trained")
 
 
@@ -65,6 +67,14 @@ def _lines(dataset: Dataset, plan: Mapping[str, Any]) -> list[dict[str, str]]:
     for name, why in prepared.dropped.items():
         lines.append(dict(zip(COLUMNS, (printable(name), "dropped", "", why, ""), strict=True)))
     return lines
+
+
+def _others(config: Config) -> list[dict[str, str]]:
+    """A line for each column that a person named for something else than to learn from."""
+    data = config["data"]
+    named = [(name, "target") for name in data["target"]] + [(name, "left out") for name in data["drop"]]
+    named += [(data[key], key) for key in ("group", "weight") if data[key]]
+    return [dict(zip(COLUMNS, (printable(name), kind, "", "", ""), strict=True)) for name, kind in named]
 
 
 def _number(dataset: Dataset, plan: Mapping[str, Any], k: int) -> dict[str, str]:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import lazy_loader
 
 from dlfound.config.pasted import setting
+from dlfound.data.table_cells import GROUPED
 from dlfound.data.table_cells import NUMBER as NUMERAL
+from dlfound.data.table_csv import LARGEST_INTEGER
 from dlfound.errors import Code, Error, Problem, printable
 
 if TYPE_CHECKING:
@@ -25,10 +27,12 @@ NUMBER, DATE, CATEGORY = "number", "date", "category"
 UNKNOWN, MISSING, FIRST = 0, 1, 2  # places of a category
 NAMED = 5  # columns that a message lists
 IDENTIFIER, FEW = 0.9, 10  # texts of which more than this share, and number, are distinct tell rows apart, not kinds
+HALF = 0.5  # of the cells: where so many are numbers and the column is text all the same, that is told
 MOSTLY = 0.9  # of a column's cells: where so many are numbers, or dates, a word among them is a mistake, no category
 _NUMERAL = rf"^({NUMERAL.pattern})$"
+_GROUPED = rf"^({GROUPED.pattern})$"
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
-_TIMES = ("%H:%M:%S%.f", "%H:%M:%S%.fZ", "%H:%M")
+_TIMES = ("%H:%M:%S%.f", "%H:%M:%S%.fZ", "%H:%M:%S%.f%:z", "%H:%M")
 FORMATS = (*_DAYS, *(f"{day}{gap}{time}" for day in _DAYS for time in _TIMES for gap in " T"))
 DAY = 86400 * 10**6  # microseconds
 TRUTHS = {"true", "false"}
@@ -82,10 +86,13 @@ def understand(
     found = Understood([], {}, [], [])
     for name in names:
         _look(table, name, name in numeric, name in categorical, found)
+        if name not in told and (note := _half_numbers(table, name)):
+            found.notes.append(note)
     if not found.columns:
         told = "; ".join(f"'{printable(name)}' {why}" for name, why in list(found.dropped.items())[:5])
         what = f"no usable feature column{': ' * bool(told)}{told}"
-        raise Error(what, "give a column that varies, or name one in data.categorical", Code.DATA)
+        kept = ", or name one in data.categorical" * ("different texts" in told)
+        raise Error(what, f"give a column that varies{kept}", Code.DATA)
     return found
 
 
@@ -143,12 +150,14 @@ def _numeric_problem(table: "Table", name: str) -> Problem | None:
 def stray_cell(table: "Table", name: str) -> Problem | None:
     """The first cell that is no number, or no date, in a column where nearly all are; None where there is none."""
     texts = table.frame[name].drop_nulls()
-    if texts.dtype != pl.String or texts.n_unique() <= FEW:
+    if texts.dtype != pl.String or texts.is_empty():
         return None
     numbers = texts.str.contains(_NUMERAL)
-    with_comma = texts.str.replace(",", ".", literal=True).str.contains(_NUMERAL)
-    if with_comma.sum() > numbers.sum() and with_comma.sum() >= MOSTLY * len(texts):
+    grouped = texts.str.contains(_GROUPED) & ~numbers
+    if grouped.any() and (numbers | grouped).sum() >= MOSTLY * len(texts):
         return table.others.get(name)  # which tells of the comma
+    if texts.n_unique() <= FEW:
+        return None
     if numbers.sum() >= MOSTLY * len(texts) and texts.filter(numbers).n_unique() > FEW:
         return _stray(table, name, ~numbers, "number")
     if texts.str.contains(PLAUSIBLE).sum() < MOSTLY * len(texts):
@@ -166,6 +175,17 @@ def _stray(table: "Table", name: str, other: "pl.Series", kind: str) -> Problem:
     told = f"{what} is not a {kind}, as {len(other) - other.sum():,} of {len(other):,} cells are"
     fix = f"correct it, or add it to data.na if it means missing, or {setting('data.categorical', [name])}"
     return Problem(told, f"{fix}, or {setting('data.drop', [name])}")
+
+
+def _half_numbers(table: "Table", name: str) -> str | None:
+    """A note on a column that is taken as text though half of its cells and more are numbers."""
+    texts = table.frame[name].drop_nulls()
+    if texts.dtype != pl.String or name not in table.others:
+        return None
+    count = int(texts.str.contains(_NUMERAL).sum())
+    if not HALF * len(texts) <= count < len(texts):
+        return None
+    return f"{table.others[name].what}, as {count:,} of {len(texts):,} cells are: the column is taken as text"
 
 
 def _is_empty(series: "pl.Series") -> bool:
@@ -186,7 +206,7 @@ def _date_forms(series: "pl.Series") -> list[str]:
 
 
 def _parsed(texts: "pl.Series", form: str) -> "pl.Series":
-    kind = pl.Date if form in _DAYS else pl.Datetime("us")
+    kind = pl.Date if form in _DAYS else pl.Datetime("us", "UTC" if form.endswith("%:z") else None)
     return texts.str.strptime(kind, form, strict=False)
 
 
@@ -206,6 +226,7 @@ def _lost(names: Sequence[str], table: "Table") -> Problem:
     """Columns of the training that a table has not."""
     listed = ", ".join(f"'{printable(name)}'" for name in names[:NAMED]) + ", ..." * (len(names) > NAMED)
     what = f"column {listed} is missing" if len(names) == 1 else f"{len(names):,} columns are missing: {listed}"
+    what = f"{table.name}: {what}"
     there = ", ".join(map(printable, table.columns[:20])) + ", ..." * (len(table.columns) > 20)
     fix = (
         f"give it a column {printable(names[0])}"
@@ -268,7 +289,7 @@ class Encoder:
     def _problem(self, column: Column, table: "Table") -> Problem | None:
         """Why a column cannot be taken for what it was in training."""
         if column.name in table.problems:
-            return table.problems[column.name]
+            return Problem(table.problems[column.name].what, "correct it")
         if column.kind != NUMBER or _is_empty(table.frame[column.name]):
             return None  # what is all missing is of no kind
         problem = _numeric_problem(table, column.name)
@@ -285,6 +306,10 @@ class Encoder:
 
     def _places(self, column: Column, series: "pl.Series", table: "Table") -> "np.ndarray":
         found = places_of(series, column.categories)
+        if (found < 0).all() and _numerals(series) == 1 and not _numerals(pl.Series(column.categories)):
+            what = f"{table.name}: column '{printable(column.name)}' holds numbers, and it held text in training"
+            named = ", ".join(map(printable, column.categories[:NAMED]))
+            raise Error(what, f"write it as in training: {named}", Code.DATA)
         places = np.where(found < 0, UNKNOWN, found + FIRST)
         places[series.is_null().to_numpy()] = MISSING
         strange = np.flatnonzero(places == UNKNOWN)
@@ -295,6 +320,12 @@ class Encoder:
             text = f"column '{printable(name)}': '{printable(texts[row][:80])}' was not in training ({place})"
             self.strange.setdefault(name, text)
         return places
+
+
+def _numerals(series: "pl.Series") -> float:
+    """The share of cells that are numbers."""
+    texts = series.drop_nulls().cast(pl.String)
+    return float(texts.str.contains(_NUMERAL).mean() or 0)
 
 
 def places_of(series: "pl.Series", known: Sequence[str]) -> "np.ndarray":
@@ -329,7 +360,7 @@ def _replaced(series: "pl.Series", places: Mapping[Any, int]) -> "np.ndarray":
 
 def texts_of(series: "pl.Series") -> "pl.Series":
     """A category's cells; whole numbers lose what a float adds to them."""
-    if series.dtype.is_float() and (series.drop_nulls() % 1 == 0).all():
+    if series.dtype.is_float() and (series.drop_nulls() % 1 == 0).all() and not (series.abs() > LARGEST_INTEGER).any():
         series = series.cast(pl.Int64)
     return series.cast(pl.String)
 
@@ -339,7 +370,8 @@ def _dates(column: Column, series: "pl.Series", table: "Table") -> "pl.Series":
         return series
     shown, wanted = printable(column.name), column.form or "dates"
     if series.dtype != pl.String or not column.form:
-        what = f"column '{shown}' holds {str(series.dtype).lower()}, and it held dates in training"
+        kind = "numbers" if series.dtype.is_numeric() else "text" if series.dtype == pl.String else "no dates"
+        what = f"{table.name}: column '{shown}' holds {kind}, and it held dates in training"
         raise Error(what, "write it as in training", Code.DATA)
     found = _parsed(series, column.form)
     bad = found.is_null() & series.is_not_null()

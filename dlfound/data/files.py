@@ -1,5 +1,6 @@
 """Files whose rows wait for predictions: images, folders of images, arrays of NumPy, tables. One reader a kind."""
 
+import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 import lazy_loader
 
 from dlfound.data.arrays import unfolded
-from dlfound.data.frames import read_rows
+from dlfound.data.frames import encoded, read_rows
 from dlfound.data.image_folder import read_images
 from dlfound.data.npy import read_npy, read_npz
 from dlfound.data.suffixes import TABLES, is_table, refuse_running
@@ -60,6 +61,8 @@ def find_reader(path: Path) -> Reader:
     suffix = path.suffix.lower()
     if os.path.isdir(path):
         return _read_folder
+    if not os.path.exists(path) and glob.has_magic(str(path)) and is_table(path):
+        return _read_table
     if not os.path.exists(path):
         raise Error(f"{path}: no such file or folder", "check the path", Code.DATA)
     if not os.path.isfile(path):
@@ -145,10 +148,13 @@ def _read_npz(path: Path, schema: dict[str, Any], settings: dict[str, Any]) -> R
 
 def _array(array: "np.ndarray", name: str, schema: dict[str, Any], settings: dict[str, Any]) -> Rows:
     rows = _as_rows(array, name, schema)
+    if schema["columns"]:
+        numbers, notes = encoded(rows, schema, settings, name)
+        return Rows("row", range(len(rows)), lambda first, last: numbers[first:last], 0, True, notes)
 
     def read(first: int, last: int) -> "np.ndarray":
         piece = unfolded(np.asarray(rows[first:last]), schema["image"])
-        bad = (np.isinf(piece) if schema["columns"] else ~np.isfinite(piece)).any(1)  # in a table NaN is missing
+        bad = ~np.isfinite(piece).all(1)
         if bad.any():
             what = f"{name}: row {first + int(bad.argmax())} holds a value that is no finite number"
             raise Error(what, "fill or drop it", Code.DATA)

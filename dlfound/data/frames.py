@@ -10,6 +10,7 @@ from dlfound.data.columns import CATEGORY, Column, Encoder
 from dlfound.data.dataset import Dataset
 from dlfound.data.suffixes import PARQUET
 from dlfound.data.table import read, rows_with, weights_of
+from dlfound.data.table_csv import LARGEST_INTEGER
 from dlfound.data.table_parquet import check_types, plain_column
 from dlfound.data.tables import Table
 from dlfound.data.targets import known_target
@@ -58,9 +59,15 @@ def read_rows(
 
 
 def _kept(series: "pl.Series") -> "pl.Series":
-    """Whole numbers without a fraction."""
+    """Whole numbers without a fraction; texts as numbers where those are written the same."""
+    if series.dtype == pl.String:
+        numbers = series.cast(pl.Float64, strict=False)
+        same = [
+            text is None or f"{number!r}" in (text, f"{text}.0") for text, number in zip(series, numbers, strict=True)
+        ]
+        series = numbers if all(same) else series
     whole = series.dtype.is_float() and (series.drop_nulls() % 1 == 0).all()
-    return series.cast(pl.Int64) if whole else series
+    return series.cast(pl.Int64) if whole and not (series.abs() > LARGEST_INTEGER).any() else series
 
 
 def _extra(table: Table, schema: Mapping[str, Any], keep: Sequence[str]) -> list[str]:
@@ -103,11 +110,14 @@ def read_labelled(path: Path, schema: Mapping[str, Any], settings: Mapping[str, 
     )
 
 
-def encoded(rows: Any, schema: Mapping[str, Any], settings: Mapping[str, Any]) -> "np.ndarray":
-    """Rows that Python holds, as numbers (rows, columns).
+def encoded(
+    rows: Any, schema: Mapping[str, Any], settings: Mapping[str, Any], name: str = "rows"
+) -> "tuple[np.ndarray, list[str]]":
+    """Rows that Python holds, as numbers (rows, columns); and what to tell.
 
     Args:
         rows: a polars or pandas frame, a mapping of columns, or an array (rows, columns) in the order of training.
+        name: what messages call them.
 
     Raises:
         Error: a column is missing or of another kind than in training (code 3).
@@ -119,11 +129,13 @@ def encoded(rows: Any, schema: Mapping[str, Any], settings: Mapping[str, Any]) -
         frame = pl.DataFrame({name: _series(name, values) for name, values in held.items() if name in names})
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise Error(f"rows are no table: {error}", "give columns of equal length", Code.DATA) from None
-    check_types("rows", frame.schema)
+    check_types(name, frame.schema)
     text = [column.name for column in columns if column.kind == CATEGORY]
     problems: dict = {}
-    plain = [plain_column(series, settings["na"], text, "rows", problems) for series in frame.iter_columns()]
-    return Encoder(columns)(Table(list(held), pl.DataFrame(plain), [], ".", problems, {}, [(0, "rows", 0)]))
+    plain = [plain_column(series, settings["na"], text, name, problems) for series in frame.iter_columns()]
+    encoder = Encoder(columns)
+    numbers = encoder(Table(list(held), pl.DataFrame(plain), [], ".", problems, {}, [(0, name, 0)]))
+    return numbers, encoder.told()
 
 
 def _columns(rows: Any, names: Sequence[str]) -> dict[str, Any]:

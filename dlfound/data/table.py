@@ -25,7 +25,7 @@ from dlfound.config.kinds import (
 from dlfound.config.nearest import nearest
 from dlfound.config.pasted import setting
 from dlfound.data.arrays import Task
-from dlfound.data.columns import Encoder, understand
+from dlfound.data.columns import CATEGORY, UNKNOWN, Column, Encoder, understand
 from dlfound.data.dataset import Dataset, Preparation
 from dlfound.data.split import Parts, check_rows, cut_classes, cut_groups, cut_in_order, cut_randomly
 from dlfound.data.tables import Table, read_table
@@ -47,6 +47,7 @@ MIX = 0x9E3779B97F4A7C15  # odd, its bits in no order: 2^64 over the golden rati
 PARTS = ("train", "val", "test")
 WORDS = {"train": "training", "val": "validation", "test": "test"}
 MOST_NAMED = 5  # classes that a message lists
+OTHER_SHARE = 0.05  # of all rows: by so much a part may have more or fewer than was asked for
 READING = ("header", "sep", "decimal", "encoding", "na", "max_bytes", "max_columns")
 
 
@@ -97,7 +98,8 @@ def table(
     weights = None if weight is None else _weights(tables, weight, parts)
     inputs = _stacked([encoder(found) for found in tables.values()])
     prepared = Preparation(understood.columns, scale, one_hot, embedding, rare, main.columns, understood.dropped)
-    odd = [*_unlearnt(answers, parts), *_leaks(inputs, answers, understood.columns), *_repeats(inputs, answers, parts)]
+    odd = [*_unlearnt(answers, parts), *_all_rare(inputs[parts["train"]], understood.columns, rare)]
+    odd += [*_leaks(inputs, answers, understood.columns), *_repeats(inputs, answers, parts)]
     told = {
         "notes": [*notes, *understood.notes, *encoder.told()],
         "warnings": [*understood.warnings, *odd],
@@ -172,9 +174,14 @@ def _read_all(
 
 def _no_column(key: str, name: str, table: Table) -> Problem:
     shown, role = printable(name), key.removeprefix("data.")
-    listed = ", ".join(map(printable, table.columns[:20])) + ", ..." * (len(table.columns) > 20)
-    near = nearest(name, table.columns)
-    return Problem(f"{role} column '{shown}' not in header; columns: {listed}", f"did you mean {setting(key, near)}?")
+    fix = f"did you mean {setting(key, nearest(name, table.columns))}?"
+    if len(table.columns) == 1:
+        fix = f"if the first line names several columns, set data.sep, such as data.sep=tab; else {fix}"
+    return Problem(f"{role} column '{shown}' not in header; columns: {_listed(table)}", fix)
+
+
+def _listed(table: Table) -> str:
+    return ", ".join(map(printable, table.columns[:20])) + ", ..." * (len(table.columns) > 20)
 
 
 def _sound_rows(table: Table, part: str, roles: Roles, missing: str, notes: list[str]) -> Table:
@@ -182,7 +189,8 @@ def _sound_rows(table: Table, part: str, roles: Roles, missing: str, notes: list
     if part == "train":
         roles.check(table)
     elif lost := [name for name in (*roles.target, roles.weight) if name and name not in table.columns]:
-        raise Error.of([_no_column("data.target", name, table) for name in lost], Code.DATA)
+        what = f"{table.name}: column '{printable(lost[0])}' is missing; there are: {_listed(table)}"
+        raise Error(what, "give the file the columns of data.path", Code.DATA)
     table = rows_with(table, roles.target, f"without {' or '.join(map(printable, roles.target))}", notes)
     features = roles.features(table)
     if missing == "drop":
@@ -285,18 +293,38 @@ def _parts(
     elif by == "stratified":
         parts, rare = cut_classes(answers.values[:rows], held_out, seed)
         notes += [_rare(label, answers, rows, [*held_out]) for label in rare]
+        notes += [_other_share(parts, part, share, rows) for part, share in held_out.items()]
     else:
         parts = cut_randomly(rows, held_out, seed)
     for part in PARTS[1:]:
         if part in tables:
             parts[part] = np.arange(rows, rows + tables[part].frame.height)
             rows += tables[part].frame.height
+    if by != "stratified" and answers.classes:
+        notes += [_absent(part, answers, parts) for part in PARTS[1:]]
+    notes[:] = filter(None, notes)
     return {part: parts[part] for part in PARTS}, groups
 
 
 def _rare(label: int, answers: Answers, rows: int, others: Sequence[str]) -> str:
     count, name = int((answers.values[:rows] == label).sum()), printable(answers.classes[label])
     return f"class '{name}' has {count} row{'s' * (count != 1)}, too few for {' and '.join(others)}: kept in training"
+
+
+def _other_share(parts: Parts, part: str, share: float, rows: int) -> str | None:
+    """Where classes have few rows each, a row of each is more than the part's share."""
+    found = len(parts[part]) / rows
+    if abs(found - share) <= OTHER_SHARE:
+        return None
+    return f"{part} has {found:.0%} of the rows, not {share:.0%}: each class that can has a row in each part"
+
+
+def _absent(part: str, answers: Answers, parts: Parts) -> str | None:
+    """Classes that training has and a part held out has not."""
+    lost = np.setdiff1d(answers.values[parts["train"]], answers.values[parts[part]])
+    named = ", ".join(printable(answers.classes[k]) for k in lost[:MOST_NAMED])
+    more = f" and {len(lost) - MOST_NAMED:,} more" * (len(lost) > MOST_NAMED)
+    return f"no {WORDS[part]} row has the class {named}{more}" if len(lost) else None
 
 
 def _stacked(numbers: "Sequence[np.ndarray]") -> "np.ndarray":
@@ -325,24 +353,35 @@ def _unlearnt(answers: Answers, parts: Parts) -> list[str]:
     return [f"no training row has the class {', '.join(lost[:MOST_NAMED])}{more}"] if lost else []
 
 
+def _all_rare(inputs: "np.ndarray", columns: Sequence[Column], rare: int) -> list[str]:
+    """Categories of which no text stands in enough training rows to be learnt."""
+    told = []
+    for column, codes in zip(columns, inputs.T, strict=True):
+        if column.kind == CATEGORY and np.bincount(codes.astype(np.int64)[codes != UNKNOWN]).max(initial=0) < rare:
+            count = len(column.categories)
+            what = f"column '{printable(column.name)}': none of its {count:,} texts stands in {rare} training rows"
+            told.append(f"{what} (data.rare): nothing is learnt of it")
+    return told
+
+
 def _leaks(inputs: "np.ndarray", answers: Answers, columns: Sequence[Any]) -> list[str]:
     """Columns that say the same as a target, value by value."""
     told = []
     targets = answers.values.reshape(len(inputs), -1)
     for name, target in zip(answers.names, targets.T, strict=True):
-        kinds = len(np.unique(target)) if answers.classes or answers.labels else 0
+        firsts = np.unique(target, return_index=True)[1]
         for column, values in zip(columns, inputs.T, strict=True):
-            if _same(values, target, kinds) if kinds else np.array_equal(values, target):
+            if _same(values, target, firsts) if answers.classes or answers.labels else np.array_equal(values, target):
                 told.append(f"column '{printable(column.name)}' equals the target '{printable(name)}'")
     return told
 
 
-def _same(values: "np.ndarray", target: "np.ndarray", kinds: int) -> bool:
-    """True where each value goes with one class, and each class with one value."""
-    firsts = [values[np.argmax(target == label)] for label in range(kinds)] if kinds <= 100 else []
-    if len(set(firsts)) < kinds or not firsts or np.isnan(firsts).any():
+def _same(values: "np.ndarray", target: "np.ndarray", firsts: "np.ndarray") -> bool:
+    """True where each value goes with one class, and each class with one value; `firsts`: a row of each class."""
+    names = values[firsts]
+    if np.isnan(names).any() or len(np.unique(names)) < len(names):
         return False
-    return bool((np.array(firsts)[target.astype(np.int64)] == values).all())
+    return bool((names[target.astype(np.int64)] == values).all())
 
 
 def _repeats(inputs: "np.ndarray", answers: Answers, parts: Parts) -> list[str]:

@@ -7,13 +7,16 @@ from collections.abc import Collection, Iterable
 import lazy_loader
 
 from dlfound.config.pasted import setting
-from dlfound.data.table_csv import BLANKS, LARGEST_INTEGER, WITH_COMMA, Form
+from dlfound.data.table_csv import BLANKS, LARGEST_INTEGER, Form
 from dlfound.data.table_rows import Block, Blocks
 from dlfound.errors import Problem, printable
 
 pl = lazy_loader.load("polars")
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+GROUPED = re.compile(
+    r"[+-]?(\d*,\d+|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}(\.\d{3})+(,\d+)?)", re.ASCII
+)  # 1,5 1,000.5 1.000,5
 INTEGER = r"^[+-]?[0-9]+$"
 
 
@@ -110,9 +113,8 @@ class Columns:
         self.text.add(key)
         self.late |= self._rows > 0
         what = f"{place(name, block, row)}: column '{printable(key)}': '{printable(cells[row][:80])}' is not a number"
-        comma = WITH_COMMA.fullmatch(cells[row].replace(".", "")) or cells[row].replace(",", "").isdigit()
-        hint = "looks like a thousands or decimal comma; data.decimal=comma, or " if comma and "," in cells[row] else ""
-        self.others[key] = Problem(what, f"{hint}correct it, or {setting('data.categorical', [key])}")
+        hint = " (looks like a thousands or decimal comma; data.decimal=comma)" * bool(GROUPED.fullmatch(cells[row]))
+        self.others[key] = Problem(f"{what}{hint}", f"correct it, or {setting('data.categorical', [key])}")
 
     def _look(self, key: str, cells: "pl.Series", numbers: "pl.Series", block: Block, name: str) -> None:
         """Writes down the first cell that is infinite, or a whole number that a float cannot hold."""

@@ -44,6 +44,11 @@ class Table:
     others: dict[str, Problem]
     _lines: list[tuple[int, str, int]]  # (row, file, line) wherever lines do not go on by one a row
 
+    @property
+    def name(self) -> str:
+        """The file, the first of several."""
+        return self._lines[0][1]
+
     def place_of(self, row: int) -> str:
         """file:line of a row; rows count from 0 over all files. For Parquet, file:row from 1."""
         name, line = self._place(row)

@@ -144,7 +144,11 @@ def fit_preprocessing(dataset: Dataset, rows: np.ndarray) -> nn.Module:
     def column(k: int) -> np.ndarray:
         return dataset.inputs[rows, k]  # one at a time: a large table need not lie in memory twice
 
-    return Columns(plan_columns(column, codes, **settings)).fit(column, prepared.rare)
+    fitted = Columns(plan_columns(column, codes, **settings)).fit(column, prepared.rare)
+    if not fitted.features:
+        what = f"no usable feature column: no text of a category stands in {prepared.rare} training rows (data.rare)"
+        raise Error(what, "give columns whose values repeat, or data.rare=1", Code.DATA)
+    return fitted
 
 
 def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:

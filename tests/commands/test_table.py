@@ -100,6 +100,9 @@ BAD = {
     "D7 1e400": (with_cell("a", 5, "1e400"), [], ["x.csv:7: column 'a': infinite value 1e400"]),
     "D7 in the target": (with_cell("z", 5, "inf"), ["data.target=z"], ["x.csv:7: column 'z': infinite value inf"]),
     "D9 all constant": ("a,b,y\n" + "1,x,u\n1,x,v\n" * 9, [], ["no usable feature column: 'a' is constant (1.0)"]),
+    "D9 all rare": (as_csv({"c": [f"k{k}" for k in range(10)], "y": [0, 1] * 5}), [], [
+        "no usable feature column", "data.rare=1",
+    ]),
     "D9 none": ("y\n" + "u\nv\n" * 9, [], ["no usable feature column"]),
     "D10 no target": (GOOD, ["data.target=yy"], [
         "target column 'yy' not in header; columns: a, b, c, y, z", "did you mean data.target=y?",
@@ -146,6 +149,18 @@ BAD = {
     "D31 two fit": ("a,b;y\n1,2;3\n", [], ["comma and semicolon stand in", "data.sep=comma or data.sep=semicolon"]),
     "D32 decimal comma": (with_cell("a", 1, "1,5"), ["data.numeric=[a]"], [
         "x.csv:3: column 'a': '1,5' is not a number", "thousands or decimal comma; data.decimal=comma",
+    ]),
+    "D32 thousands": (as_csv({"a": [f"1,{k:03}.50" for k in range(60)], "y": ["u", "v"] * 30}), [], [
+        "x.csv:2: column 'a': '1,000.50' is not a number (looks like a thousands or decimal comma; data.decimal=comma)",
+    ]),
+    "D32 thousands in the target": (as_csv({"a": range(60), "y": [f"1,{k:03}" for k in range(60)]}), [], [
+        "x.csv:2: column 'y': '1,000' is not a number (looks like a thousands or decimal comma; data.decimal=comma)",
+    ]),
+    "D32 points for thousands": (as_csv({"a": [f"1.{k:03},5" for k in range(60)], "y": ["u", "v"] * 30}, ";"), [], [
+        "x.csv:2: column 'a': '1.000,5' is not a number (looks like a thousands or decimal comma",
+    ]),
+    "D32 few": (as_csv({"a": ["0,5", "1,5", "2,5"] * 10, "y": ["u", "v"] * 15}), [], [
+        "x.csv:2: column 'a': '0,5' is not a number (looks like", "data.categorical=[a]",
     ]),
     "D33 columns": (GOOD, ["data.max_columns=4"], ["x.csv:1: 5 columns exceed data.max_columns (4)"]),
     "D34 cut": (PACKED[:-20], [], ["x.csv.gz: compressed file ends early"]),
@@ -375,6 +390,10 @@ def test_leaks_and_repeats_are_warned_of(capsys):
     columns["copy"] = columns["z"]
     err = told_of(capsys, as_csv(columns), target="z")
     assert "warning: column 'copy' equals the target 'z'" in err and err.count("equals the target") == 1
+    many = {"k": [f"k{row % 150}" for row in range(600)], "y": [f"c{row % 150}" for row in range(600)]}
+    assert "column 'k' equals the target 'y'" in told_of(capsys, as_csv(many))
+    many["k"][7] = "k8"
+    assert "equals the target" not in told_of(capsys, as_csv(many))
     twice = {name: cells * 2 for name, cells in rows_of().items()}
     put("x.csv", as_csv(twice))
     found, err = schema(capsys, "data.split_by=order", target="z")
@@ -392,6 +411,30 @@ def test_classes_that_are_rare_or_never_seen_are_told(capsys):
     columns["y"][5:7], columns["y"][-2:] = ["low", "high"], ["mid", "mid"]
     err = told_of(capsys, as_csv(columns), "data.split_by=order")
     assert "warning: no training row has the class mid" in err
+    columns["y"][-2:], columns["y"][3] = ["low", "high"], "mid"
+    err = told_of(capsys, as_csv(columns), "data.split_by=order")
+    assert "no validation row has the class mid" in err and "no test row has the class mid" in err
+    columns["y"] = [f"c{row % 10}" for row in range(40)]
+    err = told_of(capsys, as_csv(columns), "data.split=[0.8,0.1,0.1]")
+    assert "val has 25% of the rows, not 10%" in err and "test has 25% of the rows, not 10%" in err
+
+
+def test_texts_of_which_nothing_is_learnt_are_warned_of(capsys):
+    columns = {**rows_of(), "id": [f"n{k}" for k in range(40)]}
+    put("x.csv", as_csv(columns))
+    err = told(capsys, "data.categorical=[id]")[1]
+    assert "warning: column 'id': none of its 40 texts stands in 2 training rows (data.rare)" in err
+    assert "nothing is learnt" not in told(capsys, "data.categorical=[id]", "data.rare=1")[1]
+
+
+def test_numbers_among_words_are_told(capsys):
+    """A column that is taken as text though most of it are numbers."""
+    said = "x.csv:3: column 'n': 'unknown' is not a number, as 32 of 40 cells are: the column is taken as text"
+    columns = {**rows_of(), "n": ["unknown" if k % 5 == 1 else k % 30 + 0.5 for k in range(40)]}
+    assert said in told_of(capsys, as_csv(columns))
+    assert "taken as text" not in told_of(capsys, as_csv(columns), "data.categorical=[n]")
+    columns["n"] = [f"{k % 7}" if k != 3 else "x" for k in range(40)]
+    assert "'x' is not a number, as 39 of 40 cells are: the column is taken as text" in told_of(capsys, as_csv(columns))
 
 
 # ---- types, targets, splits
@@ -406,6 +449,7 @@ def test_dates_are_numbers(capsys):
         "%d.%m.%Y": [f"{d}.{m}.{y}" for y, m, d in parts],
         "%m/%d/%Y": [f"{m}/{d}/{y}" for y, m, d in parts],
         "%Y-%m-%d %H:%M:%S%.f": [f"{day} 00:00:00" for day in days],
+        "%Y-%m-%dT%H:%M:%S%.f%:z": [f"{day}T02:00:00+02:00" for day in days],
         "%Y-%m-%dT%H:%M:%S%.fZ": [f"{day}T00:00:00.000Z" for day in days],
     }
     numbers = {}
@@ -513,7 +557,9 @@ def test_files_of_their_own_to_validate_and_test_on(capsys):
     put("val.csv", GOOD.replace("b,", "B,", 1))
     assert "column 'b' is missing" in told(capsys, "data.val_path=val.csv", code=3)[1]
     put("val.csv", GOOD.replace("y,", "Y,", 1))
-    assert "target column 'y' not in header" in told(capsys, "data.val_path=val.csv", code=3)[1]
+    assert (
+        "val.csv: column 'y' is missing; there are: a, b, c, Y, z" in told(capsys, "data.val_path=val.csv", code=3)[1]
+    )
     put("val.csv", GOOD.replace("low", "lower"))
     assert schema(capsys, "data.val_path=val.csv")[0]["classes"] == ["high", "low", "lower"]
     assert "no training row has the class lower" in told(capsys, "data.val_path=val.csv")[1]
@@ -562,7 +608,9 @@ def test_a_dry_run_shows_a_line_a_column(capsys):
     columns = {**rows_of(), "name": [f"n{k}" for k in range(40)], "k": [f"k{k % 12}" for k in range(40)]}
     columns["b"][3] = ""
     put("x.csv", as_csv(columns))
-    out, err = told(capsys, "data.rare=1")
+    columns |= {"g": [k % 20 for k in range(40)], "w": [1] * 40, "no": [1] * 40}
+    put("x.csv", as_csv(columns))
+    out, err = told(capsys, "data.rare=1", "data.weight=w", "data.drop=[no,g]")
     lines = out.splitlines()
     assert lines[:3] == [
         "table: 40 rows (train 28, val 6, test 6), 5 inputs",
@@ -576,6 +624,7 @@ def test_a_dry_run_shows_a_line_a_column(capsys):
     common = sorted(set(c), key=lambda name: (-c.count(name), name))
     assert found["c"] == f"category 0 {', '.join(f'{name} {c.count(name)}' for name in common)} one-hot of 3"
     assert found["k"] == "category 0 k0 4, k1 4, k2 4, 9 more embedding of 8 (1 rare)"  # no training row has it
+    assert [found[name] for name in ("y", "w", "no", "g")] == ["target", "weight", "left out", "left out"]
     assert found["name"] == "dropped has 40 different texts"
     assert lines[-1] == "net: 15-4-1; nothing was trained"  # 3 numbers, 1 flag, 3 kinds, 8 of the embedding
     assert "missing values: b 1" in err

@@ -188,12 +188,12 @@ def test_the_report_is_what_the_predictions_come_to(runs):
 
 
 def test_one_row_is_predicted_as_among_others(runs):
-    """As near as another number of rows lets the machine's products be."""
+    """To the bit."""
     for run in runs.values():
         whole = without(people(40, 1), "price")
         outputs = run.outputs(whole)
         alone = torch.cat([run.outputs(taken(whole, [row])) for row in range(40)])
-        assert alone == pytest.approx(outputs, rel=1e-4, abs=1e-5)
+        assert torch.equal(alone, outputs)
 
 
 # ---- new rows that are odd
@@ -224,6 +224,18 @@ def test_new_categories_and_gaps_are_counted(runs, capsys):
     assert "'palm' was not in training" in err[2] and err[3].startswith("  fix: ")
 
 
+def test_gaps_in_an_array_are_counted(tmp_path, capsys):
+    """A file of NumPy's, whose rows count from 0: a code that training did not have is unknown too."""
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.normal(size=60), "k": rng.integers(0, 3, 60), "y": rng.normal(size=60)}
+    words = ["data=table", f"data.path={write_csv('x.csv', columns)}", "data.target=y", "data.categorical=[k]"]
+    run = dlfound.train([*QUICK, *words])
+    np.save("new.npy", [[0.5, 1], [np.nan, 7]])
+    found, err = predicted(capsys, run, "new.npy")
+    assert len(found["y"]) == 2 and "missing values: a 1" in err
+    assert "column 'k': '7' was not in training (new.npy:1): taken as unknown" in err
+
+
 def test_columns_that_are_all_missing(runs, capsys):
     """Of no type in a file of their own: as good as any other gap."""
     run = runs["binary"]
@@ -241,7 +253,7 @@ def test_columns_that_are_missing_or_changed(runs, capsys):
     """D16, D17: named, in two lines."""
     run, new = runs["binary"], people(8, 3)
     _, err = predicted(capsys, run, write_csv("new.csv", without(new, "size")), code=3)
-    assert "column 'size' is missing; there are: age, city" in err
+    assert "new.csv: column 'size' is missing; there are: age, city" in err
     _, err = predicted(capsys, run, write_csv("new.csv", {"age": [1, 2], "other": [3, 4]}), code=3)
     assert "5 columns are missing: 'size', 'city', 'kind', 'when', 'odd'; there are: age, other" in err
     _, err = predicted(capsys, run, write_csv("new.csv", {**new, "size": [1, 2, "many", 4, 5, 6, 7, 8]}), code=3)
@@ -249,7 +261,9 @@ def test_columns_that_are_missing_or_changed(runs, capsys):
     _, err = predicted(capsys, run, write_csv("new.csv", {**new, "when": ["2020-01-01"] * 5 + ["soon"] * 3}), code=3)
     assert "new.csv:7: column 'when': 'soon' is no date like %Y-%m-%d" in err
     _, err = predicted(capsys, run, write_csv("new.csv", {**new, "age": ["inf"] + [1] * 7}), code=3)
-    assert "new.csv:2: column 'age': infinite value inf" in err
+    assert "new.csv:2: column 'age': infinite value inf" in err and "data.drop" not in err
+    _, err = predicted(capsys, run, write_csv("new.csv", {**new, "kind": range(8)}), code=3)
+    assert "new.csv: column 'kind' holds numbers, and it held text in training" in err and "elm" in err
     _, err = predicted(capsys, run, write_csv("new.csv", {**new, "extra": range(8), "other": range(8)}))
     assert "columns that training did not have are not used: extra, other" in err
     with pytest.raises(dlfound.Error, match="column 'size' holds string, not numbers, and it held numbers") as caught:
@@ -273,7 +287,17 @@ def test_files_that_are_no_tables(runs, capsys):
     assert "refused by its type" in err
     _, err = predicted(capsys, run, "none.csv", code=3)
     assert "none.csv: no such file" in err
+    _, err = predicted(capsys, run, "none*.csv", code=3)
+    assert "no data file matches 'none*.csv'" in err
     write_csv("new.txt", people(8, 3))
+    assert main(["predict", "x.pkl", "new.txt"]) == 7
+    assert "x.pkl is refused by its type" in capsys.readouterr().err
+    for number in range(2):
+        write_csv(f"part{number}.csv", people(8, number))
+    both, err = predicted(capsys, run, "part*.csv")
+    assert both["class"] == [name for k in range(2) for name in predicted(capsys, run, f"part{k}.csv")[0]["class"]]
+    assert main(["predict", str(run.path), "part*.csv", "--out", "part1.csv"]) == 2
+    assert "--out part1.csv is the file that is read" in capsys.readouterr().err
     assert len(predicted(capsys, run, "new.txt")[0]["class"]) == 8
 
 
@@ -300,6 +324,9 @@ def test_columns_stand_beside_the_predictions(runs, capsys):
     for path in (write_csv("new.csv", new), write_parquet("new.parquet", new)):
         found, _ = predicted(capsys, run, path, "--keep", "id")
         assert found["id"] == [str(number) for number in new["id"]], path
+    new["id"] = [-row for row in range(8)]
+    safe, _ = predicted(capsys, run, write_csv("new.csv", new), "--keep", "id", "--excel-safe")
+    assert safe["id"] == [str(-row) for row in range(8)]  # a number is no formula
     _, err = predicted(capsys, run, "new.csv", "--keep", "nome", code=2)
     assert "--keep nome: there is no such column; there are: age, size" in err
 
