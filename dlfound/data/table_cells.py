@@ -101,20 +101,22 @@ class Columns:
         numbers = numbers_of(cells, form.decimal)
         other = numbers.is_null() & cells.is_not_null()
         if other.any():
-            self._turn(key, cells, int(other.arg_true()[0]), block, name)
+            self._turn(key, cells, int(other.arg_true()[0]), block, form, name)
             return cells
         if not numbers.equals(column.cast(pl.Float64, strict=False)):
             self._through_text.add(key)
         self._look(key, cells, numbers, block, name)
         return present(numbers, self.na)
 
-    def _turn(self, key: str, cells: "pl.Series", row: int, block: Block, name: str) -> None:
+    def _turn(self, key: str, cells: "pl.Series", row: int, block: Block, form: Form, name: str) -> None:
         """The column is text."""
         self.text.add(key)
         self.late |= self._rows > 0
         what = f"{place(name, block, row)}: column '{printable(key)}': '{printable(cells[row][:80])}' is not a number"
-        hint = " (looks like a thousands or decimal comma; data.decimal=comma)" * bool(GROUPED.fullmatch(cells[row]))
-        self.others[key] = Problem(f"{what}{hint}", f"correct it, or {setting('data.categorical', [key])}")
+        grouped = bool(GROUPED.fullmatch(cells[row]))
+        hint = " (looks like a thousands or decimal comma)" * grouped
+        sign = "data.decimal=comma, or " * (grouped and form.decimal == ".")
+        self.others[key] = Problem(f"{what}{hint}", f"{sign}correct it, or {setting('data.categorical', [key])}")
 
     def _look(self, key: str, cells: "pl.Series", numbers: "pl.Series", block: Block, name: str) -> None:
         """Writes down the first cell that is infinite, or a whole number that a float cannot hold."""

@@ -146,7 +146,7 @@ def _classes(column: "pl.Series", tables: Sequence[Table]) -> "tuple[list[str], 
     if len(distinct) > max(MOST_CLASSES, DIFFERENT * len(column)):
         strays = [stray_cell(table, column.name) for table in tables]
         if found := [problem for problem in strays if problem is not None]:
-            fix = "correct it, or add it to data.na if it means missing"
+            fix = "correct it, or add it to data.na if it means missing, or data.decimal=comma if that is its sign"
             raise Error.of([Problem(p.what, fix) for p in found[:1]], Code.DATA)
         what = f"target '{shown}' has {len(distinct):,} different values in {len(column):,} rows: hardly classes"
         other = "name another column as data.target; data.task=regression tells which cell is no number"

@@ -335,9 +335,10 @@ def test_decimal_commas(tmp_path):
     assert "x.csv:2: column 'a': '1,5' is not a number" in mixed.others["a"].what
     assert "data.decimal=comma" in mixed.others["a"].fix
     thousands = table(tmp_path, 'a,b\n"1,234",2\n')
-    assert "thousands or decimal comma" in thousands.others["a"].fix
+    assert "thousands or decimal comma" in thousands.others["a"].what
     german = table(tmp_path, "a;b\n1.234,5;1\n2.345;1,5\n", decimal=",")
     assert columns(german) == {"a": ["1.234,5", "2.345"], "b": [1.0, 1.5]}
+    assert "thousands" in german.others["a"].what and "data.decimal" not in german.others["a"].fix
 
 
 # ---- cells (D6, D7, D11, D12)
