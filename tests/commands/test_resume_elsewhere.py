@@ -224,6 +224,12 @@ def test_the_log_and_the_times_are_worth_no_run(whole, lost, names, capsys):
     assert main(["train", "resume=mine"]) == 0 and Path("mine/report.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("left", [None, b"{half"])
+def test_what_is_known_of_the_data_is_written_again(whole, left):
+    Path("mine/schema.json").unlink() if left is None else Path("mine/schema.json").write_bytes(left)
+    assert main(["train", "resume=mine"]) == 0 and contents("mine") == whole
+
+
 def test_metrics_are_worth_a_run(whole, capsys):
     Path("mine/metrics.jsonl").unlink()
     assert main(["train", "resume=mine"]) == 4
