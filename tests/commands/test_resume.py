@@ -158,6 +158,36 @@ def test_a_finished_run_is_not_taken_for_one_of_another_configuration(capsys):
     assert everything(Path("mine")) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("report.json", None),
+        ("report.json", b'{"a": 1}'),
+        ("report.json", b"{half"),
+        ("model.safetensors", None),
+        ("model.safetensors", b"half"),
+        ("schema.json", None),
+        ("schema.json", b"{}"),
+    ],
+)
+def test_the_end_of_a_finished_run_is_made_again_where_a_file_of_it_is_lost(name, left, capsys):
+    before = contents(dlfound.train([*LONG, *NOISY, "run.dir=mine"]).path)
+    Path("mine", name).unlink() if left is None else Path("mine", name).write_bytes(left)
+    assert main(["train", "resume=mine"]) == 0
+    assert "the run's end is made again" in capsys.readouterr().err and contents(Path("mine")) == before
+    assert main(["train", "resume=mine"]) == 0 and "left as it is" in capsys.readouterr().err
+
+
+def test_a_finished_run_that_lost_a_file_and_its_checkpoints_is_refused(capsys):
+    dlfound.train([*LONG, "run.dir=mine"])
+    for path in Path("mine/report.json"), *Path("mine/checkpoints").iterdir():
+        path.unlink()
+    before = everything(Path("mine"))
+    assert main(["train", "resume=mine"]) == 4
+    assert "mine has no report.json, and no checkpoint to make it from" in capsys.readouterr().err
+    assert everything(Path("mine")) == before
+
+
 def test_what_was_said_before_the_first_checkpoint_is_said_again():
     run = dlfound.train(["train.epochs=3", "lr_decay=none", "model.hidden=[4]", "run.dir=mine"])
     assert "can never act in 3 epochs" in run.report["warnings"][0]
