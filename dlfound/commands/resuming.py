@@ -13,8 +13,10 @@ from dlfound.config.config import Config
 from dlfound.errors import Code, Error
 from dlfound.runs.folder import CONFIG, find_run
 
-OF_TRAIN = ("epochs", "checkpoint", "allow_changed")
-MAY_CHANGE = (*(f"train.{name}" for name in OF_TRAIN), "run.name", "run.dir")  # all else would make another run of it
+OF_TRAIN = ("train.epochs", "train.checkpoint", "train.allow_changed")
+# Where the data lie: whether they are the same, their fingerprint says. A finished run asks for none.
+PLACES = ("data.path", "data.target_path", "data.val_path", "data.test_path", "data.root")
+MAY_CHANGE = (*OF_TRAIN, *PLACES, "run.name", "run.dir")  # all else would make another run of it
 ANY_LENGTH = ("none", "plateau", "step", "exponential", "inverse_time")  # decays that do not look at train.epochs
 WORD = "resume="
 
@@ -53,16 +55,19 @@ def _typed(words: Sequence[str], asked: Config) -> set[str]:
     return {key for key, origin in asked.origins.items() if origin in words} | (heads & set(asked.tree))
 
 
-def check_same(path: Path, saved: Config, asked: Config) -> None:
+def check_same(path: Path, saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE) -> None:
     """Refuse to go on with a run under a configuration that is not its own.
+
+    Args:
+        free: the settings that may differ.
 
     Raises:
         Error: naming each setting that differs, with both values (code 4).
     """
-    _refuse(path, differences(saved, asked), "leave these as they were, or choose another run.dir")
+    _refuse(path, differences(saved, asked, free), "leave these as they were, or choose another run.dir")
 
 
-def differences(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
+def differences(saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE) -> list[tuple[str, Any, Any]]:
     """(setting, the run's value, the value asked for) where they differ and may not; absent is null."""
     found = []
     for node in saved.tree:
@@ -70,7 +75,7 @@ def differences(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
         keys = ["name"] if old.get("name") != new.get("name") and node != "run" else {**old, **new}
         for key in keys:
             name = f"{node}.{key}"
-            if old.get(key) != new.get(key) and name not in MAY_CHANGE:
+            if old.get(key) != new.get(key) and name not in free:
                 found.append((node if key == "name" and node != "run" else name, old.get(key), new.get(key)))
     return found
 
@@ -86,16 +91,16 @@ def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]], fix: str) -> None
         raise Error(f"{path} is a run of another configuration: {told}", fix, Code.RUN)
 
 
-def _changed(saved: Config, asked: Config, typed: Collection[str]) -> Config:
+def _changed(saved: Config, asked: Config, typed: set[str]) -> Config:
     """The run's configuration with what the person typed and may change.
 
     Raises:
         Error: it breaks a rule by that (code 2).
     """
     tree = {node: dict(settings) for node, settings in saved.tree.items()}
-    for name in OF_TRAIN:
-        if f"train.{name}" in typed:
-            tree["train"][name] = asked["train"][name]
+    for name in typed.intersection((*OF_TRAIN, *PLACES)):
+        node, _, setting = name.partition(".")
+        tree[node][setting] = asked[node][setting]
     problems, _ = check_rules(tree, RULES)
     if problems and tree != saved.tree:
         raise Error.of(problems, Code.CONFIG)

@@ -12,7 +12,7 @@ from dlfound.commands.journal import WARNING, Journal
 from dlfound.commands.opened import Run
 from dlfound.commands.progress import say
 from dlfound.commands.reporting import make_report
-from dlfound.commands.resuming import check_length, check_same, configure_run
+from dlfound.commands.resuming import MAY_CHANGE, PLACES, check_length, check_same, configure_run
 from dlfound.commands.rules import cautions, loss_fits_task, monitor_fits_loss, monitor_fits_task
 from dlfound.commands.session import Session, Watched, unwatched
 from dlfound.commands.signals import Stop
@@ -147,7 +147,8 @@ def _left_alone(path: Path, config: Config, data: Any, shown: bool) -> tuple[Run
     """A finished run, as it is; raises Error where another configuration is asked for (code 4)."""
     run, code = _ended(path)
     saved = reopen(path / CONFIG, catalog(config.catalog.config_dirs))
-    check_same(path, saved, resolve(config, run.schema["task"])[0])
+    asked = resolve(config, run.schema["task"])[0]
+    check_same(path, saved, asked, free={*MAY_CHANGE} - {*PLACES})  # no data are read: they might be others
     hint = "resume=RUN train.epochs=... goes on, another run.dir trains anew"
     if shown:
         say(f"{path} holds a finished run; it is left as it is ({hint})")
