@@ -1,14 +1,15 @@
-"""The form of what a checkpoint says: whoever wrote it, a run that goes on must not stumble over it."""
+"""The form of what a checkpoint or a report says: whoever wrote it, who reads it must not stumble over it."""
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dlfound.errors import Code, Error, printable
 from dlfound.runs.checkpoints import Checkpoint
 from dlfound.runs.folder import LINES
 
-ENDINGS = ("", "epochs", "early_stopping")  # after a divergence none is written
+ENDINGS = ("", "epochs", "early_stopping", "pruned")  # after a divergence none is written
 MOST = 10**15
 
 Fits = Callable[[Any], bool]
@@ -27,6 +28,20 @@ def check_form(kept: Checkpoint) -> None:
     if wrong:
         what = f"the checkpoint of step {kept.step} is none of a run: {', '.join(map(printable, wrong))} cannot be used"
         raise Error(what, "remove it, or train anew in another run.dir", Code.RUN)
+
+
+def check_report(path: Path, report: dict[str, Any]) -> None:
+    """Refuse a report that does not say what one says.
+
+    Raises:
+        Error: a part is missing, or of another kind (code 4).
+    """
+    wrong = [name for name, fits in REPORT.items() if name not in report or not fits(report[name])]
+    if report.get("status") == "diverged" and not _parts(what=_text, fix=_text)(report.get("error")):
+        wrong.append("error")
+    if wrong:
+        what = f"{path} is none of a run: {', '.join(wrong[:3])} cannot be used"
+        raise Error(what, "use another run", Code.RUN)
 
 
 def _whole(least: int, most: int = MOST) -> Fits:
@@ -58,6 +73,10 @@ def _all(value: dict[str, Any], parts: dict[str, Fits]) -> bool:
     return all(fits(value[name]) for name, fits in parts.items())
 
 
+def _metrics(value: Any) -> bool:
+    return isinstance(value, dict) and "loss" in value and all(v is None or _number(v) for v in value.values())
+
+
 def _symptom(name: str, value: Any) -> bool:
     return _list(_text)(value) if name == "told" else value is None or _number(value)
 
@@ -76,4 +95,20 @@ FORM: dict[str, Fits] = {
     "exact": lambda value: type(value) is bool,
     "fingerprint": _text,
     "settings": lambda value: isinstance(value, dict),
+}
+
+REPORT: dict[str, Fits] = {
+    "status": lambda value: value in ("done", "pruned", "diverged"),
+    "stopped_by": _text,
+    "warnings": _list(_text),
+    "monitor": _text,
+    "epochs_run": _whole(0),
+    "best_epoch": _whole(0),
+    **dict.fromkeys(("train", "val", "test"), _metrics),
+    "net": _text,
+    "parameters": _whole(0),
+    "seconds": _parts(total=_seconds, train=_seconds),
+    "device": _text,
+    "threads": _whole(1, 1024),
+    "data": lambda value: isinstance(value, dict) and all(_text(value.get(name)) for name in ("name", "fingerprint")),
 }

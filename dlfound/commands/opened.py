@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dlfound.commands.configure import catalog
+from dlfound.commands.form import check_report
 from dlfound.config.compose import reopen
 from dlfound.config.config import Config
 from dlfound.data.arrays import as_array, plain_numbers, unfolded
@@ -45,12 +46,21 @@ class Run:
     @cached_property
     def report(self) -> dict[str, Any]:
         """What came out: the content of `report.json`."""
-        return self._folder.read_json("report.json")
+        report = self._folder.read_json("report.json")
+        check_report(self.path / "report.json", report)
+        return report
 
     @cached_property
     def schema(self) -> dict[str, Any]:
         """What the run knows of its data: the content of `schema.json`."""
         return self._folder.read_json("schema.json")
+
+    def check(self) -> None:
+        """Raise where a file that the run's end wrote is not there, or damaged (code 4)."""
+        if self.schema.get("fingerprint") != self.report["data"]["fingerprint"]:
+            what = f"{self.path / 'schema.json'} is not of its report.json"
+            raise Error(what, "the folder's files must come from one run", Code.RUN)
+        self._folder.load_weights()
 
     @cached_property
     def loss(self) -> Any:

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.commands.configure import catalog, configure
+from dlfound.commands.rules import RULES
+from dlfound.config.catalog import EXPERIMENT
+from dlfound.config.check import check_rules
 from dlfound.config.config import Config
 from dlfound.errors import Code, Error
 from dlfound.runs.folder import CONFIG, find_run
 
-OF_TRAIN = ("epochs", "checkpoint", "allow_changed")
-MAY_CHANGE = (*(f"train.{name}" for name in OF_TRAIN), "run.name", "run.dir")  # all else would make another run of it
+OF_TRAIN = ("train.epochs", "train.checkpoint", "train.allow_changed")
+# Where the data lie: whether they are the same, their fingerprint says. A finished run asks for none.
+PLACES = ("data.path", "data.target_path", "data.val_path", "data.test_path", "data.root")
+MAY_CHANGE = (*OF_TRAIN, *PLACES, "run.name", "run.dir")  # all else would make another run of it
 ANY_LENGTH = ("none", "plateau", "step", "exponential", "inverse_time")  # decays that do not look at train.epochs
 WORD = "resume="
 
@@ -23,18 +28,20 @@ def configure_run(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) 
         Error: mistakes in the words (code 2); no such run, or a setting that may not change on the way (code 4).
     """
     runs = [word.removeprefix(WORD) for word in words if word.startswith(WORD)]
-    asked = configure([word for word in words if not word.startswith(WORD)], config_dirs)
+    others = [word for word in words if not word.startswith(WORD)]
     if not runs:
-        return asked, None
+        return configure(others, config_dirs), None
     if len(runs) > 1:
         raise Error(f"resume is given {len(runs)} times", "name one run", Code.CONFIG)
-    typed = _typed(words, asked)
-    if {"run.dir", "run.name"} & typed:
-        raise Error("resume=RUN names the folder, and so does run.dir or run.name", "leave one out", Code.CONFIG)
-    from dlfound.config.compose import reopen  # brings in Hydra
+    from dlfound.config.compose import compose_over, reopen  # brings in Hydra
 
     path = find_run(runs[0])
     saved = reopen(path / CONFIG, catalog(config_dirs))
+    whole = any(word.startswith(f"{EXPERIMENT}=") for word in others)  # it is a configuration of its own
+    asked = configure(others, config_dirs) if whole else compose_over(saved, others)
+    typed = _typed(others, asked)
+    if {"run.dir", "run.name"} & typed:
+        raise Error("resume=RUN names the folder, and so does run.dir or run.name", "leave one out", Code.CONFIG)
     fix = "leave these as they were; or leave resume out, and choose another run.dir"
     _refuse(path, [found for found in differences(saved, asked) if found[0] in typed], fix)
     return _changed(saved, asked, typed), path
@@ -42,22 +49,25 @@ def configure_run(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) 
 
 def _typed(words: Sequence[str], asked: Config) -> set[str]:
     """The settings and groups whose value the words give."""
-    heads = {word.lstrip("+").partition("=")[0] for word in words}
-    if "experiment" in heads:
+    heads = {word.partition("=")[0] for word in words}
+    if EXPERIMENT in heads:
         return {*asked.origins, *asked.tree}
     return {key for key, origin in asked.origins.items() if origin in words} | (heads & set(asked.tree))
 
 
-def check_same(path: Path, saved: Config, asked: Config) -> None:
+def check_same(path: Path, saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE) -> None:
     """Refuse to go on with a run under a configuration that is not its own.
+
+    Args:
+        free: the settings that may differ.
 
     Raises:
         Error: naming each setting that differs, with both values (code 4).
     """
-    _refuse(path, differences(saved, asked), "leave these as they were, or choose another run.dir")
+    _refuse(path, differences(saved, asked, free), "leave these as they were, or choose another run.dir")
 
 
-def differences(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
+def differences(saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE) -> list[tuple[str, Any, Any]]:
     """(setting, the run's value, the value asked for) where they differ and may not; absent is null."""
     found = []
     for node in saved.tree:
@@ -65,7 +75,7 @@ def differences(saved: Config, asked: Config) -> list[tuple[str, Any, Any]]:
         keys = ["name"] if old.get("name") != new.get("name") and node != "run" else {**old, **new}
         for key in keys:
             name = f"{node}.{key}"
-            if old.get(key) != new.get(key) and name not in MAY_CHANGE:
+            if old.get(key) != new.get(key) and name not in free:
                 found.append((node if key == "name" and node != "run" else name, old.get(key), new.get(key)))
     return found
 
@@ -81,12 +91,19 @@ def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]], fix: str) -> None
         raise Error(f"{path} is a run of another configuration: {told}", fix, Code.RUN)
 
 
-def _changed(saved: Config, asked: Config, typed: Collection[str]) -> Config:
-    """The run's configuration with what the person typed and may change."""
+def _changed(saved: Config, asked: Config, typed: set[str]) -> Config:
+    """The run's configuration with what the person typed and may change.
+
+    Raises:
+        Error: it breaks a rule by that (code 2).
+    """
     tree = {node: dict(settings) for node, settings in saved.tree.items()}
-    for name in OF_TRAIN:
-        if f"train.{name}" in typed:
-            tree["train"][name] = asked["train"][name]
+    for name in typed.intersection((*OF_TRAIN, *PLACES)):
+        node, _, setting = name.partition(".")
+        tree[node][setting] = asked[node][setting]
+    problems, _ = check_rules(tree, RULES)
+    if problems and tree != saved.tree:
+        raise Error.of(problems, Code.CONFIG)
     return Config(tree, saved.catalog, {})
 
 

@@ -211,8 +211,7 @@ class Session:
             exact_statistics(a.network.body, self._training_batches)
         measured = {name: evaluate(a.network, a.loss, part) for name, part in a.parts.items()}
         self.folder.save_weights(a.network.state_dict())
-        if not self.exact:
-            self.folder.write_json("schema.json", self.schema)  # the data may have changed on the way
+        self.folder.write_json("schema.json", self.schema)  # it may be lost, or the data may have changed, on the way
         return measured | parts
 
     # Checkpoints.

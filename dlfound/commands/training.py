@@ -12,7 +12,7 @@ from dlfound.commands.journal import WARNING, Journal
 from dlfound.commands.opened import Run
 from dlfound.commands.progress import say
 from dlfound.commands.reporting import make_report
-from dlfound.commands.resuming import check_length, check_same, configure_run
+from dlfound.commands.resuming import MAY_CHANGE, PLACES, check_length, check_same, configure_run
 from dlfound.commands.rules import cautions, loss_fits_task, monitor_fits_loss, monitor_fits_task
 from dlfound.commands.session import Session, Watched, unwatched
 from dlfound.commands.signals import Stop
@@ -98,7 +98,8 @@ def run_training(
     """
     began = time.perf_counter()
     path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
-    if _is_over(path, config):
+    lost = _lost(path)
+    if not lost and _is_over(path, config):
         return _left_alone(path, config, data, shown)
     check_place(path)
     device = find_device(config["run"]["device"])
@@ -114,6 +115,8 @@ def run_training(
     with locked(path) as trouble, disk_errors(path):
         folder.tidy()
         kept, damaged = Checkpoints(path).newest()
+        if lost and kept is None:
+            raise Error(f"{lost}, and no checkpoint to make it from", "train anew in another run.dir", Code.RUN)
         journal = Journal(folder, shown)
         session = Session(settled, assembly, schema, folder, journal, stop, watched, began)
         if kept is not None:  # what refuses to go on comes before the first change
@@ -126,6 +129,8 @@ def run_training(
         else:
             new = _begin_anew(folder, schema, shown)
         _note(new, journal)
+        if lost:
+            journal.tell(f"{lost}: the run's end is made again")
         for text in filter(None, (*damaged, trouble)):
             journal.warn(text)
         if verdicts is not None:
@@ -142,7 +147,8 @@ def _left_alone(path: Path, config: Config, data: Any, shown: bool) -> tuple[Run
     """A finished run, as it is; raises Error where another configuration is asked for (code 4)."""
     run, code = _ended(path)
     saved = reopen(path / CONFIG, catalog(config.catalog.config_dirs))
-    check_same(path, saved, resolve(config, run.schema["task"])[0])
+    asked = resolve(config, run.schema["task"])[0]
+    check_same(path, saved, asked, free={*MAY_CHANGE} - {*PLACES})  # no data are read: they might be others
     hint = "resume=RUN train.epochs=... goes on, another run.dir trains anew"
     if shown:
         say(f"{path} holds a finished run; it is left as it is ({hint})")
@@ -155,8 +161,19 @@ def _is_over(path: Path, config: Config) -> bool:
     """True for a finished run, unless all its epochs are done and more are asked for."""
     if not RunFolder(path).finished:
         return False
-    report = RunFolder(path).read_json("report.json")
-    return report.get("stopped_by") != "epochs" or config["train"]["epochs"] <= report.get("epochs_run", 0)
+    report = Run(path).report
+    return report["stopped_by"] != "epochs" or config["train"]["epochs"] <= report["epochs_run"]
+
+
+def _lost(path: Path) -> str:
+    """What a finished run's folder does not hold any more, though the run's end wrote it; empty where all is there."""
+    if not RunFolder(path).finished:
+        return ""
+    try:
+        Run(path).check()
+    except Error as error:
+        return str(error)
+    return ""
 
 
 def _saved(path: Path, config: Config) -> Config | None:

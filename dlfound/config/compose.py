@@ -60,6 +60,35 @@ def compose(texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = (), 
     return Config(sound, catalog, origins.all(sound), notes)
 
 
+def compose_over(known: Config, texts: Sequence[str]) -> Config:
+    """What the overrides make of a configuration: their words are looked up among its own options.
+
+    Args:
+        known: it; where another option of a group is chosen, that one's settings are those of its file.
+        texts: overrides in Hydra's grammar, none of an experiment.
+
+    Returns:
+        The configuration; its origins are the overrides alone. The rules across groups are not asked.
+
+    Raises:
+        Error: all that is wrong with the overrides, at once (code 2).
+    """
+    catalog, tree = known.catalog, deepcopy(known.tree)
+    own = {group: known.name(group) for group in catalog.groups}
+    words = read_overrides(texts, catalog, lambda experiment: own)
+    for group, word in words.choices.items():
+        node = catalog.node(group, word)
+        if node["name"] != own[group]:
+            tree[group] = {**catalog.common(group), **node}
+    for key, value in read_values({k: t for k, t in words.values.items() if not k.endswith(".name")}).items():
+        node, _, setting = key.partition(".")
+        tree[node][setting] = value[setting] if isinstance(value, dict) else value
+    sound, problems = check_tree(tree, catalog, lambda key: "")
+    if problems := words.problems or problems:
+        raise Error.of(problems, Code.CONFIG)
+    return Config(sound, catalog, words.values)
+
+
 class Composer:
     """Composes many configurations that differ in the values of settings: each choice of options once through Hydra.
 

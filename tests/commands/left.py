@@ -17,6 +17,7 @@ def contents(path: Path | str, *free: str) -> dict[str, Any]:
     return {
         "weights": Path(path, "model.safetensors").read_bytes(),
         "metrics": Path(path, "metrics.jsonl").read_bytes(),
+        "schema": Path(path, "schema.json").read_bytes(),
         "report": {name: value for name, value in report_of(path).items() if name not in (*TIMES, *free)},
     }
 

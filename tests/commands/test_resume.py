@@ -139,6 +139,24 @@ def test_what_may_not_change_is_refused_with_both_values(words, told, capsys):
     assert main(["train", "resume=mine", "optim.lr=0.001", "train.checkpoint=3"]) == 0  # as it was, and what may change
 
 
+def test_words_are_looked_up_in_the_run_s_own_options(capsys):
+    own = ["optim=momentum", "optim.momentum=0.8", "lr_decay=inverse_time", "lr_decay.warmup=2"]
+    run = dlfound.train([*LONG, *own, "run.dir=mine"])
+    (run.path / "DONE").unlink()
+    assert main(["train", "resume=mine", "optim.momentum=0.5"]) == 4
+    assert "optim.momentum was 0.8, and 0.5 is asked for" in capsys.readouterr().err
+    assert main(["train", "resume=mine", "train={batch_size:7,epochs:12}"]) == 4
+    err = capsys.readouterr().err
+    assert "train.batch_size was 16, and 7" in err and "epochs" not in err
+    assert main(["train", "resume=mine", "optim.betas=0.5"]) == 2
+    assert "optim=momentum has no setting 'optim.betas'" in capsys.readouterr().err
+    assert main(["train", "resume=mine", "optim=adam", "optim.eps=0.5"]) == 4
+    assert "optim was momentum, and adam is asked for" in capsys.readouterr().err
+    assert main(["train", "resume=mine", "train.epochs=2"]) == 2
+    assert "lr_decay.warmup (2 epochs) must be shorter than train.epochs (2)" in capsys.readouterr().err
+    assert main(["train", "resume=mine", "optim=momentum", "optim.momentum=0.8", "train.epochs=10"]) == 0
+
+
 def test_fewer_epochs_than_are_done(capsys):
     run = dlfound.train([*LONG, "run.dir=mine"])
     (run.path / "DONE").unlink()
@@ -155,6 +173,36 @@ def test_a_finished_run_is_not_taken_for_one_of_another_configuration(capsys):
     assert "mine is a run of another configuration: optim.lr was 0.001, and 0.5 is asked for" in capsys.readouterr().err
     assert main(["train", *LONG, "run.dir=mine", "data=sine"]) == 4
     assert "data was digits, and sine is asked for" in capsys.readouterr().err
+    assert everything(Path("mine")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("report.json", None),
+        ("report.json", b'{"a": 1}'),
+        ("report.json", b"{half"),
+        ("model.safetensors", None),
+        ("model.safetensors", b"half"),
+        ("schema.json", None),
+        ("schema.json", b"{}"),
+    ],
+)
+def test_the_end_of_a_finished_run_is_made_again_where_a_file_of_it_is_lost(name, left, capsys):
+    before = contents(dlfound.train([*LONG, *NOISY, "run.dir=mine"]).path)
+    Path("mine", name).unlink() if left is None else Path("mine", name).write_bytes(left)
+    assert main(["train", "resume=mine"]) == 0
+    assert "the run's end is made again" in capsys.readouterr().err and contents(Path("mine")) == before
+    assert main(["train", "resume=mine"]) == 0 and "left as it is" in capsys.readouterr().err
+
+
+def test_a_finished_run_that_lost_a_file_and_its_checkpoints_is_refused(capsys):
+    dlfound.train([*LONG, "run.dir=mine"])
+    for path in Path("mine/report.json"), *Path("mine/checkpoints").iterdir():
+        path.unlink()
+    before = everything(Path("mine"))
+    assert main(["train", "resume=mine"]) == 4
+    assert "mine has no report.json, and no checkpoint to make it from" in capsys.readouterr().err
     assert everything(Path("mine")) == before
 
 

@@ -157,6 +157,43 @@ def test_what_a_stopped_run_says_can_be_pasted(monkeypatch):
     assert report_of("my $HOME")["epochs_run"] == 6
 
 
+@pytest.fixture
+def table(monkeypatch):
+    """Words of a run over a table, and what it ends with; the run stands in `of_table`, without its last epochs."""
+    rows = [f"{i % 7},{i * i % 11},{'no' if i % 3 else 'yes'}" for i in range(90)]
+    Path("rows.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+    words = [*SIX[2:], "data=table", "data.target=y", "run.dir=of_table"]
+    found = contents(dlfound.train([*words, "data.path=rows.csv"]).path)
+    left.take_end("of_table", checkpoints=1)
+    return words, found
+
+
+def test_data_that_lie_elsewhere_by_now(table, monkeypatch, capsys):
+    words, whole = table
+    before = Path("of_table/config.yaml").read_text()
+    Path("deep").mkdir()
+    os.rename("rows.csv", "deep/moved.csv")
+    assert main(["train", "resume=of_table"]) == 3
+    monkeypatch.chdir("deep")
+    assert main(["train", "resume=../of_table", "data.path=moved.csv"]) == 0 and contents("../of_table") == whole
+    assert Path("../of_table/config.yaml").read_text() == before.replace("path: rows.csv", "path: moved.csv")
+    capsys.readouterr()
+    assert main(["train", *words[:-1], "run.dir=../of_table", "data.path=rows.csv"]) == 4  # it reads no data any more
+    assert "data.path was moved.csv, and rows.csv is asked for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["resume=of_table", "the command"])
+def test_other_data_elsewhere_are_refused(table, way, capsys):
+    text = Path("rows.csv").read_text()
+    Path("other.csv").write_text(text.replace("6,", "5,"))
+    again = [way] if way == "resume=of_table" else table[0]
+    assert main(["train", *again, "data.path=other.csv"]) == 3
+    assert "the data have changed since step" in capsys.readouterr().err
+    assert "path: rows.csv" in Path("of_table/config.yaml").read_text()
+    assert main(["train", "resume=of_table", "data.target=a"]) == 4
+    assert main(["train", "resume=of_table"]) == 0 and contents("of_table") == table[1]
+
+
 # Another terminal.
 
 
@@ -222,6 +259,12 @@ def test_the_log_and_the_times_are_worth_no_run(whole, lost, names, capsys):
         assert json.loads(line)["epoch"] in range(1, 7)
     before = Path("mine/report.json").read_bytes()
     assert main(["train", "resume=mine"]) == 0 and Path("mine/report.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("left", [None, b"{half"])
+def test_what_is_known_of_the_data_is_written_again(whole, left):
+    Path("mine/schema.json").unlink() if left is None else Path("mine/schema.json").write_bytes(left)
+    assert main(["train", "resume=mine"]) == 0 and contents("mine") == whole
 
 
 def test_metrics_are_worth_a_run(whole, capsys):
