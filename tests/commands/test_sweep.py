@@ -290,6 +290,18 @@ def test_trouble_of_the_disk_stops_the_sweep_and_loses_no_trial():
     assert [row["state"] for row in table()] == ["done"] * 3
 
 
+def test_what_is_not_installed_stops_the_sweep_and_loses_no_trial(monkeypatch):
+    def broken(*arguments, **settings):
+        raise ImportError("cannot import name 'Tensor' from partially initialized module 'torch'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dlfound.commands.sweeping.worker.run_training", broken)
+        done = sweep("optim.lr=0.01,0.1", "search=grid", "search.workers=1", code=6)
+    assert "partially initialized" in done.stderr and [row["state"] for row in table()] == ["interrupted"]
+    sweep("optim.lr=0.01,0.1", "search=grid")
+    assert [row["state"] for row in table()] == ["done"] * 2
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 300 kB, on which nothing else lies."""

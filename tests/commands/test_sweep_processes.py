@@ -79,6 +79,30 @@ def test_a_signal_ends_all_cleanly_and_says_how_to_go_on(running, number, code):
     assert len(list(Path("sweep/trials").glob("*/checkpoints/step-*"))) >= 2
 
 
+def test_a_signal_at_any_moment_of_the_start_spoils_no_trial():
+    """While torch and its like come in, too: half of them would fail every trial to come."""
+    words = [w for w in WORDS if not w.startswith(("train.epochs", "search.trials"))] + ["train.epochs=60"]
+    command = [sys.executable, "-m", "dlfound", "sweep", *words]
+    for folder, done in (("new", 0), ("half", 2)):
+        if done:
+            assert subprocess.run([*command, f"run.dir={folder}", f"search.trials={done}"], check=False).returncode == 0
+        for moment in (0.3, 0.6, 0.9, 1.2, 1.5, 1.8):
+            with subprocess.Popen(
+                [*command, f"run.dir={folder}", "search.trials=60"],
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            ) as process:
+                time.sleep(moment)
+                process.send_signal(signal.SIGINT)
+                said = process.communicate()[1]
+            assert process.returncode == 130 and ("interrupted" in said or "stopped after" in said), said
+        done = len(list(Path(folder, "trials").glob("*.json"))) + 1
+        assert subprocess.run([*command, f"run.dir={folder}", f"search.trials={done}"], check=False).returncode == 0
+        with open(f"{folder}/trials.csv", newline="") as file:
+            assert [row["state"] for row in csv.DictReader(file)] == ["done"] * done
+
+
 def test_workers_end_with_who_watches_over_them(running):
     below = workers(running)
     os.kill(running, signal.SIGKILL)

@@ -162,7 +162,7 @@ class Worker:
                 raise
             return Result(FAILED, reason="; ".join(p.what for p in error.problems))
         except Exception as error:
-            if isinstance(error, OSError):  # the disk, most likely: no other trial would fare better
+            if isinstance(error, OSError | ImportError):  # the disk, or what is installed: no other would fare better
                 raise Error(
                     f"trial {claimed.number}: {error}", "see to it, then give the same command again", Code.RESOURCES
                 ) from error
