@@ -140,6 +140,17 @@ def test_commands_at_once_share_one_sweep(storage):
         assert [row["state"] for row in csv.DictReader(file)] == ["done"] * 9
 
 
+def test_two_folders_share_the_trials_of_one_database_file():
+    words = [w for w in SHORT if not w.startswith("run.dir")] + ["search.storage=sqlite:///study.db", "run.name=both"]
+    children = [fork([*words, f"run.dir={name}"], f"said {name}") for name in "ab"]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    trained = {name: {path.name for path in Path(name, "trials").iterdir() if path.is_dir()} for name in "ab"}
+    assert trained["a"] | trained["b"] == {f"{n:04}" for n in range(9)} and not trained["a"] & trained["b"]
+    for name in "ab":
+        with open(f"{name}/trials.csv", newline="") as file:
+            assert len(list(csv.DictReader(file))) == 9
+
+
 def test_killed_sweeps_end_as_sweeps_that_nobody_kills(proof_script):
     done = proof_script("--kills", "5", "--trials", "10")
     assert done.returncode == 0 and "nothing lost, nothing twice, nothing different" in done.stdout, done.stdout
