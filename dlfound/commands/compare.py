@@ -7,7 +7,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from dlfound.config.nearest import nearest
 from dlfound.config.options import MISSING
 from dlfound.errors import Code, Error, printable
 from dlfound.runs.folder import find_runs
-from dlfound.runs.summary import PARTS, Summary, rank, read_settings, read_summary
+from dlfound.runs.summary import PARTS, rank, read_settings, read_summary
+from dlfound.runs.trials import Compared, is_sweep, read_trials, sweep_of
 
 SUMMARY = "show runs side by side: the settings that differ, and what came out"
 EXAMPLES = """\
@@ -28,17 +28,23 @@ examples:
   dlfound compare digits                         all runs of that name
   dlfound compare outputs/digits outputs/moons   all runs below these folders
   dlfound compare digits --sort test_accuracy    best first; by default: by the monitored metric on validation
+  dlfound compare my_sweep                       the trials of a sweep; test metrics of the best one alone
+  dlfound compare my_sweep/trials                all its runs, as any others
   dlfound compare digits --csv                   all metrics, for a spreadsheet
 """
 MAIN = ["loss", "accuracy", "rmse", "mae", "r2"]  # what the table shows; --csv and --json have all
 OWN = ["run", "folder", "status"]
 RESULTS = ["best_epoch", "epochs", "seconds"]
+REASON = "reason"  # why a trial failed: a column where there is one
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run's folder, a folder of runs, a name (all its runs), or latest"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a folder of a run, of runs or of a sweep, a name (all its runs), or latest",
     )
     parser.add_argument("--sort", metavar="COLUMN", help="a metric: best first; anything else: smallest first")
     form = parser.add_mutually_exclusive_group()
@@ -59,30 +65,44 @@ def command(args: argparse.Namespace) -> int:
     return Code.DONE
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One of the runs."""
-
-    path: Path
-    summary: Summary
-    settings: dict[str, Any]
-
-
 def read_runs(words: Iterable[str]) -> list[Compared]:
-    """The runs that the words mean; those that cannot be read are told and left out.
+    """The runs that the words mean, of sweeps the trials; those that cannot be read are told and left out.
 
     Raises:
         Error: a word that means no run, or no run that can be read (code 4).
     """
-    found = []
-    for path in find_runs(words):
+    found: list[Compared] = []
+    runs, sweeps = find_compared(words)
+    for path, read in [*((sweep, read_trials) for sweep in sweeps), *((run, _read_run) for run in runs)]:
         try:
-            found.append(Compared(path, read_summary(path), read_settings(path)))
+            found += read(path)
         except Error as error:
             say(printable(f"left out: {error}"))
     if not found:
         raise Error("none of these runs can be read", "name others, or train them again", Code.RUN)
     return found
+
+
+def _read_run(path: Path) -> list[Compared]:
+    return [Compared(path, read_summary(path), read_settings(path))]
+
+
+def find_compared(words: Iterable[str]) -> tuple[list[Path], list[Path]]:
+    """The runs that the words mean, and the sweeps: a folder above a sweep, or its own, means all its trials.
+
+    Raises:
+        Error: a word that means no run (code 4).
+    """
+    sweeps = {os.path.realpath(word): Path(word) for word in words if word and is_sweep(Path(word))}
+    runs = {}
+    for word in words:
+        for path in find_runs([word]) if os.path.realpath(word) not in sweeps else ():
+            sweep = sweep_of(path)
+            if sweep is not None and Path(os.path.realpath(sweep)).is_relative_to(os.path.realpath(word)):
+                sweeps.setdefault(os.path.realpath(sweep), sweep)
+            else:
+                runs[os.path.realpath(path)] = path
+    return list(runs.values()), list(sweeps.values())
 
 
 class Comparison:
@@ -93,25 +113,31 @@ class Comparison:
         settings: the columns of the settings that differ.
         metrics: the columns of all that was measured -> the metric.
         monitors: what chose the best epochs, the most frequent first.
+        results: the columns of what else came out.
     """
 
     def __init__(self, runs: Sequence[Compared]):
         measured = [f"{part}_{name}" for part in PARTS for run in runs for name in run.summary.metrics.get(part, {})]
         self.metrics = {column: column.partition("_")[2] for column in measured}
-        taken = {*OWN, *RESULTS, *self.metrics}  # a stranger's setting may have the name of a column
+        taken = {*OWN, *RESULTS, REASON, *self.metrics}  # a stranger's setting may have the name of a column
         settings = [{key: v for key, v in run.settings.items() if key not in taken} for run in runs]
-        self.settings = differing(settings)
+        whole = [s for run, s in zip(runs, settings, strict=True) if run.whole]
+        partial = [s for run, s in zip(runs, settings, strict=True) if not run.whole]
+        self.settings = differing(whole, partial)
         self.monitors = [name for name, _ in Counter(run.summary.monitor for run in runs).most_common()]
         names = labels([run.path for run in runs])
+        self.results = [*RESULTS, *([REASON] if any(run.reason for run in runs) else [])]
         self.rows = [s | _results(run, name) for run, s, name in zip(runs, settings, names, strict=True)]
 
     @property
     def columns(self) -> list[str]:
         """What --csv and --json print."""
-        return [*OWN, *self.settings, *self.metrics, *RESULTS]
+        return [*OWN, *self.settings, *self.metrics, *self.results]
 
     def sort(self, column: str | None) -> None:
-        """By a metric, best first; by anything else, smallest first; by default by the monitored one on validation.
+        """By a metric, best first, what is not done last; by anything else, smallest first.
+
+        By default by the monitored metric on validation.
 
         Raises:
             Error: there is no such column (code 2).
@@ -122,7 +148,7 @@ class Comparison:
             raise Error(f"no column {column!r}", fix, Code.CONFIG)
         by = column or f"val_{self.monitors[0]}"
         metric = self.metrics.get(by)
-        self.rows.sort(key=lambda row: rank(metric, row.get(by)) if metric else _ascending(row, by))
+        self.rows.sort(key=lambda row: _best_first(row, by, metric) if metric else _ascending(row, by))
 
     def objects(self) -> list[dict[str, Any]]:
         """An object a run: every column, null where there is no value."""
@@ -137,10 +163,11 @@ class Comparison:
     def show(self) -> None:
         """The table for a person."""
         settings = [c for c in self.settings if not self._goes_without_saying(c)]
-        metrics = [c for c, name in self.metrics.items() if not c.startswith("train_") and name in MAIN + self.monitors]
+        main = {name + end for name in MAIN + self.monitors for end in ("", "_std")}
+        metrics = [c for c, name in self.metrics.items() if not c.startswith("train_") and name in main]
         best = [c for c in metrics if c in (f"val_{self.monitors[0]}", "test_accuracy", "test_rmse")]
         status = ["status"] * any(row["status"] != "done" for row in self.rows)
-        columns = ["run", *status, *settings, *metrics, *RESULTS]
+        columns = ["run", *status, *settings, *metrics, *self.results]
         dear = dict.fromkeys(["run", *status, *best, *settings, *metrics, "epochs", "seconds", *columns])
         rows = [{name: self._text(row, name, "-", metric_text) for name in columns} for row in self.rows]
         print_table(rows, columns, list(dear), "--csv has all")
@@ -171,12 +198,17 @@ class Comparison:
         return number(value) if name in self.metrics else setting_text(value)
 
 
-def differing(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """The settings that are not the same in all runs, those of a node together; absent is a value of its own."""
-    keys = list(dict.fromkeys(key for found in settings for key in found))
+def differing(settings: Sequence[dict[str, Any]], partial: Sequence[dict[str, Any]] = ()) -> list[str]:
+    """The settings that are not the same in all runs, those of a node together; absent is a value of its own.
+
+    Args:
+        partial: those of runs of which not all is known: what they lack says nothing.
+    """
+    keys = list(dict.fromkeys(key for found in [*settings, *partial] for key in found))
     nodes = list(dict.fromkeys(key.partition(".")[0] for key in keys))
-    first = settings[0]
-    different = [k for k in keys if any(s.get(k, MISSING) != first.get(k, MISSING) for s in settings)]
+    first = [*settings, *partial][0]
+    others = [({key: MISSING for key in keys} | s) for s in settings] + [*partial]
+    different = [k for k in keys if any(s[k] != first.get(k, MISSING) for s in others if k in s)]
     return sorted(different, key=lambda key: nodes.index(key.partition(".")[0]))
 
 
@@ -191,7 +223,12 @@ def _results(run: Compared, name: str) -> dict[str, Any]:
     found = run.summary
     measured = {f"{part}_{metric}": value for part, m in found.metrics.items() for metric, value in m.items()}
     results = {"best_epoch": found.best_epoch, "epochs": found.epochs, "seconds": found.seconds}
-    return {"run": name, "folder": str(run.path), "status": found.status, **measured, **results}
+    reason = {REASON: run.reason} if run.reason else {}
+    return {"run": name, "folder": str(run.path), "status": found.status, **measured, **results, **reason}
+
+
+def _best_first(row: dict[str, Any], column: str, metric: str) -> tuple[bool, float]:
+    return row["status"] != "done", rank(metric, row.get(column))
 
 
 def _ascending(row: dict[str, Any], column: str) -> tuple[int, Any]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from dlfound.commands.configure import load_options, own_options
+from dlfound.commands.signals import Stop, stoppable
 from dlfound.errors import Code, Error, Stopped
 
 SUMMARY = "search for settings: train many configurations and find the best"
@@ -36,14 +37,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """The verb: exit code."""
-    from dlfound.commands.sweeping.plan import make_plan  # brings in Hydra
+    with stoppable() as stop:  # before torch and its like come in: a signal that raised there would leave half of them
+        from dlfound.commands.sweeping.plan import make_plan  # brings in Hydra
 
-    load_options(args.files)
-    plan = make_plan(args.overrides, args.config_dir, args.files, f"dlfound {shlex.join(sys.argv[1:])}")
-    if args.cfg:
-        print(_configured(plan, args.json))
-        return Code.DONE
-    return run(plan, args.json)
+        load_options(args.files)
+        plan = make_plan(args.overrides, args.config_dir, args.files, f"dlfound {shlex.join(sys.argv[1:])}")
+        if args.cfg:
+            print(_configured(plan, args.json))
+            return Code.DONE
+        return run(plan, args.json, stop)
 
 
 def _configured(plan: Any, as_json: bool) -> str:
@@ -53,10 +55,9 @@ def _configured(plan: Any, as_json: bool) -> str:
     return "\n".join(f"{key}: {text}" for key, text in content.items())
 
 
-def run(plan: Any, as_json: bool) -> int:
+def run(plan: Any, as_json: bool, stop: Stop) -> int:
     """Search as planned; exit code."""
     from dlfound.commands.progress import say
-    from dlfound.commands.signals import stoppable
     from dlfound.commands.sweeping.team import LOG, Team, call
     from dlfound.commands.sweeping.view import View
     from dlfound.commands.sweeping.worker import Leaving, join, run_worker  # brings in torch
@@ -71,21 +72,21 @@ def run(plan: Any, as_json: bool) -> int:
     call(partial(join, plan), log, view.before)
 
     def life(send: Any) -> int:
-        with stoppable(Leaving()) as stop:
-            return run_worker(plan, send, stop, until)
+        with stoppable(Leaving()) as leaving:
+            return run_worker(plan, send, leaving, until)
 
     failure = None
-    with stoppable() as stop, view:
-        stop.training = True
+    stop.training = True
+    with view:
         try:
             if view.over < plan.count:
                 Team(plan.method.workers, life, log, view.hear, view.look, stop).run()
         except Error as error:
             failure = error
-    return _end(plan, view.monitor, stop.code, failure, as_json)
+    return _end(plan, view.monitor, stop, failure, as_json)
 
 
-def _end(plan: Any, monitor: str, code: int, failure: Error | None, as_json: bool) -> int:
+def _end(plan: Any, monitor: str, stop: Stop, failure: Error | None, as_json: bool) -> int:
     """Write and tell what came out; the exit code, or what ended the sweep."""
     from dlfound.commands.progress import say
     from dlfound.commands.sweeping.results import Results, draw_pictures
@@ -102,8 +103,9 @@ def _end(plan: Any, monitor: str, code: int, failure: Error | None, as_json: boo
         say(text)
     print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else results.told())
     again = f"the same command goes on, with run.dir={shlex.quote(str(plan.path))}"
-    if code:
-        raise Stopped(f"stopped after {results.over} of {plan.count} trials; {again}", code)
+    if stop():
+        left = again if not results.finished else "nothing is left to do"
+        raise Stopped(f"stopped after {results.over} of {plan.count} trials; {left}", stop.code)
     if not results.finished:
         say(f"{results.over} of {plan.count} trials in the time given; {again}")
     if (failure := results.failure()) is not None:

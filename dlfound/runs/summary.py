@@ -56,16 +56,16 @@ def read_summary(path: Path) -> Summary:
     return Summary(
         status,
         _monitor(report.get("monitor")),
-        {part: _metrics(report.get(part)) for part in PARTS},
-        _finite(report.get("best_epoch")),
-        _finite(report.get("epochs_run")),
-        _finite(seconds.get("total")) if isinstance(seconds, dict) else None,
+        {part: read_metrics(report.get(part)) for part in PARTS},
+        finite(report.get("best_epoch")),
+        finite(report.get("epochs_run")),
+        finite(seconds.get("total")) if isinstance(seconds, dict) else None,
     )
 
 
 def _so_far(folder: RunFolder) -> Summary:
     monitor = _monitor(read_settings(folder.path).get("train.monitor"))
-    measured = [_metrics(line.get("val")) for line in _epochs(folder)]
+    measured = [read_metrics(line.get("val")) for line in _epochs(folder)]
     judged = [(rank(monitor, found.get(monitor)), epoch) for epoch, found in enumerate(measured, 1)]
     _, best = min((j for j in judged if j[0] < math.inf), default=(math.inf, None))
     status = "running" if is_held(folder.path) else "unfinished"
@@ -94,11 +94,13 @@ def _epochs(folder: RunFolder) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def _metrics(found: Any) -> Metrics:
-    return {printable(name): _finite(value) for name, value in found.items()} if isinstance(found, dict) else {}
+def read_metrics(found: Any) -> Metrics:
+    """Finite numbers by name; empty for what is no such mapping."""
+    return {printable(name): finite(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _finite(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
+    """The value, if it is a finite number."""
     is_number = type(value) is float or type(value) is int  # no bool
     return value if is_number and -LARGEST <= value <= LARGEST else None
 
@@ -124,4 +126,4 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
-    return _finite(value) if isinstance(value, float) else value
+    return finite(value) if isinstance(value, float) else value

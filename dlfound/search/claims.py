@@ -1,4 +1,7 @@
-"""Who trains which trial: a lock for each in one file, which the kernel gives back however the process ends."""
+"""Who trains which trial: a lock for each in one file, which the kernel gives back however the process ends.
+
+The file lies with what all share who work on the sweep: its folder, or the file of its database.
+"""
 
 import fcntl
 import os
@@ -8,22 +11,20 @@ from pathlib import Path
 
 from dlfound.errors import Code, Error
 
-NAME = ".trials.lock"
-
 
 class Claims:
-    """The locks of one process on a sweep's folder; to be made after a fork, and only once in a process.
+    """The locks of one process on a sweep; to be made after a fork, and only once in a process.
 
-    A second object on the same folder would give all back when it is closed: that is how these locks are.
+    A second object on the same file would give all back when it is closed: that is how these locks are.
     """
 
-    def __init__(self, sweep: Path):
+    def __init__(self, file: Path):
         self._held: set[int] = set()
         try:
-            self._file = os.open(sweep / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            what = f"cannot write to {sweep}: {error.strerror}"
-            raise Error(what, "choose another run.dir", Code.RESOURCES) from None
+            what = f"cannot write to {file.parent}: {error.strerror}"
+            raise Error(what, "choose another folder, or mend this one", Code.RESOURCES) from None
 
     def take(self, number: int) -> bool:
         """True where this process has the trial now, and nobody had it before."""

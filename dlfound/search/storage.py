@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import lazy_loader
 
@@ -19,6 +20,7 @@ optuna = lazy_loader.load("optuna")
 
 JOURNAL = "journal.log"
 TORN = "journal.log.torn"  # what was cut off its end
+LOCKS = ".trials.lock"
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg", "sqlite": "sqlite"}
 MEETINGS = 10  # times that others may be found at making a database's tables
 PATIENCE = 60  # seconds that a locked database is asked again
@@ -84,8 +86,20 @@ def quiet() -> None:
 
 
 def is_shared_file(address: str) -> bool:
-    """True where whoever reaches the storage also reaches the sweep's folder."""
+    """True where whoever reaches the storage also reaches the locks on its trials."""
     return address == "journal" or address.startswith("sqlite:")
+
+
+def locks_file(address: str, folder: Path, study: str) -> Path:
+    """Where the locks on a study's trials lie: by a database's file, for sweeps of several folders; else in the one."""
+    if address.startswith("sqlite:"):
+        from sqlalchemy.engine import make_url
+
+        with storage_errors(address, folder):
+            file = Path(make_url(address).database or "")
+        if file.name:
+            return file.with_name(f".{file.name}.{quote(study, safe='')}.lock")
+    return folder / LOCKS
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """The trials of a sweep: who has which, what came of it, and how many are left.
 
 Each trial is one of Optuna's, its number the trial's. One that waits is nobody's; one that runs belongs to the process
-that holds its lock; one that is over never changes again. Where processes do not share a folder they cannot see each
-other's locks: there a trial's pulse, a count in the storage that its process raises, says that it is alive. It is
-compared with what it was a while ago on the reader's own clock, so that clocks may differ.
+that holds its lock; one that is over never changes again. Where processes share neither a folder nor a database's file
+they cannot see each other's locks: there a trial's pulse, a count in the storage that its process raises, says that it
+is alive. It is compared with what it was a while ago on the reader's own clock, so that clocks may differ.
 """
 
 import hashlib
@@ -220,7 +220,7 @@ class Trials:
         return self.storage.get_trial(claimed.trial._trial_id).user_attrs.get(DEATHS, 0)
 
     def _is_elsewhere(self, t: FrozenTrial) -> bool:
-        """True where the lock in this folder says nothing of the trial."""
+        """True where the locks that this process sees say nothing of the trial."""
         return not self.shared and t.user_attrs.get(OWNER, {}).get("place") != self._owner["place"]
 
     def _is_left(self, t: FrozenTrial) -> bool:

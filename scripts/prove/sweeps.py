@@ -153,7 +153,7 @@ def table(sweep: Path) -> list[dict[str, str]]:
 
 def faults(plan: Plan, unbroken: list[dict[str, str]]) -> list[str]:
     """What is not as it should be."""
-    wrong, claims = [], Claims(plan.path)
+    wrong, claims = [], Claims(plan.locks)
     trials = worker.open_trials(plan, claims, lambda message: None).open(None, None)
     every = trials.storage.get_all_trials(trials._study_id)
     claims.close()

@@ -223,9 +223,9 @@ def test_unfinished_and_diverged_runs_say_so(moons, capsys):
     begun = shutil.copytree(going_on, moons / "begun")
     (begun / "metrics.jsonl").unlink()
     found = table(said(capsys, "moons")[0])
-    assert [row["run"] for row in found[1:-2]] == [row["run"] for row in table(said(capsys, "moons")[0])][1:-2]
     by_name = {row["run"]: row for row in found}
-    assert found[0] == by_name["going_on"] and by_name["adam"]["status"] == "done"
+    assert [row["status"] == "done" for row in found] == [True] * 3 + [False] * 3  # however well the others look
+    assert found[3] == by_name["going_on"]
     going = by_name["going_on"]
     assert (going["status"], going["val_loss"], going["epochs"]) == ("unfinished", "0.001000", "3")
     assert (going["best_epoch"], going["test_loss"], going["seconds"]) == ("2", "-", "-")

@@ -111,12 +111,46 @@ def test_pictures_are_drawn(again):
     }  # fmt: skip
 
 
-def test_compare_shows_the_table(again, capsys):
-    assert main(["compare", "sweep", "--csv"]) == 0
-    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert len(rows) == 12 and float(rows[0]["val_loss"]) == min(float(row["val_loss"]) for row in table())
+def compared(capsys, *words):
+    """What compare says of sweeps, from the best on."""
+    assert main(["compare", *words, "--csv"]) == 0
+    return list(csv.DictReader(capsys.readouterr().out.splitlines()))
+
+
+@pytest.mark.parametrize("word", ["sweep", "."])
+def test_compare_shows_the_table_and_the_test_metrics_of_the_best_alone(word, again, capsys):
+    found = compared(capsys, word)
+    assert {Path(row["run"]).name: row["val_loss"] for row in found} == {
+        Path(row["folder"]).name: row["val_loss"] for row in table()
+    }
+    best = report()["best"]
+    assert Path(found[0]["folder"]).name == f"{best['trial']:04}"
+    assert float(found[0]["test_loss"]) == best["test"]["loss"] and not any(row["test_loss"] for row in found[1:])
+    assert all(row["test_loss"] for row in compared(capsys, "sweep/trials"))
     assert main(["runs"]) == 0
     assert "trials" not in capsys.readouterr().out
+
+
+def test_compare_tells_how_trials_ended_and_ranks_those_that_are_done(capsys):
+    huge = "[65536,65536,65536,65536,65536]"
+    sweep(f"model.hidden=[8],{huge}", "optim=sgd", "optim.lr=0.00001,1e20", "search=grid", "search.workers=1")
+    Path("sweep/trials/0004.json").write_text('{"number": 4, "values": {"model.hidden": "[8]"}, "result": null}')
+    found = compared(capsys, "sweep")
+    assert [row["status"] for row in found] == ["done", "diverged", "failed", "failed", "interrupted"]
+    assert [row["reason"] for row in found[:4]] == [row["reason"] for row in table()] and "needs about" in str(found[3])
+    assert found[2]["model.hidden"] == huge and set(found[0]) & {"optim", "optim.lr", "data"} == {"optim.lr"}
+
+
+def test_compare_shows_repeats_by_mean_and_spread(capsys):
+    sweep("optim.lr=0.01,0.1", "search=grid", "search.repeats=2", "search.folds=2")
+    found, rows = sorted(compared(capsys, "sweep"), key=lambda row: row["run"]), table()
+    for name in ("val_loss", "val_loss_std", "val_accuracy", "val_accuracy_std", "epochs"):
+        assert [float(row[name]) for row in found] == [float(row[name]) for row in rows]
+    best = report()["best"]
+    assert float(found[best["trial"]]["test_loss"]) == pytest.approx(best["test"]["loss"], rel=1e-12)
+    assert found[1 - best["trial"]]["test_loss"] == ""
+    assert main(["compare", "sweep"]) == 0
+    assert "val_loss_std" in capsys.readouterr().out
 
 
 def test_the_same_command_on_a_finished_sweep_changes_nothing(again):
@@ -288,6 +322,18 @@ def test_trouble_of_the_disk_stops_the_sweep_and_loses_no_trial():
     Path("sweep/trials/0001").unlink()
     sweep("optim.lr=0.01,0.1,0.2", "search=grid", "search.workers=1")
     assert [row["state"] for row in table()] == ["done"] * 3
+
+
+def test_what_is_not_installed_stops_the_sweep_and_loses_no_trial(monkeypatch):
+    def broken(*arguments, **settings):
+        raise ImportError("cannot import name 'Tensor' from partially initialized module 'torch'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dlfound.commands.sweeping.worker.run_training", broken)
+        done = sweep("optim.lr=0.01,0.1", "search=grid", "search.workers=1", code=6)
+    assert "partially initialized" in done.stderr and [row["state"] for row in table()] == ["interrupted"]
+    sweep("optim.lr=0.01,0.1", "search=grid")
+    assert [row["state"] for row in table()] == ["done"] * 2
 
 
 @pytest.fixture

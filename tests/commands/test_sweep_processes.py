@@ -79,6 +79,30 @@ def test_a_signal_ends_all_cleanly_and_says_how_to_go_on(running, number, code):
     assert len(list(Path("sweep/trials").glob("*/checkpoints/step-*"))) >= 2
 
 
+def test_a_signal_at_any_moment_of_the_start_spoils_no_trial():
+    """While torch and its like come in, too: half of them would fail every trial to come."""
+    words = [w for w in WORDS if not w.startswith(("train.epochs", "search.trials"))] + ["train.epochs=60"]
+    command = [sys.executable, "-m", "dlfound", "sweep", *words]
+    for folder, done in (("new", 0), ("half", 2)):
+        if done:
+            assert subprocess.run([*command, f"run.dir={folder}", f"search.trials={done}"], check=False).returncode == 0
+        for moment in (0.3, 0.6, 0.9, 1.2, 1.5, 1.8):
+            with subprocess.Popen(
+                [*command, f"run.dir={folder}", "search.trials=60"],
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            ) as process:
+                time.sleep(moment)
+                process.send_signal(signal.SIGINT)
+                said = process.communicate()[1]
+            assert process.returncode == 130 and ("interrupted" in said or "stopped after" in said), said
+        done = len(list(Path(folder, "trials").glob("*.json"))) + 1
+        assert subprocess.run([*command, f"run.dir={folder}", f"search.trials={done}"], check=False).returncode == 0
+        with open(f"{folder}/trials.csv", newline="") as file:
+            assert [row["state"] for row in csv.DictReader(file)] == ["done"] * done
+
+
 def test_workers_end_with_who_watches_over_them(running):
     below = workers(running)
     os.kill(running, signal.SIGKILL)
@@ -114,6 +138,17 @@ def test_commands_at_once_share_one_sweep(storage):
     assert sorted(map(int, ends)) == list(range(9))
     with open("sweep/trials.csv", newline="") as file:
         assert [row["state"] for row in csv.DictReader(file)] == ["done"] * 9
+
+
+def test_two_folders_share_the_trials_of_one_database_file():
+    words = [w for w in SHORT if not w.startswith("run.dir")] + ["search.storage=sqlite:///study.db", "run.name=both"]
+    children = [fork([*words, f"run.dir={name}"], f"said {name}") for name in "ab"]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    trained = {name: {path.name for path in Path(name, "trials").iterdir() if path.is_dir()} for name in "ab"}
+    assert trained["a"] | trained["b"] == {f"{n:04}" for n in range(9)} and not trained["a"] & trained["b"]
+    for name in "ab":
+        with open(f"{name}/trials.csv", newline="") as file:
+            assert len(list(csv.DictReader(file))) == 9
 
 
 def test_killed_sweeps_end_as_sweeps_that_nobody_kills(proof_script):

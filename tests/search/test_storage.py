@@ -3,13 +3,14 @@
 import json
 import sqlite3
 import threading
+from pathlib import Path
 
 import optuna
 import pytest
 
 from dlfound.errors import Error
 from dlfound.search import storage as storages
-from dlfound.search.storage import JOURNAL, TORN, masked, mend, open_storage, read_address, sound
+from dlfound.search.storage import JOURNAL, TORN, locks_file, masked, mend, open_storage, read_address, sound
 
 WHOLE = b'{"op_code":0}\n{"op_code":4,"x":1}\n'
 
@@ -33,6 +34,20 @@ def test_addresses(address):
 def test_what_is_no_address(address):
     with pytest.raises(ValueError):
         read_address(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "file"),
+    [
+        ("journal", "folder/.trials.lock"),
+        ("postgresql://host/db", "folder/.trials.lock"),
+        ("sqlite:///a/b.db?timeout=3", "a/.b.db.my%2Fname.lock"),
+        ("sqlite:////a/b.db", "/a/.b.db.my%2Fname.lock"),
+        ("sqlite:///", "folder/.trials.lock"),
+    ],
+)
+def test_locks_lie_with_what_all_share(address, file):
+    assert str(locks_file(address, Path("folder"), "my/name")) == file
 
 
 @pytest.mark.parametrize(

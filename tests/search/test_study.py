@@ -9,7 +9,7 @@ from dlfound.search import study as studies
 from dlfound.search.claims import Claims
 from dlfound.search.methods import Random
 from dlfound.search.samplers import make_sampler
-from dlfound.search.storage import open_storage
+from dlfound.search.storage import LOCKS, open_storage
 from dlfound.search.study import DIVERGED, DONE, FAILED, PRUNED, Result, Trials, best_row
 
 SPACE = Space((Choice("optim", ("adam", "sgd")), Interval("optim.lr", 1e-4, 0.1, log=True)))
@@ -27,7 +27,7 @@ class Machine:
     def __init__(self, folder, address, mark=""):
         folder.mkdir(exist_ok=True)
         store = open_storage(address, folder, lambda text: None)
-        self.trials = Trials(store, address, folder, mark or folder.name, Claims(folder), "sweep", SPACE)
+        self.trials = Trials(store, address, folder, mark or folder.name, Claims(folder / LOCKS), "sweep", SPACE)
         self.trials.join(IDENTITY)
         self.trials.open(make_sampler("random", METHOD, SPACE), optuna.pruners.NopPruner())
 

@@ -21,7 +21,7 @@ from dlfound.errors import Code, Error, Problem
 from dlfound.runs.folder import SWEEP, TRIALS, RunFolder, check_place, make_folder, new_path
 from dlfound.search.methods import Method
 from dlfound.search.samplers import Values, count_trials, endless_settings, first_draws, most_combinations
-from dlfound.search.storage import JOURNAL, masked
+from dlfound.search.storage import JOURNAL, locks_file, masked
 from dlfound.search.study import differences
 
 FORMAT = 1
@@ -92,6 +92,11 @@ class Plan:
     def study(self) -> str:
         """The study's name in its storage: where many machines meet, the run's."""
         return self.base["run"]["name"] if self.method.storage != "journal" else "sweep"
+
+    @property
+    def locks(self) -> Path:
+        """The file of the locks on its trials."""
+        return locks_file(self.method.storage, self.path, self.study)
 
     @cached_property
     def mark(self) -> str:

@@ -201,7 +201,7 @@ class Team:
     def _lose(self, place: int) -> None:
         """A worker is gone: where it was killed, another one takes its place."""
         code = self._bury(place)
-        if code >= 0 or self._asked:
+        if code >= 0 or self._asked or self.stop():
             return
         self._deaths += 1
         name = signal.Signals(-code).name

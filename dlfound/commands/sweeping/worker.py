@@ -46,7 +46,7 @@ def open_trials(plan: Plan, claims: Claims, send: Send) -> Trials:
 
 def join(plan: Plan, send: Send) -> None:
     """Make the study or find it; a new one is filled with the trials whose folders are there already."""
-    claims = Claims(plan.path)
+    claims = Claims(plan.locks)
     trials = open_trials(plan, claims, send)
     if trials.join(plan.identity):
         kept = kept_trials(plan.path)
@@ -91,7 +91,7 @@ class Worker:
 
     def work(self) -> int:
         """Train until there is nothing left; the exit code."""
-        claims, wait = Claims(self.plan.path), LOOKS[0]
+        claims, wait = Claims(self.plan.locks), LOOKS[0]
         self.trials = open_trials(self.plan, claims, self.send)
         method, epochs = self.plan.method, self.plan.base["train"]["epochs"]
         self.trials.open(make_sampler(self.plan.word, method, self.plan.space), make_pruner(method, epochs))
@@ -162,7 +162,7 @@ class Worker:
                 raise
             return Result(FAILED, reason="; ".join(p.what for p in error.problems))
         except Exception as error:
-            if isinstance(error, OSError):  # the disk, most likely: no other trial would fare better
+            if isinstance(error, OSError | ImportError):  # the disk, or what is installed: no other would fare better
                 raise Error(
                     f"trial {claimed.number}: {error}", "see to it, then give the same command again", Code.RESOURCES
                 ) from error
