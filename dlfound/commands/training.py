@@ -123,23 +123,24 @@ def run_training(
             check_form(kept)
             check_length(path, saved or settled, settled, kept.state["epoch"] - 1)
             session.resume(kept)
-        new = _begin(folder, settled, saved, [command, *_remarks(settled, dataset, notes)])
-        if kept is not None:
-            journal.tell(f"going on after epoch {session.done}, step {kept.step}")
-        else:
-            new = _begin_anew(folder, schema, shown)
-        _note(new, journal)
-        if lost:
-            journal.tell(f"{lost}: the run's end is made again")
-        for text in filter(None, (*damaged, trouble)):
-            journal.warn(text)
-        if verdicts is not None:
-            keep(verdicts, folder)
-            tell(verdicts, journal)
-        stop.training = True
-        report = make_report(settled, schema, session.run(), folder.head[0])
-        folder.write_json("report.json", report)
-        folder.finish()
+        with journal.logged(), disk_errors(path):
+            new = _begin(folder, settled, saved, [command, *_remarks(settled, dataset, notes)])
+            if kept is not None:
+                journal.tell(f"going on after epoch {session.done}, step {kept.step}")
+            else:
+                new = _begin_anew(folder, schema, shown)
+            _note(new, journal)
+            if lost:
+                journal.tell(f"{lost}: the run's end is made again")
+            for text in filter(None, (*damaged, trouble)):
+                journal.warn(text)
+            if verdicts is not None:
+                keep(verdicts, folder)
+                tell(verdicts, journal)
+            stop.training = True
+            report = make_report(settled, schema, session.run(), folder.head[0])
+            folder.write_json("report.json", report)
+            folder.finish()
     return _ended(path)
 
 
