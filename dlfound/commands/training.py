@@ -26,6 +26,8 @@ from dlfound.runs.lock import locked
 from dlfound.training.assemble import Assembly, assemble, resolve
 from dlfound.training.device import find_device
 
+FOR_GOOD = {"early_stopping": "early stopping ended it", "divergence": "it diverged", "pruned": "its sweep ended it"}
+
 
 def train(
     overrides: Sequence[str] = (), *, data: tuple[Any, Any] | None = None, config_dirs: Sequence[str | Path] = ()
@@ -150,12 +152,18 @@ def _left_alone(path: Path, config: Config, data: Any, shown: bool) -> tuple[Run
     saved = reopen(path / CONFIG, catalog(config.catalog.config_dirs))
     asked = resolve(config, run.schema["task"])[0]
     check_same(path, saved, asked, free={*MAY_CHANGE} - {*PLACES})  # no data are read: they might be others
-    hint = "resume=RUN train.epochs=... goes on, another run.dir trains anew"
     if shown:
-        say(f"{path} holds a finished run; it is left as it is ({hint})")
+        say(f"{path} holds a finished run; it is left as it is ({_hint(run.report)}, another run.dir trains anew)")
     if data is not None:  # the caller would take the old run's result for that of these arrays
         raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
     return run, code
+
+
+def _hint(report: dict[str, Any]) -> str:
+    """What more epochs would do for a finished run."""
+    if report["stopped_by"] not in FOR_GOOD:
+        return "resume=RUN train.epochs=... goes on"
+    return f"{FOR_GOOD[report['stopped_by']]} after epoch {report['epochs_run']}: more epochs would not go on"
 
 
 def _is_over(path: Path, config: Config) -> bool:
