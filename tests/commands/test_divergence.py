@@ -53,6 +53,22 @@ def test_the_layer_the_rate_and_the_step_are_named(words, what, capsys):
     assert report()["error"]["what"] == what and f"error: {what}" in Path("here/log.txt").read_text()
 
 
+CYCLE = ["optim=sgd", "lr_decay=one_cycle", "lr_decay.warmup=2", "lr_decay.max_lr=1e9"]
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        ([*DEEP, "optim.lr=1e6"], "try a smaller rate, optim.lr=0.1, or batchnorm=batch"),
+        ([*LATE, "optim.lr=1.5"], "try a smaller rate, optim.lr=0.1"),
+        ([*CYCLE, "optim.lr=0.01"], "try a smaller rate, lr_decay.max_lr=0.1, or batchnorm=batch"),
+        (["optim=sgd", "optim.lr=1e30", "batchnorm=batch"], "try a smaller rate, optim.lr=0.1"),
+    ],
+)
+def test_the_advice_is_of_what_was_too_large(words, fix, capsys):
+    assert ended(capsys, *words)[1].partition(";")[0] == fix
+
+
 def test_a_gradient_under_a_finite_loss(capsys):
     words = ["initializer=normal", "initializer.std=1e9", "regularizer=l2", "regularizer.strength=1e30"]
     what, fix = ended(capsys, *words)
