@@ -9,6 +9,7 @@ from functools import partial
 from typing import NoReturn
 
 from dlfound.errors import Code, Error, Problem, Stopped, printable
+from dlfound.terminal import ready_streams
 
 VERBS = ("train", "check", "sweep", "eval", "predict", "compare", "runs", "board", "options", "completion")
 DOC = "train feed-forward nets from the command line: every choice is one word"
@@ -19,13 +20,21 @@ _NO_MEMORY = Error("not enough memory", "take a smaller net, train.batch_size, o
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None:
-        _ready_streams()
+    if argv is not None:
+        return _code(list(argv))
+    out = ready_streams()
+    code = _code(sys.argv[1:])
+    sys.stdout.flush()
+    if not (why := out.lost()):
+        return code
+    _tell(Error(f"cannot write to standard output: {why}", "make room, or name another place", Code.RESOURCES))
+    return code or int(Code.RESOURCES)
+
+
+def _code(words: list[str]) -> int:
+    """Run one command, and tell what ends it; its exit code."""
     try:
-        code = _dispatch(words)
-        sys.stdout.flush()  # here, where a closed pipe can be caught
-        return int(code)
+        return int(_dispatch(words))
     except Error as error:
         _tell(error)
         return int(error.code)
@@ -35,9 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dlfound: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `dlfound options | head`: who reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Code.DONE)
     except MemoryError:
         _tell(_NO_MEMORY)
         return int(Code.RESOURCES)
@@ -46,17 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             _tell(_NO_MEMORY)
             return int(Code.RESOURCES)
         return _tell_bug(error)
-
-
-def _ready_streams() -> None:
-    """Print on any terminal; where the caller closed a stream, to nowhere, and never into a file of ours."""
-    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(file)
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for one that knows no accents
 
 
 def _own_line(error: Exception) -> str | None:

@@ -1,10 +1,13 @@
 """What is said during a run: to the person, to log.txt, and the warnings to the report."""
 
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dlfound.commands.progress import say
-from dlfound.errors import Error, printable
+from dlfound.errors import Error, Stopped, printable
 from dlfound.runs.folder import RunFolder
 
 WARNING = "warning: "
@@ -49,3 +52,20 @@ class Journal:
         """A sign of trouble."""
         self.warnings.append(printable(text))
         self.tell(f"{WARNING}{text}")
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """What ends the run before its end stands in log.txt too, until the run goes on; of a bug also where it is."""
+        try:
+            yield
+        except Stopped as stopped:
+            self.write(str(stopped))
+            raise
+        except Error as error:
+            for problem in error.problems:
+                self.write(f"error: {problem.what}; {problem.fix}")
+            raise
+        except Exception:
+            for line in traceback.format_exc().splitlines():
+                self.write(line)
+            raise

@@ -1,6 +1,5 @@
 """What a person sees while a net trains, on standard error; nothing where that is no terminal."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +10,8 @@ from dlfound.errors import printable
 
 
 def say(text: str) -> None:
-    """A message on standard error; where nobody reads any more, what runs goes on in silence."""
-    try:
-        print(f"dlfound: {printable(text)}", file=sys.stderr, flush=True)
-    except OSError:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
+    """A message on standard error."""
+    print(f"dlfound: {printable(text)}", file=sys.stderr, flush=True)
 
 
 @contextmanager

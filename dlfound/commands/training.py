@@ -26,6 +26,8 @@ from dlfound.runs.lock import locked
 from dlfound.training.assemble import Assembly, assemble, resolve
 from dlfound.training.device import find_device
 
+FOR_GOOD = {"early_stopping": "early stopping ended it", "divergence": "it diverged", "pruned": "its sweep ended it"}
+
 
 def train(
     overrides: Sequence[str] = (), *, data: tuple[Any, Any] | None = None, config_dirs: Sequence[str | Path] = ()
@@ -123,23 +125,24 @@ def run_training(
             check_form(kept)
             check_length(path, saved or settled, settled, kept.state["epoch"] - 1)
             session.resume(kept)
-        new = _begin(folder, settled, saved, [command, *_remarks(settled, dataset, notes)])
-        if kept is not None:
-            journal.tell(f"going on after epoch {session.done}, step {kept.step}")
-        else:
-            new = _begin_anew(folder, schema, shown)
-        _note(new, journal)
-        if lost:
-            journal.tell(f"{lost}: the run's end is made again")
-        for text in filter(None, (*damaged, trouble)):
-            journal.warn(text)
-        if verdicts is not None:
-            keep(verdicts, folder)
-            tell(verdicts, journal)
-        stop.training = True
-        report = make_report(settled, schema, session.run(), folder.head[0])
-        folder.write_json("report.json", report)
-        folder.finish()
+        with journal.logged(), disk_errors(path):
+            new = _begin(folder, settled, saved, [command, *_remarks(settled, dataset, notes)])
+            if kept is not None:
+                journal.tell(f"going on after epoch {session.done}, step {kept.step}")
+            else:
+                new = _begin_anew(folder, schema, shown)
+            _note(new, journal)
+            if lost:
+                journal.tell(f"{lost}: the run's end is made again")
+            for text in filter(None, (*damaged, trouble)):
+                journal.warn(text)
+            if verdicts is not None:
+                keep(verdicts, folder)
+                tell(verdicts, journal)
+            stop.training = True
+            report = make_report(settled, schema, session.run(), folder.head[0])
+            folder.write_json("report.json", report)
+            folder.finish()
     return _ended(path)
 
 
@@ -149,12 +152,18 @@ def _left_alone(path: Path, config: Config, data: Any, shown: bool) -> tuple[Run
     saved = reopen(path / CONFIG, catalog(config.catalog.config_dirs))
     asked = resolve(config, run.schema["task"])[0]
     check_same(path, saved, asked, free={*MAY_CHANGE} - {*PLACES})  # no data are read: they might be others
-    hint = "resume=RUN train.epochs=... goes on, another run.dir trains anew"
     if shown:
-        say(f"{path} holds a finished run; it is left as it is ({hint})")
+        say(f"{path} holds a finished run; it is left as it is ({_hint(run.report)}, another run.dir trains anew)")
     if data is not None:  # the caller would take the old run's result for that of these arrays
         raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
     return run, code
+
+
+def _hint(report: dict[str, Any]) -> str:
+    """What more epochs would do for a finished run."""
+    if report["stopped_by"] not in FOR_GOOD:
+        return "resume=RUN train.epochs=... goes on"
+    return f"{FOR_GOOD[report['stopped_by']]} after epoch {report['epochs_run']}: more epochs would not go on"
 
 
 def _is_over(path: Path, config: Config) -> bool:

@@ -317,7 +317,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:  # nobody reads what is printed: no trouble of the disk
+    except BrokenPipeError:  # the sweep that the run is a trial of is gone: no trouble of the disk
         raise
     except OSError as error:
         what = f"cannot go on in {path}: {error.filename or 'a file there'}: {error.strerror or error}"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -62,10 +63,8 @@ class Place:
 class Diverged(Error):
     """The loss or a gradient is not finite any more; the net is as it was before that step."""
 
-    def __init__(self, what: str, lr: float, fix: str = ""):
-        super().__init__(
-            what, fix or f"try a smaller rate, optim.lr={min(lr / 10, 0.1):.3g}, or batchnorm=batch", Code.NUMERIC
-        )
+    def __init__(self, what: str, fix: str):
+        super().__init__(what, fix, Code.NUMERIC)
 
 
 def never() -> bool:
@@ -108,7 +107,8 @@ def fit(
         norm, started = finite(torch.stack(place.norms).mean()), time.perf_counter()
         validated = evaluate(network, loss, val)
         if validated["loss"] is None:
-            raise Diverged(f"the validation loss is not finite after epoch {place.epoch} (lr {step.lr:g})", step.lr)
+            what = f"the validation loss is not finite after epoch {place.epoch} (lr {step.lr:g})"
+            raise Diverged(what, _advice(network, step, decay))
         seconds = place.seconds, time.perf_counter() - started
         done, place = place.epoch, Place(place.epoch + 1)
         yield Epoch(done, step.lr, measured, validated, norm, before, *seconds)
@@ -120,6 +120,7 @@ def _pass(network: Network, step: Step, loss, decay, train: Part, batch_size: in
     started, rest = time.perf_counter() - place.seconds, place.batches
     order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", place.epoch)).to(train.inputs.device)
     batches = _batches(order, batch_size, merge_single=has_batch_statistics(network))
+    advice = partial(_advice, network, step, decay)
     generator, first = torch.Generator(train.inputs.device), (place.epoch - 1) * len(batches)
 
     def rows(i: int) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -137,11 +138,11 @@ def _pass(network: Network, step: Step, loss, decay, train: Part, batch_size: in
         place.outputs.append(out)
         place.norms.append(norm)
         if i + 1 < len(batches) and pause():
-            _check_finite(place, first, step, rows)
+            _check_finite(place, first, step, rows, advice)
             place.seconds = time.perf_counter() - started
             yield place
             started, _ = time.perf_counter() - place.seconds, network.train()
-    _check_finite(place, first, step, rows)
+    _check_finite(place, first, step, rows, advice)
     place.seconds = time.perf_counter() - started
     return before, order
 
@@ -159,7 +160,9 @@ def has_batch_statistics(network: Network) -> bool:
     return any(isinstance(module, BatchNorm) for module in network.modules())
 
 
-def _check_finite(place: Place, first: int, step: Step, again: Callable[[int], tuple]) -> None:
+def _check_finite(
+    place: Place, first: int, step: Step, again: Callable[[int], tuple], advice: Callable[[], str]
+) -> None:
     """Raise Diverged where a step was not made; `again`: number of a batch -> its rows, targets and noise."""
     if not step.skip.item():
         return
@@ -167,8 +170,17 @@ def _check_finite(place: Place, first: int, step: Step, again: Callable[[int], t
     culprit = _culprit(step, *again(at))
     if first + at == 0:
         what = f"{culprit} at the very first step, before any update"
-        raise Diverged(what, step.lr, "look at the data, the initializer, the loss and the regularizer")
-    raise Diverged(f"{culprit} at step {first + at + 1} (epoch {place.epoch}, lr {step.lr:g})", step.lr)
+        raise Diverged(what, "look at the data, the initializer, the loss and the regularizer")
+    raise Diverged(f"{culprit} at step {first + at + 1} (epoch {place.epoch}, lr {step.lr:g})", advice())
+
+
+def _advice(network: Network, step: Step, decay) -> str:
+    """What to try against a step that was too large."""
+    key, rate = "optim.lr", min(step.lr / 10, 0.1)
+    if step.lr > step.base_lr and hasattr(decay, "max_lr"):  # the only one that takes the rate above where it begins
+        key, rate = "lr_decay.max_lr", rate if rate > step.base_lr else (step.base_lr * step.lr) ** 0.5
+    normed = has_batch_statistics(network) or len(network.body.layers()) == 1  # or there is no hidden layer to norm
+    return f"try a smaller rate, {key}={rate:.3g}{'' if normed else ', or batchnorm=batch'}"
 
 
 def _culprit(step: Step, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> str:

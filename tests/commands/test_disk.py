@@ -166,6 +166,27 @@ def test_a_disk_that_refuses_anything_else_is_told_by_the_file(whole, monkeypatc
     assert main(["train", "resume=mine"]) == 0 and contents("mine") == whole
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (OSError(errno.EIO, os.strerror(errno.EIO), "mine/metrics.jsonl"), 6, "error: cannot go on in mine: mine/me"),
+        (ZeroDivisionError("a fault"), 1, "ZeroDivisionError: a fault"),
+    ],
+)
+def test_what_ended_a_run_stands_in_its_log_until_it_goes_on(whole, error, code, told, monkeypatch, capsys):
+    def fail(*unused):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "append_json", fail)
+        assert main(["train", "resume=mine"]) == code
+    said = Path("mine/log.txt").read_text()
+    assert told in said.splitlines()[-1] and ("Traceback" in said) == (code == 1)
+    assert main(["train", "resume=mine"]) == 0 and contents("mine") == whole
+    assert told not in Path("mine/log.txt").read_text()
+    capsys.readouterr()
+
+
 def test_only_two_checkpoints_are_kept():
     dlfound.train([*QUIET, "train.epochs=12", "run.dir=mine"])
     assert len(list(Path("mine/checkpoints").iterdir())) == 2

@@ -53,6 +53,22 @@ def test_the_layer_the_rate_and_the_step_are_named(words, what, capsys):
     assert report()["error"]["what"] == what and f"error: {what}" in Path("here/log.txt").read_text()
 
 
+CYCLE = ["optim=sgd", "lr_decay=one_cycle", "lr_decay.warmup=2", "lr_decay.max_lr=1e9"]
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        ([*DEEP, "optim.lr=1e6"], "try a smaller rate, optim.lr=0.1, or batchnorm=batch"),
+        ([*LATE, "optim.lr=1.5"], "try a smaller rate, optim.lr=0.1"),
+        ([*CYCLE, "optim.lr=0.01"], "try a smaller rate, lr_decay.max_lr=0.1, or batchnorm=batch"),
+        (["optim=sgd", "optim.lr=1e30", "batchnorm=batch"], "try a smaller rate, optim.lr=0.1"),
+    ],
+)
+def test_the_advice_is_of_what_was_too_large(words, fix, capsys):
+    assert ended(capsys, *words)[1].partition(";")[0] == fix
+
+
 def test_a_gradient_under_a_finite_loss(capsys):
     words = ["initializer=normal", "initializer.std=1e9", "regularizer=l2", "regularizer.strength=1e30"]
     what, fix = ended(capsys, *words)
@@ -72,8 +88,9 @@ def test_the_last_good_state_is_kept(capsys):
     tensors = [*kept.tensors.values(), *load_file("here/model.safetensors").values()]
     assert all(tensor.isfinite().all() for tensor in tensors)
     before = {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file() and path.name != ".lock"}
-    assert main(["train", "resume=here"]) == 5  # it is over, and says the same again
-    assert what in capsys.readouterr().err
+    assert main(["train", "resume=here", "train.epochs=400"]) == 5  # it is over, and says the same again
+    err = capsys.readouterr().err
+    assert what in err and f"it diverged after epoch {len(lines)}: more epochs would not go on" in err
     assert all(path.read_bytes() == content for path, content in before.items())
 
 

@@ -101,11 +101,14 @@ def test_an_extended_run_is_one_that_was_longer_from_the_start(capsys):
     assert "holds a finished run" in capsys.readouterr().err
 
 
-def test_a_run_that_early_stopping_ended_is_over_however_long_it_may_be():
+def test_a_run_that_early_stopping_ended_is_over_however_long_it_may_be(capsys):
     run = dlfound.train(["optim.lr=0.1", "lr_decay=none", "early_stopping.look_ahead=2", "model.hidden=[12]"])
     assert run.report["stopped_by"] == "early_stopping"
     before = contents(run.path)
     assert contents(dlfound.train([f"resume={run.path}", "train.epochs=400"]).path) == before
+    assert main(["train", f"resume={run.path}", "train.epochs=400"]) == 0
+    told = f"(early stopping ended it after epoch {run.report['epochs_run']}: more epochs would not go on, another"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("decay", ["linear", "cosine", "one_cycle"])
@@ -344,13 +347,38 @@ def test_a_signal_before_the_training_ends_at_once():
     assert "Traceback" not in told or process.returncode == -signal.SIGINT  # Python itself was not up yet
 
 
+SLOW = """
+import time
+from pathlib import Path
+import torch, dlfound
+
+class Slow(torch.nn.ReLU):
+    def forward(self, x):
+        if Path("slow").exists():
+            Path("in a step").touch()
+            time.sleep(60)
+        return super().forward(x)
+
+dlfound.register("activation", "slow", Slow)
+"""
+
+
 def test_a_second_ctrl_c_does_not_wait():
-    process = start(["train.epochs=100000", "early_stopping=none", "lr_decay=none", "run.dir=mine"])
-    wait_for(lambda: Path("mine/metrics.jsonl").exists())
+    Path("slow.py").write_text(SLOW)
+    words = ["train.epochs=100000", "early_stopping=none", "lr_decay=none", "train.checkpoint=1", "run.dir=mine"]
+    process = start([*words, "--with", "slow.py", "activation=slow"])
+    wait_for(lambda: list(Path("mine/checkpoints").glob("step-*")))
+    Path("slow").touch()
+    wait_for(lambda: Path("in a step").exists())
     process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert process.poll() is None  # it waits for the step
     process.send_signal(signal.SIGINT)
-    assert "Traceback" not in ended(process, 130)
-    assert Checkpoints(Path("mine")).newest()[1] == []
+    began = time.monotonic()
+    told = ended(process, 130)
+    assert time.monotonic() - began < 5 and "interrupted" in told and "stopped at" not in told
+    kept, damaged = Checkpoints(Path("mine")).newest()
+    assert kept.state["epoch"] > 1 and damaged == []
 
 
 def test_a_reader_that_goes_away_ends_no_training():
