@@ -99,7 +99,7 @@ def _parse(text: str, catalog: Catalog, result: Overrides) -> Override | None:
     elif override.package is not None:
         refused = f"'@' is not used here: {shown(text)}", _nearest_override(key or text, catalog)
     elif override.type == OverrideType.DEL:
-        refused = _refuse_removal(key, catalog)
+        refused = refuse_removal(key, catalog)
     elif override.is_sweep_override():
         fix = f"give {key} one value" if key in catalog.everything() else _nearest_override(text, catalog)
         refused = f"{shown(text)} is a choice of several values, but one run takes one", fix
@@ -120,7 +120,8 @@ def _place(error: Exception) -> str:
     return "" if at is None else f" (at character {at + 1})"
 
 
-def _refuse_removal(key: str, catalog: Catalog) -> tuple[str, str]:
+def refuse_removal(key: str, catalog: Catalog) -> tuple[str, str]:
+    """What is wrong with a word that takes a key away, and what to do."""
     words = catalog.everything()
     if key not in words:
         return f"unknown key {shown(key)}, and nothing can be removed", f"did you mean {nearest(key, words)}?"

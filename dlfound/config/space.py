@@ -17,6 +17,7 @@ from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog
 from dlfound.config.check import shown
 from dlfound.config.config import Config
 from dlfound.config.files import read_yaml
+from dlfound.config.overrides import refuse_removal
 from dlfound.errors import Code, Error, Problem, printable
 
 DIGITS = 6  # of a number that is drawn: a command that one can read
@@ -142,6 +143,8 @@ def _entry(text: str, catalog: Catalog) -> Dimension | Fixed | Problem:
     override = _parsed(text)
     if override is None:
         return Fixed(text.lstrip("+").partition("=")[0], text)
+    if override.is_delete():  # here, where a later word for the same key takes its place
+        return Problem(*refuse_removal(override.key_or_group, catalog))
     if not override.is_sweep_override():
         return Fixed(override.key_or_group, text)
     return _dimension(override, text, catalog)

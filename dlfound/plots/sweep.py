@@ -41,6 +41,11 @@ class Sweep:
         """The trials that came to a good end."""
         return [row for row in self.rows if row["state"] == "done" and row[self.metric]]
 
+    @property
+    def lost(self) -> list[dict[str, str]]:
+        """Those that came to a bad one."""
+        return [row for row in self.rows if row["state"] in ("diverged", "failed")]
+
     def value(self, row: dict[str, str]) -> float:
         """What came of a trial."""
         return float(row[self.metric])
@@ -62,7 +67,7 @@ def read_sweep(path: Path) -> Sweep:
         with (path / "trials.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         metric = f"val_{report['monitor']}"
-        if rows and metric not in rows[0]:
+        if metric not in (rows or [[metric]])[0] and any(row["state"] == "done" for row in rows):
             raise KeyError(metric)
         return Sweep(path, rows, report, metric, bool(report["growing"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -101,29 +106,39 @@ def settings(sweep: Sweep) -> Figure | None:
         panel.set_ylim(limits)
     for panel in list(panels):
         panel.set_visible(False)
+    marks = {word: mark for axes in figure.axes for mark, word in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(marks.values(), marks.keys(), loc="outside upper right", ncols=len(marks), frameon=False)
     figure.supylabel(_label(sweep))
     return figure
 
 
 def _setting(panel: Axes, sweep: Sweep, key: str, log: bool) -> None:
-    rows = [row for row in sweep.done if row[key]]
-    words = list(dict.fromkeys(row[key] for row in rows))
+    rows, lost = ([row for row in found if row[key]] for found in (sweep.done, sweep.lost))
+    words = list(dict.fromkeys(row[key] for row in [*rows, *lost]))
     numeric = all(_is_number(word) for word in words)
     if numeric and "choice(" not in sweep.report["space"][key]:
-        places = [float(row[key]) for row in rows]
+        places, crosses = ([float(row[key]) for row in found] for found in (rows, lost))
         panel.set_xscale("log" if log else "linear")
     else:
         words.sort(key=float if numeric else sweep.report["space"][key].find)
-        count = {word: [row for row in rows if row[key] == word] for word in words}
-        places = [words.index(row[key]) + _aside(count[row[key]].index(row), len(count[row[key]])) for row in rows]
+        places, crosses = (_side_by_side(found, key, words) for found in (rows, lost))
         panel.set_xticks(range(len(words)), [_short(word) for word in words], rotation=30 if len(words) > 3 else 0)
         panel.set_xlim(-0.5, max(len(words), 1) - 0.5)
+    if lost:  # they have no value: at the top, whatever the scale
+        at_top = {"transform": panel.get_xaxis_transform(), "clip_on": False}
+        panel.plot(crosses, [1.0] * len(lost), "x", color=GREY, label="diverged or failed", **at_top)
     panel.scatter(places, [sweep.value(row) for row in rows], s=18, color=BLUE, alpha=0.7, linewidths=0)
     best = sweep.ranked[0]
     if best in rows:
         panel.scatter([places[rows.index(best)]], [sweep.value(best)], s=60, color=RED, zorder=3, label="best")
     panel.set_xlabel(_short(key, 40))
     panel.grid(alpha=0.25)
+
+
+def _side_by_side(rows: Sequence[dict[str, str]], key: str, words: Sequence[str]) -> list[float]:
+    """A place for each trial, around that of its word."""
+    count = {word: [row for row in rows if row[key] == word] for word in words}
+    return [words.index(row[key]) + _aside(count[row[key]].index(row), len(count[row[key]])) for row in rows]
 
 
 def _aside(place: int, count: int) -> float:

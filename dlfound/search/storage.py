@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import lazy_loader
 
@@ -25,7 +25,9 @@ DRIVERS = {"postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql
 MEETINGS = 10  # times that others may be found at making a database's tables
 PATIENCE = 60  # seconds that a locked database is asked again
 _ADDRESS = re.compile(r"(sqlite|postgresql(\+psycopg)?)://\S+|grpc://[^\s/]+:\d+")
-_PASSWORD = re.compile(r"(://[^/@:]*:)(.*)(?=@)|((?:[?&]|\b)password=)([^&\s]*)")
+_PASSWORD = re.compile(  # up to the last @ before another address begins: it may hold any character
+    r"(://[^/@:]*:)((?:(?!\s\W?[\w+.=]+://).)*)(?=@)|(\b\w*password=)([^&\s]*)"
+)
 
 
 def read_address(value: Any) -> str:
@@ -38,6 +40,12 @@ def read_address(value: Any) -> str:
 def masked(text: object) -> str:
     """The text with three stars for every password that stands in an address."""
     return _PASSWORD.sub(lambda m: f"{m[1] or m[3]}***", str(text))
+
+
+def _secrets(address: str) -> set[str]:
+    """The passwords in an address, as it writes them and as they are."""
+    found = {m[2] or m[4] for m in _PASSWORD.finditer(address)} - {"", None}
+    return found | {unquote(secret) for secret in found}
 
 
 def open_storage(address: str, folder: Path, tell: Callable[[str], None]) -> Any:
@@ -116,7 +124,7 @@ def storage_errors(address: str, folder: Path) -> Iterator[None]:
     except json.JSONDecodeError as error:
         raise _damaged(folder / JOURNAL, error) from None
     except Exception as error:
-        found = _translated(error, masked(address))
+        found = _translated(error, address)
         if found is None:
             raise
         raise found from None
@@ -132,6 +140,9 @@ def _translated(error: BaseException, address: str) -> Error | None:
     modules = {type(e).__module__.partition(".")[0] for e in chain}
     said = chain[-1].details() if "grpc" in modules and hasattr(chain[-1], "details") else str(chain[-1])
     text = masked(said or type(chain[-1]).__name__).strip().partition("\n")[0]
+    for secret in _secrets(address):  # a driver tells it in ways of its own
+        text = text.replace(secret, "***")
+    address = masked(address)
     if "locked" in text:
         what = f"study storage is locked by another process: {address}"
         return Error(what, "end that process, then give the same command again", Code.RESOURCES)

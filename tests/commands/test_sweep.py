@@ -312,6 +312,7 @@ def test_a_failed_trial_does_not_end_the_sweep():
 def test_where_every_trial_fails():
     done = sweep("model.hidden=[65536,65536,65536,65536,65536],[65536,65536,65536,65536,65535]", "search=grid", code=5)
     assert "no trial finished; the first error: a net of" in done.stderr and report()["best"] is None
+    assert "no pictures: no trial has a value to draw\n" in done.stderr and not Path("sweep/pictures").exists()
 
 
 def test_trouble_of_the_disk_stops_the_sweep_and_loses_no_trial():

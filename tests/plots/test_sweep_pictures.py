@@ -51,6 +51,16 @@ def test_settings_stand_where_the_table_says(folder):
     assert np.round(points(optim)[:, 0]).tolist() == [1, 0, 0]
 
 
+def test_what_came_to_no_value_is_marked_at_the_top(tmp_path):
+    rows = [*ROWS, ("5", "diverged", "rmsprop", "0.1", "[8]", "0.1")]
+    figure = settings(read_sweep(make(tmp_path, rows, "loss", False)))
+    optim, lr, _ = figure.axes
+    (cross,) = lr.lines
+    assert cross.get_xdata().tolist() == [0.02, 0.1] and cross.get_ydata().tolist() == [1.0, 1.0]
+    assert "rmsprop" in [t.get_text() for t in optim.get_xticklabels()] and lr.get_xlim()[1] > 0.1
+    assert {t.get_text() for t in figure.legends[0].get_texts()} == {"best", "diverged or failed"}
+
+
 @pytest.mark.parametrize(
     ("growing", "steps", "best"), [(False, [0.5, 0.25, 0.25, 0.25], "1"), (True, [0.5, 0.5, 0.75, 0.75], "3")]
 )

@@ -58,6 +58,9 @@ def test_locks_lie_with_what_all_share(address, file):
         ("postgresql://me@host/db", "postgresql://me@host/db"),
         ("postgresql://host/db?user=me&password=secret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
         ("sqlite:///a.db", "sqlite:///a.db"),
+        ("postgresql://h/db?sslpassword=secret&x=1", "postgresql://h/db?sslpassword=***&x=1"),
+        ("grpc://HOST:PORT, not 'mysql://a:secret@c/d'", "grpc://HOST:PORT, not 'mysql://a:***@c/d'"),
+        ("mysql://a:se c/r://et@c/d", "mysql://a:***@c/d"),
         ("host=h password=secret user=me", "host=h password=*** user=me"),
     ],
 )
@@ -149,6 +152,13 @@ def test_a_proxy_that_is_not_there(tmp_path):
     ):
         open_storage(address, tmp_path, quiet).get_all_studies()
     assert caught.value.code == 6
+
+
+def test_a_password_that_the_driver_tells_in_its_own_words(tmp_path):
+    address = "grpc://me:hunter%212@127.0.0.1:1"
+    with pytest.raises(Error) as caught, storages.storage_errors(address, tmp_path):
+        open_storage(address, tmp_path, quiet).get_all_studies()
+    assert caught.value.code == 6 and "hunter" not in str(caught.value) and "me:***@127.0.0.1:1" in str(caught.value)
 
 
 def test_a_server_that_is_not_there_and_its_password(tmp_path):

@@ -281,9 +281,11 @@ def _same(a: Any, b: Any) -> bool:
 
 def draw_pictures(sweep: Path) -> list[str]:
     """The pictures of a sweep, from its files; what could not be drawn is told."""
-    from dlfound.plots.sweep import draw  # brings in matplotlib
+    from dlfound.plots.sweep import draw, read_sweep  # brings in matplotlib
 
     try:
+        if not read_sweep(sweep).done:
+            return ["no pictures: no trial has a value to draw"]
         make_folder(sweep / PICTURES)
         draw(sweep, sweep / PICTURES)
     except (OSError, Error) as error:
