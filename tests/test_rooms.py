@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "dlfound"
 FILES = sorted(HOUSE.rglob("*.py"))
 LEVELS = {
-    "errors": 0, "streams": 0, "version": 0, "config": 0,
+    "errors": 0, "streams": 0, "terminal": 0, "version": 0, "config": 0,
     "nn": 1, "objective": 1, "optim": 1, "data": 1,
     "training": 2, "runs": 2,
     "search": 3, "diagnostics": 3, "plots": 3,
     "commands": 4,
     "cli": 5, "__init__": 5, "__main__": 6,
 }  # fmt: skip
-GROUND = ("errors", "streams", "version")  # modules without a room, for all to use
+GROUND = ("errors", "streams", "terminal", "version")  # modules without a room, for all to use
 BY_NAME = ("__init__", "cli")  # where a module of our own is imported by its name
 HYDRA = ("hydra", "omegaconf")
 UNSAFE = ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "random")

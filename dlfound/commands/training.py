@@ -20,7 +20,7 @@ from dlfound.config.compose import reopen
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
-from dlfound.runs.checkpoints import Checkpoints
+from dlfound.runs.checkpoints import Checkpoint, Checkpoints
 from dlfound.runs.folder import CONFIG, RunFolder, check_place, disk_errors, make_folder, new_path
 from dlfound.runs.lock import locked
 from dlfound.training.assemble import Assembly, assemble, resolve
@@ -116,9 +116,7 @@ def run_training(
     folder = make_folder(path)  # only now: nothing is left behind by a mistake
     with locked(path) as trouble, disk_errors(path):
         folder.tidy()
-        kept, damaged = Checkpoints(path).newest()
-        if lost and kept is None:
-            raise Error(f"{lost}, and no checkpoint to make it from", "train anew in another run.dir", Code.RUN)
+        kept, damaged = _newest(path, lost)
         journal = Journal(folder, shown)
         session = Session(settled, assembly, schema, folder, journal, stop, watched, began)
         if kept is not None:  # what refuses to go on comes before the first change
@@ -140,8 +138,7 @@ def run_training(
                 keep(verdicts, folder)
                 tell(verdicts, journal)
             stop.training = True
-            report = make_report(settled, schema, session.run(), folder.head[0])
-            folder.write_json("report.json", report)
+            folder.write_json("report.json", make_report(settled, schema, session.run(), folder.head[0]))
             folder.finish()
     return _ended(path)
 
@@ -183,6 +180,18 @@ def _lost(path: Path) -> str:
     except Error as error:
         return str(error)
     return ""
+
+
+def _newest(path: Path, lost: str) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to go on from, and what is told of damaged ones.
+
+    Raises:
+        Error: there is none from which a finished run could get again what it lost (code 4).
+    """
+    kept, damaged = Checkpoints(path).newest()
+    if lost and kept is None:
+        raise Error(f"{lost}, and no checkpoint to make it from", "train anew in another run.dir", Code.RUN)
+    return kept, damaged
 
 
 def _saved(path: Path, config: Config) -> Config | None:
