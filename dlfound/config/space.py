@@ -142,6 +142,9 @@ def read_space(texts: Sequence[str], catalog: Catalog) -> tuple[Space, list[Prob
 def _entry(text: str, catalog: Catalog) -> Dimension | Fixed | Problem:
     override = _parsed(text)
     if override is None:
+        key, _, value = text.lstrip("+~").partition("=")
+        if "".join(value.split()) == "choice()":
+            return Problem(f"{shown(text)}: there is nothing to choose from", f"{key}=choice(A,B,C)")
         return Fixed(text.lstrip("+").partition("=")[0], text)
     if override.is_delete():  # here, where a later word for the same key takes its place
         return Problem(*refuse_removal(override.key_or_group, catalog))

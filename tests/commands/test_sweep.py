@@ -19,12 +19,18 @@ import yaml
 
 import dlfound
 from dlfound.cli import main
+from dlfound.commands.sweeping.plan import make_plan
+from dlfound.commands.sweeping.results import Results
+from dlfound.search.study import Result, Row
 
 RUN = [
     "data=moons", "data.rows=120", "model.hidden=[8]", "train.epochs=4", "early_stopping=none", "lr_decay=none",
     "logger=none", "run.threads=1", "run.dir=sweep",
 ]  # fmt: skip
 LR = "optim.lr=tag(log,interval(1e-3,1e-1))"
+
+
+TRIED = [("done", "0.01", 0.9), ("done", "0.095", 0.1), ("diverged", "0.098", None)]
 
 
 class Done(NamedTuple):
@@ -446,6 +452,13 @@ def test_an_experiment_holds_a_space():
 def test_a_best_value_on_the_edge_is_told():
     done = sweep("optim=sgd", "optim.lr=range(0.0001,0.0004,0.0001)", "search=grid")
     assert re.search(r"the best optim\.lr \(0\.0003\) lies at the upper end of .*: search higher", done.stderr)
+
+
+def test_a_best_value_near_the_edge_with_worse_ones_beyond_is_none():
+    rows = [Row(n, state, {"optim.lr": lr}, Result(state, value)) for n, (state, lr, value) in enumerate(TRIED)]
+    plan = make_plan([LR])
+    told = [Results(plan, rows[:count], "loss", {}).warnings() for count in (2, 3)]
+    assert "search higher" in told[0][0] and told[1] == []
 
 
 def test_a_budget_of_seconds():

@@ -108,7 +108,7 @@ def test_a_setting_goes_with_the_options_that_have_it():
         ("~optim.lr=1,2", "optim.lr cannot be removed"),
         ("~optim.lr", "optim.lr cannot be removed"),
         ("~optim=adam,sgd", "optim cannot be removed"),
-        ("optim.lr=choice()", "cannot read override"),
+        ("optim.lr=choice()", "there is nothing to choose from"),
         ("optim.lrr=0.1,0.2", "unknown key 'optim.lrr'"),
         ("optm=adam,sgd", "unknown key 'optm'"),
         ("optim=adam,sdg", "no optim named 'sdg'"),

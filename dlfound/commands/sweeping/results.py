@@ -194,12 +194,18 @@ class Results:
         for d in self.plan.space.dimensions:
             if d.key in self.best.values and (side := edge(d, self.best.values[d.key])):
                 beyond = _beyond(d, side)
-                if beyond is not None and self._sound(d.key, beyond):
+                if beyond is not None and self._sound(d.key, beyond) and not self._tried_beyond(d.key, side):
                     told = (
                         f"the best {d.key} ({self.best.values[d.key]}) lies at the {'lower' if side < 0 else 'upper'}"
                     )
                     found.append(f"{told} end of what was searched: search {'lower' if side < 0 else 'higher'}")
         return found
+
+    def _tried_beyond(self, key: str, side: int) -> bool:
+        """True where a trial went further to that side than the best: it came out worse."""
+        assert self.best is not None
+        tried = [row.values[key] for row in self.rows if row.result is not None and key in row.values]
+        return any(side * (float(text) - float(self.best.values[key])) > 0 for text in tried)
 
     def _sound(self, key: str, text: str) -> bool:
         """True where a setting takes this value."""
