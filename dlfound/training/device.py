@@ -67,13 +67,14 @@ def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"
 
 def _granted(proc: Path, groups: Path) -> Iterator[int]:
     """The limits of the groups that this process is in, one within another; in a container they lie at the top."""
-    for line in (proc / "self/cgroup").read_text().splitlines():
+    own = proc / "self/cgroup"
+    for line in own.read_text().splitlines() if own.exists() else ():  # a kernel may know no groups
         _, kinds, group = line.split(":", 2)
         if kinds and "memory" not in kinds.split(","):
             continue
         top, name = groups / kinds, "memory.limit_in_bytes" if kinds else "memory.max"
-        own = top / group.lstrip("/")
-        for folder in (own, *own.parents):
+        lowest = top / group.lstrip("/")
+        for folder in (lowest, *lowest.parents):
             if folder.is_relative_to(top) and (folder / name).is_file():
                 text = (folder / name).read_text().strip()
                 yield sys.maxsize if text == "max" else int(text)
