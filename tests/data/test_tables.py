@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -466,6 +467,74 @@ def test_parquet_that_is_refused(tmp_path):
     problems = read("x.parquet").problems
     assert problems["a"].what == "x.parquet:2: column 'a': 9007199254740993 loses precision as float"
     assert problems["b"].what == "x.parquet:2: column 'b': infinite value -inf"
+
+
+TEXT_PAGES = {
+    "dictionary": {},
+    "plain": {"use_dictionary": False},
+    "delta": {"use_dictionary": False, "column_encoding": {"c": "DELTA_BYTE_ARRAY"}},
+    "lengths": {"use_dictionary": False, "column_encoding": {"c": "DELTA_LENGTH_BYTE_ARRAY"}},
+}
+
+
+@pytest.mark.parametrize("pages", TEXT_PAGES)
+def test_parquet_of_a_few_bytes_and_much_text(tmp_path, pages, monkeypatch):
+    """What a page holds once counts as often as there are cells of it, and before it is written out."""
+    long = "é" * 25_000
+    bomb = pa.table({"a": range(600), "c": [long, long[:-1]] * 300, "y": ["p", "q"] * 300})
+    pq.write_table(bomb, "x.parquet", compression="zstd", row_group_size=400, **TEXT_PAGES[pages])
+    assert (tmp_path / "x.parquet").stat().st_size < 12_000
+    assert read("x.parquet", max_bytes=31_000_000).frame.equals(pl.from_arrow(bomb))
+    monkeypatch.setattr(pl, "from_arrow", lambda table: pytest.fail() if table.num_rows else pl.DataFrame(NO_ROWS))
+    with pytest.raises(Error, match=r"x\.parquet: .* bytes of (cells|pages).*: more than 29,000,000 .*data.max_bytes"):
+        read("x.parquet", max_bytes=29_000_000)
+
+
+NO_ROWS = {"a": pl.Series([], dtype=pl.Int64), "c": pl.Series([], dtype=pl.String), "y": pl.Series([], dtype=pl.String)}
+
+
+@pytest.mark.parametrize("pages", TEXT_PAGES)
+def test_parquet_with_a_long_cell(tmp_path, pages):
+    cells = ["x"] * 900 + ["y" * (1 << 20), None, "é" * ((1 << 20) + 1)]
+    for count, row_group_size in ((902, 500), (903, 500), (903, 5000)):
+        content = {"a": range(count), "c": cells[:count]}
+        pq.write_table(pa.table(content), "x.parquet", row_group_size=row_group_size, **TEXT_PAGES[pages])
+        if count == 902:
+            assert columns(read("x.parquet"))["c"] == cells[:count]
+            continue
+        with pytest.raises(Error, match=r"x\.parquet:903: field larger than 1 MB"):
+            read("x.parquet")
+
+
+@pytest.mark.parametrize("pages", TEXT_PAGES)
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view"])
+def test_parquet_of_each_type_of_text(tmp_path, pages, kind):
+    words = pa.array(["a", None, "bé"], kind)
+    pq.write_table(
+        pa.table({"c": words, "d": words.cast("string").dictionary_encode()}), "x.parquet", **TEXT_PAGES[pages]
+    )
+    assert columns(read("x.parquet")) == {"c": ["a", None, "bé"], "d": ["a", None, "bé"]}
+
+
+def test_parquet_with_a_thousand_million_rows(tmp_path):
+    """Equal cells take no room in a file, and what describes a file can tell anything."""
+    with pq.ParquetWriter("x.parquet", pa.schema([("a", pa.null())]), compression="zstd") as writer:
+        for _ in range(10):
+            writer.write_table(pa.table({"a": pa.nulls(10_000_000)}), row_group_size=10_000_000)
+    assert (tmp_path / "x.parquet").stat().st_size < 300_000
+    with pytest.raises(Error, match=r"100,000,000 rows of 1 columns: more than 400,000,000 bytes"):
+        read("x.parquet", max_bytes=400_000_000)
+    pq.write_table(pa.table({"a": [1.5] * 9}), "x.parquet", store_schema=False, write_statistics=False)
+    sound = (tmp_path / "x.parquet").read_bytes()
+    length = int.from_bytes(sound[-8:-4], "little")
+    head, footer = sound[: -8 - length], sound[-8 - length : -8]
+    nine, many = b"\x16\x12", b"\x16" + bytes([0x80, 0xA8, 0xD6, 0xB9, 0x07])  # 9 and 10^9, as Thrift packs them
+    places = [place for place in range(length) if footer.startswith(nine, place)]
+    forged = [footer[:place] + many + footer[place + 2 :] for place in places]
+    rows, values, of_group = (head + one + struct.pack("<I", len(one)) + b"PAR1" for one in forged)
+    fault(tmp_path, rows, "x.parquet: 1,000,000,000 rows of 1 columns: more than", name="x.parquet")
+    assert columns(table(tmp_path, values, "x.parquet")) == {"a": [1.5] * 9}  # no more values than pages hold
+    fault(tmp_path, of_group, "x.parquet: damaged (its parts have not the 9 rows", name="x.parquet")
 
 
 def test_parquet_that_is_damaged(tmp_path, capfd):
