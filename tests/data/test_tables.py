@@ -235,6 +235,63 @@ def test_blank_lines(tmp_path):
     assert columns(single) == {"a": [1.0, None, 2.0]} and single.place_of(2) == "x.csv:5"
 
 
+BLANK_LINES = ["", " ", "\t", " \u00a0", "\ufeff", "  \u00a0 "]
+
+
+def with_blank_lines(rng, content):
+    """Some lines more, which are blank or nearly so; where they stand within quotes they belong to a cell."""
+    lines = content.split("\n")
+    for _ in range(int(rng.integers(1, 9))):
+        some = [str(rng.choice(BLANK_LINES))] * int(rng.integers(1, 4))
+        place = int(rng.integers(len(lines)))
+        lines[place:place] = some
+    return "\n".join(lines)
+
+
+def test_blank_lines_anywhere_are_those_of_pythons_csv_module(tmp_path, pieces):
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        content, separator, encoding = drawn_table(rng)
+        text = with_blank_lines(rng, content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n"))
+        try:
+            wanted = oracle(text.encode("utf-8"), separator, "utf-8")
+        except ValueError:  # a tab is two cells where it separates
+            fault(tmp_path, text, "x.csv:", sep=separator, decimal=".")
+            continue
+        assert columns(table(tmp_path, text, sep=separator, decimal=".")) == wanted, text
+
+
+@pytest.mark.parametrize("rows", ["1,2", '1,"2"', '"1\n",2'], ids=["plain", "quotes", "lines in quotes"])
+@pytest.mark.parametrize("blank", ["", " ", "\u00a0\t"])
+def test_lines_are_counted_across_blank_ones(tmp_path, pieces, rows, blank):
+    """As the csv module counts them, to which a piece that holds a quote out of place is left."""
+    content = f"{blank}\na,b\n" + "".join(f"{rows}\n" + f"{blank}\n" * (row % 3) for row in range(30))
+    found, slow = table(tmp_path, content), table(tmp_path, content.replace("1", ' "1"') if rows == "1,2" else content)
+    places, line = [], 3
+    for row in range(30):
+        places.append(f"x.csv:{line}")
+        line += 1 + rows.count("\n") + row % 3
+    assert [found.place_of(row) for row in range(30)] == [slow.place_of(row) for row in range(30)] == places
+    assert "x.csv: 30 blank lines skipped" in found.notes and columns(found)["b"] == [2.0] * 30
+    fault(tmp_path, content + "1,2,3\n", f"x.csv:{line}: 3 fields, header has 2")
+
+
+@pytest.mark.parametrize("names", ["a,b", "a"])
+def test_millions_of_blank_lines(tmp_path, names):
+    row = names.replace("a", "1").replace("b", "x")
+    many = 3_000_000
+    for content in (
+        f"{names}\n{row}\n{row}\n" + "\n" * many,
+        f"{names}\n" + "\r" * many + f"{row}\n{row}\n",
+        f"{names}\n{row}\n" + " \n" * many + f"{row}\n",
+    ):
+        found = table(tmp_path, gzip.compress(content.encode(), 1), "x.csv.gz")
+        assert f"x.csv.gz: {many} blank lines skipped" in found.notes and found.frame.height == 2
+        assert found.place_of(1) == f"x.csv.gz:{len(content.rstrip().splitlines())}"
+    found = table(tmp_path, "\n" * many + f"{names}\n{row}\n")
+    assert found.notes == [] and found.place_of(0) == f"x.csv:{many + 2}"
+
+
 SPECTRUM = {
     "comma_in_quotes": ('first,last,city\nJohn,Doe,"Bonn, Rhein"\n', {"city": ["Bonn, Rhein"]}),
     "empty": ('a,b,c\n1,"",""\n2,3,4\n', {"a": [1, 2], "b": [None, 3], "c": [None, 4]}),
