@@ -1,8 +1,12 @@
 """The IDX format of MNIST's files, read strictly: what the header says must be what the file holds."""
 
 import gzip
+import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import lazy_loader
 
@@ -20,23 +24,34 @@ def read_idx(path: Path, dimensions: int) -> "np.ndarray":
     Raises:
         Error: cut, damaged, of another type or size than its header says, or empty (code 3).
     """
-    content = _unpacked(path)
-    if len(content) < 4 + 4 * dimensions or content[:2] != b"\0\0":
-        raise _damaged(path, f"no IDX file (it begins with {content[:4].hex() or 'nothing'})")
-    if content[2] != UNSIGNED_BYTES:
-        raise _damaged(path, f"type 0x{content[2]:02x} in its header, not unsigned bytes (0x08)")
-    if content[3] != dimensions:
-        raise _damaged(path, f"{content[3]} dimensions in its header, not {dimensions}")
-    shape = [int.from_bytes(content[4 + 4 * d : 8 + 4 * d], "big") for d in range(dimensions)]
-    stated, held = 1, len(content) - 4 - 4 * dimensions
-    for size in shape:
-        stated *= size  # Python's numbers do not overflow
-    if stated != held:
-        sizes = "x".join(map(str, shape))
-        raise _damaged(path, f"header says {sizes} = {stated} bytes, file has {held}")
+    head = 4 + 4 * dimensions
+    with _opened(path) as file:
+        content = file.read(head)
+        shape = _stated_shape(path, content, dimensions)
+        stated = math.prod(shape)  # Python's numbers do not overflow
+        if stated > MAX_BYTES:
+            raise _damaged(path, f"header says {_product(shape)} = {stated} bytes, more than {MAX_BYTES >> 20} MB")
+        content = file.read(stated + 1)  # no more than tells that the header is wrong
+    if stated != len(content):
+        more = " or more" if len(content) > stated else ""
+        raise _damaged(path, f"header says {_product(shape)} = {stated} bytes, file has {len(content)}{more}")
     if stated == 0:
         raise _damaged(path, "it holds no rows")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _stated_shape(path: Path, head: bytes, dimensions: int) -> list[int]:
+    if len(head) < 4 + 4 * dimensions or head[:2] != b"\0\0":
+        raise _damaged(path, f"no IDX file (it begins with {head[:4].hex() or 'nothing'})")
+    if head[2] != UNSIGNED_BYTES:
+        raise _damaged(path, f"type 0x{head[2]:02x} in its header, not unsigned bytes (0x08)")
+    if head[3] != dimensions:
+        raise _damaged(path, f"{head[3]} dimensions in its header, not {dimensions}")
+    return [int.from_bytes(head[4 + 4 * d : 8 + 4 * d], "big") for d in range(dimensions)]
+
+
+def _product(shape: list[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def read_labelled(images: Path, labels: Path, classes: int) -> tuple["np.ndarray", "np.ndarray"]:
@@ -54,17 +69,12 @@ def read_labelled(images: Path, labels: Path, classes: int) -> tuple["np.ndarray
     return pixels, numbers
 
 
-def _unpacked(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The content, as it is unpacked; what goes wrong while it is read is told."""
     try:
-        if path.suffix != ".gz":
-            if path.stat().st_size > MAX_BYTES:
-                raise _damaged(path, f"more than {MAX_BYTES >> 20} MB")
-            return path.read_bytes()
-        with gzip.open(path) as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise _damaged(path, f"more than {MAX_BYTES >> 20} MB when unpacked")
-        return content
+        with path.open("rb") if path.suffix != ".gz" else gzip.open(path) as file:
+            yield file
     except EOFError:
         raise _damaged(path, "compressed file ends early") from None
     except (gzip.BadGzipFile, zlib.error) as error:

@@ -14,7 +14,7 @@ from dlfound.errors import Code, Error, printable
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}  # what is guessed
 MAX_CELL = 1 << 20  # characters
-SAMPLE_ROWS, SAMPLE_BYTES = 1000, 1 << 20  # what a guess looks at
+SAMPLE_ROWS, SAMPLE_LINES, SAMPLE_BYTES = 1000, 1 << 16, 1 << 20  # what a guess looks at; there may be blank lines
 BLANKS = " \t\u00a0\ufeff"  # what may stand around a cell
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 LARGEST_INTEGER = 1 << 53  # whole numbers up to here are exact as 64-bit floats
@@ -57,6 +57,8 @@ def read_form(text: Text, *, sep: str | None, decimal: str | None, header: bool 
     """
     _check_signs(sep, decimal)
     notes: list[str] = []
+    if header is not False:
+        _drop_blank_lines(text, b"\n" if sep == " " else b" \n")
     separator = sep or _guess_separator(text, notes)
     head = next(read_rows(text.lines(), separator, printable(text.path), text.line), None)
     if head is None:
@@ -87,6 +89,14 @@ def _check_signs(sep: str | None, decimal: str | None) -> None:
     if sep is not None and sep == decimal:
         what = f"data.sep and data.decimal are both '{sep}'"
         raise Error(what, "choose different signs", Code.CONFIG)
+
+
+def _drop_blank_lines(text: Text, blanks: bytes) -> None:
+    """Lines of such signs alone at the text's head: there may be millions."""
+    while cut := text.data.rfind(b"\n", 0, len(text.data) - len(text.data.lstrip(blanks))) + 1:
+        text.drop(cut, text.data.count(b"\n", 0, cut))
+        if not text.data and not text.ended:
+            text.more()
 
 
 def _drop_lines(text: Text, lines: int) -> None:
@@ -206,7 +216,7 @@ def _sample(text: Text, separator: str) -> Iterator[Row]:
 
     def bounded() -> Iterator[str]:
         nonlocal size
-        for line in text.lines():
+        for line in islice(text.lines(), SAMPLE_LINES):
             yield line
             size += len(line)
             if size > SAMPLE_BYTES:

@@ -1,21 +1,31 @@
 """Parquet files. pyarrow reads their pages: it verifies checksums, and no damaged page ends the process. What a file
-says of itself polars reads as well: it is stricter there. Sizes are bounded before, and only plain types are taken."""
+says of itself polars reads as well: it is stricter there. Sizes are bounded before, and only plain types are taken.
 
-from collections.abc import Collection
+A page may hold a text once for a million cells. So texts are read with the dictionaries that pages have, and measured
+before they are written out; where pages have none but leave out what a text shares with the one before it, some cells
+at once are written out to be measured."""
+
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lazy_loader
 
 from dlfound.data.table_cells import number_problem, present, stripped
-from dlfound.data.table_csv import LARGEST_INTEGER
+from dlfound.data.table_csv import LARGEST_INTEGER, MAX_CELL
 from dlfound.data.table_text import check_file
 from dlfound.errors import Code, Error, Problem, printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 pl = lazy_loader.load("polars")
 
 MAGIC = b"PAR1"
 OTHERS = (OSError, MemoryError, UnicodeError)  # that a damaged file brings about
-CELL = 8  # bytes of a cell in memory, at least
+CELL = 8  # bytes of a cell in memory, beside those of a text
+BATCH = 1 << 16  # cells that are measured at once
 
 
 def read_parquet(
@@ -77,21 +87,98 @@ def _read(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
 
     name = printable(path)
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        rows = file.metadata.num_rows
+        metadata = file.metadata
         schema = pa.schema([(field.name, field.type) for field in file.schema_arrow])  # without notes of other programs
         _check_header(name, schema.names, max_columns)
-        check_types(name, pl.from_arrow(schema.empty_table()).schema)
-        if rows == 0 or not schema:
+        plain = pl.from_arrow(schema.empty_table()).schema
+        check_types(name, plain)
+        if metadata.num_rows == 0 or not schema:
             raise Error(f"{name} has no rows", "give a file with rows", Code.DATA)
-        if rows < 0 or rows * len(schema) * CELL > max_bytes:
-            raise _too_large(name, f"{rows:,} rows of {len(schema)} columns", max_bytes)
-        table = file.read().cast(schema)
-    table.validate(full=True)
+        size = _check_sizes(name, metadata, max_bytes)
+    texts = [key for key, dtype in plain.items() if _is_text(dtype)]
+    try:
+        table = _read_measured(path, texts, size, max_bytes)
+    except (
+        OSError
+    ):  # damaged; or pages that leave out what a text shares with the one before it: they make no dictionary
+        table = _read_shortened(path, texts, size, max_bytes)
     if list(pl.read_parquet_schema(path)) != schema.names:  # not before: where the pages are damaged too, it may panic
         raise _damaged(name, "two readers find other columns")
-    if table.num_rows != rows:
-        raise _damaged(name, f"{table.num_rows} rows, its description says {rows}")
-    return pl.from_arrow(table)
+    if table.num_rows != metadata.num_rows:
+        raise _damaged(name, f"{table.num_rows} rows, its description says {metadata.num_rows}")
+    wide = [(field.name, pa.large_string() if field.name in texts else field.type) for field in schema]
+    return pl.from_arrow(table.cast(pa.schema(wide)))
+
+
+def _check_sizes(name: str, metadata: "pq.FileMetaData", max_bytes: int) -> int:
+    """Bytes in memory without those of texts. Raises where these, or the pages, are too large (code 3).
+
+    Nothing is asked of a column: where what describes it is damaged, pyarrow ends the process.
+    """
+    rows, columns = metadata.num_rows, metadata.num_columns
+    if rows < 0 or rows * columns * CELL > max_bytes:
+        raise _too_large(name, f"{rows:,} rows of {columns} columns", max_bytes)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    if sum(group.num_rows for group in groups) != rows or any(group.num_rows < 0 for group in groups):
+        raise _damaged(name, f"its parts have not the {rows} rows of its description")
+    pages = sum(abs(group.total_byte_size) for group in groups)
+    if pages > max_bytes:
+        raise _too_large(name, f"{pages:,} bytes of pages", max_bytes)
+    return rows * columns * CELL
+
+
+def _read_measured(path: Path, texts: list[str], size: int, max_bytes: int) -> "pa.Table":
+    """The table, texts as dictionaries."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as file:
+        table = file.read()
+    table.validate(full=True)
+    for key in texts:
+        size = _check_texts(printable(path), table[key].chunks, size, max_bytes)
+    return table
+
+
+def _read_shortened(path: Path, texts: list[str], size: int, max_bytes: int) -> "pa.Table":
+    """The table, once its texts are measured, so many at once as fit `max_bytes`: none is longer than all pages."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        longest = max(group.total_byte_size for group in groups)
+        count = min(BATCH, max(1, max_bytes // max(1, longest)))
+        for key in texts:
+            cells = (batch.column(0) for batch in file.iter_batches(count, columns=[key]))
+            size = _check_texts(printable(path), cells, size, max_bytes)
+        table = file.read()
+    table.validate(full=True)
+    return table
+
+
+def _check_texts(name: str, chunks: "Iterable[pa.Array]", size: int, max_bytes: int) -> int:
+    """`size` and the bytes of all cells of a column. Raises where this, or a cell, is too large (code 3)."""
+    import pyarrow.compute as pc
+
+    row = 1
+    for chunk in chunks:
+        characters = _of_cells(chunk, pc.utf8_length)
+        if (pc.max(characters).as_py() or 0) > MAX_CELL:
+            row += pc.index(pc.greater(characters, MAX_CELL), True).as_py()
+            what = f"{name}:{row}: field larger than {MAX_CELL >> 20} MB"
+            raise Error(what, "check the file; a cell of a table is short", Code.DATA)
+        size += pc.sum(_of_cells(chunk, pc.binary_length)).as_py() or 0
+        if size > max_bytes:
+            raise _too_large(name, f"{size:,} bytes of cells or more", max_bytes)
+        row += len(chunk)
+    return size
+
+
+def _of_cells(chunk: "pa.Array", measure: "Callable[[pa.Array], pa.Array]") -> "pa.Array":
+    """A number for each cell; those of a dictionary are not written out."""
+    indices = getattr(chunk, "indices", None)
+    words = chunk if indices is None else chunk.dictionary
+    numbers = measure(words.cast("large_string"))  # of a view no function measures the texts
+    return numbers if indices is None else numbers.take(indices)
 
 
 def _check_header(name: str, columns: list[str], max_columns: int) -> None:
@@ -131,11 +218,15 @@ def check_types(name: str, schema: "pl.Schema") -> None:
             raise Error(f"{what}, only numbers, strings, booleans, dates", "convert or drop the column", Code.DATA)
 
 
+def _is_text(dtype: "pl.DataType") -> bool:
+    return dtype in (pl.String, pl.Categorical, pl.Enum)
+
+
 def plain_column(
     column: "pl.Series", na: Collection[str], text: Collection[str], name: str, problems: dict[str, Problem]
 ) -> "pl.Series":
     dtype = column.dtype
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
+    if _is_text(dtype):
         return stripped(column.cast(pl.String), na)
     if column.name in text and (dtype.is_integer() or dtype == pl.Boolean):
         return column.cast(pl.String)

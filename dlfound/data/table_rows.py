@@ -1,8 +1,9 @@
 """The rows of a CSV file in blocks that a plain parser cannot read otherwise: strict first, then fast.
 
-A block without quotes that has its number of separators is passed on as it is. Where quotes are placed by the book,
-NumPy finds the separators outside of them and takes the quotes away; all else, and every message, is the work of
-Python's csv module. From both come cells between NULs and rows that end with CR: neither stands in a text.
+A block without quotes that has its number of separators is passed on as it is. Where quotes are placed by the book, or
+lines are blank, NumPy finds the separators outside of quotes and takes quotes and blank lines away; all else, and every
+message, is the work of Python's csv module. From both come cells between NULs and rows that end with CR: neither stands
+in a text.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 import lazy_loader
 
-from dlfound.data.table_csv import MAX_CELL, Form, read_rows
+from dlfound.data.table_csv import BLANKS, MAX_CELL, Form, read_rows
 from dlfound.data.table_text import CHUNK, Text, split_lines
 from dlfound.errors import Code, Error, printable
 
@@ -20,6 +21,7 @@ np = lazy_loader.load("numpy")
 CELL_END, ROW_END = "\0", "\r"
 LARGEST, BYTES_A_COLUMN = 1 << 26, 1 << 13  # of a block: many columns cost much each block, so it has more rows
 LINE, QUOTE = ord("\n"), ord('"')
+WIDE_BLANKS = [sign.encode("utf-8") for sign in BLANKS if not sign.isascii()]
 
 
 @dataclass
@@ -55,6 +57,8 @@ class Blocks:
         self._separator = ord(form.separator)
         self._size = min(LARGEST, max(CHUNK, self._width * BYTES_A_COLUMN))
         self._scratch = np.empty(1 << 20, np.bool_)
+        blank = (BLANKS + "\n").replace(form.separator, "").encode("utf-8")
+        self._marked = bytes(byte not in blank for byte in range(128)) + b"\1" * 128  # for each byte: it is not blank
 
     def __iter__(self) -> Iterator[Block]:
         """Each block.
@@ -74,8 +78,8 @@ class Blocks:
             data, line, block = text.data[:cut], text.line, None
             if data:
                 block = self._plain(data, line) if quotes is None else self._quoted(data, line, quotes)
-                yield from self._slow(split_lines(data), line) if block is None else [block]
-            text.drop(cut, self._count(data, LINE) if quotes is not None or block is None else block.rows)
+                yield from self._slow(split_lines(data), line) if block is None else [block] * (block.rows > 0)
+            text.drop(cut, block.rows if block is not None and block.data is data else self._count(data, LINE))
             text.check_length(len(text.data), 0)
             if cut == 0 and not text.ended:
                 text.more()
@@ -93,10 +97,10 @@ class Blocks:
     # ---- without quotes
 
     def _plain(self, data: bytes, line: int) -> Block | None:
-        """The block as it is, where the separators are right in sum and no line is long."""
+        """The block as it is, where the separators are right in sum and no line is long; else without blank lines."""
         rows = self._count(data, LINE)
         if self._width == 1 or self._count(data, self._separator) != rows * (self._width - 1) or _has_long_line(data):
-            return None
+            return self._quoted(data, line, np.empty(0, np.int64))
         return Block(data, self.form.separator, "\n", rows, [(0, line)], exact=False)
 
     def _count(self, data: bytes, sign: int) -> int:
@@ -132,22 +136,40 @@ class Blocks:
         return (neighbours == self._separator) | (neighbours == LINE) | (neighbours == QUOTE)
 
     def _quoted(self, data: bytes, line: int, quotes: "np.ndarray") -> Block | None:
-        """The block without its quotes; a quote within a cell is written once."""
+        """The block without its quotes and blank lines; a quote within a cell is written once."""
         values, quotes = np.frombuffer(data, np.uint8), quotes[quotes < len(data)]
-        ends = self._ends(values, quotes)
-        if self._width == 1 or ends is None or _has_long_line(data):
+        if _has_long_line(data) or (self._width == 1 and b'""' in data):  # an empty cell would be a blank line
             return None
-        plain, kept = values.copy(), np.ones(len(values), np.bool_)
+        ends = self._ends(values, quotes) if self._width > 1 else None
+        blank = self._blank(data, quotes) if ends is None else np.zeros(len(values), np.bool_)
+        ends = self._ends(values, quotes, blank) if ends is None else ends
+        if ends is None:
+            return None
+        plain, kept = values.copy(), ~blank
         plain[ends[:, :-1]], plain[ends[:, -1]] = ord(CELL_END), ord(ROW_END)
         kept[quotes] = False
         closing = quotes[1::2]
         kept[closing[values[np.minimum(closing + 1, len(values) - 1)] == QUOTE]] = True  # the first of two
-        lines = _jumps(np.flatnonzero(values == LINE), ends[:, -1], line)
+        blanks = np.flatnonzero(blank & (values == LINE))
+        self.skipped["blank"] += len(blanks)
+        lines = _jumps(np.flatnonzero(values == LINE), ends[:, -1], blanks, line)
         return Block(plain[kept].tobytes(), CELL_END, ROW_END, len(ends), lines)
 
-    def _ends(self, values: "np.ndarray", quotes: "np.ndarray | None") -> "np.ndarray | None":
+    def _blank(self, data: bytes, quotes: "np.ndarray") -> "np.ndarray":
+        """For each byte: it belongs to a blank line, which lies in no quoted cell."""
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == LINE)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        for sign in WIDE_BLANKS:
+            data = data.replace(sign, b"\n" * len(sign))
+        some = np.logical_or.reduceat(np.frombuffer(data.translate(self._marked), np.bool_), starts)
+        return np.repeat(~some & (np.searchsorted(quotes, starts) % 2 == 0), ends + 1 - starts)
+
+    def _ends(
+        self, values: "np.ndarray", quotes: "np.ndarray | None", blank: "np.ndarray | None" = None
+    ) -> "np.ndarray | None":
         """Where each cell ends, (rows, columns); None where a row has more or fewer cells."""
-        places = np.flatnonzero((values == self._separator) | (values == LINE))
+        found = (values == self._separator) | (values == LINE)
+        places = np.flatnonzero(found if blank is None else found & ~blank)
         if quotes is not None:
             places = places[np.searchsorted(quotes, places) % 2 == 0]
         if len(places) % self._width:
@@ -191,11 +213,12 @@ def _has_long_line(data: bytes) -> bool:
     return any(data.find(b"\n", start, start + half) < 0 for start in range(0, len(data) - half, half))
 
 
-def _jumps(line_ends: "np.ndarray", row_ends: "np.ndarray", line: int) -> list[tuple[int, int]]:
-    """(row, its line) for the first row and for each row behind one of several lines."""
+def _jumps(line_ends: "np.ndarray", row_ends: "np.ndarray", blanks: "np.ndarray", line: int) -> list[tuple[int, int]]:
+    """(row, its line) for the first row and for each row behind one of several lines, or behind blank ones."""
     if len(line_ends) == len(row_ends):
         return [(0, line)]
     after = np.searchsorted(line_ends, row_ends) + 1  # lines up to the end of each row
-    starts = np.concatenate([[0], after[:-1]]) + line
-    rows = np.flatnonzero(np.diff(starts, prepend=starts[0] - 2) != 1)
+    skipped = np.diff(np.searchsorted(blanks, row_ends), prepend=0)  # blank ones before each row
+    starts = np.concatenate([[0], after])[:-1] + skipped + line
+    rows = np.flatnonzero(np.diff(starts, prepend=-1) != 1)
     return [(int(row), int(starts[row])) for row in rows]

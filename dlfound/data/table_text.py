@@ -7,6 +7,7 @@ import codecs
 import os
 import stat
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -285,8 +286,7 @@ def check_file(path: Path) -> int:
 
 def _unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
     """The content in chunks, unpacked where the file ends with .gz."""
-    gzip, total = path.suffix.lower() == ".gz", 0
-    size = check_file(path)
+    gzip, size = path.suffix.lower() == ".gz", check_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(len(GZIP))
@@ -294,14 +294,27 @@ def _unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
             _check_gzip(path, gzip, head)
             if size > max_bytes:
                 raise _too_large(path, max_bytes, "")
-            for chunk in _gunzipped(path, file) if gzip else _read(file):
-                total += len(chunk)
-                if total > max_bytes:
-                    raise _too_large(path, max_bytes, " after decompression" * gzip)
-                yield chunk
+            if gzip and _stated(file, size) > max_bytes:  # likely too large: that is told before much is in memory
+                deque(_limited(path, _gunzipped(path, file), max_bytes), maxlen=0)
+                file.seek(0)
+            yield from _limited(path, _gunzipped(path, file) if gzip else _read(file), max_bytes, gzip)
     except OSError as error:
         what = f"cannot read '{printable(path)}': {error.strerror or error}"
         raise Error(what, "check the file and its permissions", Code.DATA) from None
+
+
+def _limited(path: Path, chunks: Iterator[bytes], max_bytes: int, gzip: bool = True) -> Iterator[bytes]:
+    total = 0
+    for chunk in chunks:
+        total += len(chunk)
+        if total > max_bytes:
+            raise _too_large(path, max_bytes, " after decompression" * gzip)
+        yield chunk
+
+
+def _stated(file: BinaryIO, size: int) -> int:
+    """What a gzip file says of its last member's size, unpacked; whether it is true shows when it is unpacked."""
+    return int.from_bytes(os.pread(file.fileno(), 4, max(0, size - 4)), "little")
 
 
 def _read(file: BinaryIO) -> Iterator[bytes]:

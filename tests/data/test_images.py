@@ -136,6 +136,24 @@ def test_damaged_compressed_files(tmp_path, harm, words):
     assert caught.value.code == 3 and words in str(caught.value) and str(file) in str(caught.value)
 
 
+def test_a_compressed_file_is_unpacked_no_further_than_its_header_says(tmp_path):
+    """What is damaged lies far behind the header, or behind what it promises: it is not reached."""
+    file, rows = tmp_path / "some-idx.gz", idx(np.zeros((50, 8), np.uint8))
+    rest = gzip.compress(bytes(5_000_000))[:-9]  # ends early
+    for head, words in {
+        rows: "header says 50x8 = 400 bytes, file has 401 or more",
+        rows[:4] + struct.pack(">2I", 2**31, 2): "header says 2147483648x2 = 4294967296 bytes, more than 2048 MB",
+        b"\0\0\x0d" + rows[3:]: "type 0x0d",
+    }.items():
+        file.write_bytes(gzip.compress(head) + rest)
+        with pytest.raises(dlfound.Error, match=words) as caught:
+            read_idx(file, 2)
+        assert caught.value.code == 3
+    file.write_bytes(gzip.compress(rows) + rest[:9])
+    with pytest.raises(dlfound.Error, match="ends early"):
+        read_idx(file, 2)
+
+
 def test_without_network_the_message_says_which_files_go_where(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens there: the same with and without a network
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")

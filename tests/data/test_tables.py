@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -136,7 +137,18 @@ GZIP_HEAD = gzip.compress(b"abc")[:10]
 def test_a_bomb_stops_at_the_limit(tmp_path):
     bomb = gzip.compress(b"a,b\n" + b"1,2\n" * 5_000_000)
     said = "x.csv.gz: more than 1,000,000 bytes after decompression (data.max_bytes)"
-    fault(tmp_path, bomb, said, name="x.csv.gz", max_bytes=1_000_000)
+    for end in (b"", bytes(9)):  # zeros may pad the end; the size that the file states is not found then
+        fault(tmp_path, bomb + end, said, name="x.csv.gz", max_bytes=1_000_000)
+    odd = gzip.compress(b"a,b\n1,2,3\n" + b"1,2\n" * 5_000_000)
+    fault(tmp_path, odd, said, name="x.csv.gz", max_bytes=1_000_000)  # before a row is looked at
+    forged = [odd[:-4] + struct.pack("<I", size) for size in (7, (1 << 32) - 1)]
+    for packed in (forged[0], *(gzip.compress(b"a,b\n") + one for one in forged)):
+        fault(tmp_path, packed, "x.csv.gz", name="x.csv.gz", max_bytes=1_000_000)
+    small = gzip.compress(b"a,b\n1,2\n")
+    wrong = small[:-4] + struct.pack("<I", (1 << 32) - 1)
+    fault(tmp_path, wrong, "x.csv.gz: checksum mismatch", name="x.csv.gz", max_bytes=1_000_000)
+    fault(tmp_path, small[:-2], "x.csv.gz: compressed file ends early", name="x.csv.gz", max_bytes=1000)
+    assert table(tmp_path, small + gzip.compress(b"3,4\n"), "x.csv.gz", max_bytes=1000).frame.height == 2
     fault(tmp_path, "a,b\n1,2\n", "x.csv: more than 7 bytes (data.max_bytes)", max_bytes=7)
     assert table(tmp_path, "a,b\n1,2\n", max_bytes=8).frame.height == 1
 
@@ -232,6 +244,63 @@ def test_blank_lines(tmp_path):
     assert [read.place_of(row) for row in (0, 1)] == ["x.csv:4", "x.csv:7"]
     single = table(tmp_path, 'a\n1\n\n""\n2\n')
     assert columns(single) == {"a": [1.0, None, 2.0]} and single.place_of(2) == "x.csv:5"
+
+
+BLANK_LINES = ["", " ", "\t", " \u00a0", "\ufeff", "  \u00a0 "]
+
+
+def with_blank_lines(rng, content):
+    """Some lines more, which are blank or nearly so; where they stand within quotes they belong to a cell."""
+    lines = content.split("\n")
+    for _ in range(int(rng.integers(1, 9))):
+        some = [str(rng.choice(BLANK_LINES))] * int(rng.integers(1, 4))
+        place = int(rng.integers(len(lines)))
+        lines[place:place] = some
+    return "\n".join(lines)
+
+
+def test_blank_lines_anywhere_are_those_of_pythons_csv_module(tmp_path, pieces):
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        content, separator, encoding = drawn_table(rng)
+        text = with_blank_lines(rng, content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n"))
+        try:
+            wanted = oracle(text.encode("utf-8"), separator, "utf-8")
+        except ValueError:  # a tab is two cells where it separates
+            fault(tmp_path, text, "x.csv:", sep=separator, decimal=".")
+            continue
+        assert columns(table(tmp_path, text, sep=separator, decimal=".")) == wanted, text
+
+
+@pytest.mark.parametrize("rows", ["1,2", '1,"2"', '"1\n",2'], ids=["plain", "quotes", "lines in quotes"])
+@pytest.mark.parametrize("blank", ["", " ", "\u00a0\t"])
+def test_lines_are_counted_across_blank_ones(tmp_path, pieces, rows, blank):
+    """As the csv module counts them, to which a piece that holds a quote out of place is left."""
+    content = f"{blank}\na,b\n" + "".join(f"{rows}\n" + f"{blank}\n" * (row % 3) for row in range(30))
+    found, slow = table(tmp_path, content), table(tmp_path, content.replace("1", ' "1"') if rows == "1,2" else content)
+    places, line = [], 3
+    for row in range(30):
+        places.append(f"x.csv:{line}")
+        line += 1 + rows.count("\n") + row % 3
+    assert [found.place_of(row) for row in range(30)] == [slow.place_of(row) for row in range(30)] == places
+    assert "x.csv: 30 blank lines skipped" in found.notes and columns(found)["b"] == [2.0] * 30
+    fault(tmp_path, content + "1,2,3\n", f"x.csv:{line}: 3 fields, header has 2")
+
+
+@pytest.mark.parametrize("names", ["a,b", "a"])
+def test_millions_of_blank_lines(tmp_path, names):
+    row = names.replace("a", "1").replace("b", "x")
+    many = 3_000_000
+    for content in (
+        f"{names}\n{row}\n{row}\n" + "\n" * many,
+        f"{names}\n" + "\r" * many + f"{row}\n{row}\n",
+        f"{names}\n{row}\n" + " \n" * many + f"{row}\n",
+    ):
+        found = table(tmp_path, gzip.compress(content.encode(), 1), "x.csv.gz")
+        assert f"x.csv.gz: {many} blank lines skipped" in found.notes and found.frame.height == 2
+        assert found.place_of(1) == f"x.csv.gz:{len(content.rstrip().splitlines())}"
+    found = table(tmp_path, "\n" * many + f"{names}\n{row}\n")
+    assert found.notes == [] and found.place_of(0) == f"x.csv:{many + 2}"
 
 
 SPECTRUM = {
@@ -467,6 +536,74 @@ def test_parquet_that_is_refused(tmp_path):
     problems = read("x.parquet").problems
     assert problems["a"].what == "x.parquet:2: column 'a': 9007199254740993 loses precision as float"
     assert problems["b"].what == "x.parquet:2: column 'b': infinite value -inf"
+
+
+TEXT_PAGES = {
+    "dictionary": {},
+    "plain": {"use_dictionary": False},
+    "delta": {"use_dictionary": False, "column_encoding": {"c": "DELTA_BYTE_ARRAY"}},
+    "lengths": {"use_dictionary": False, "column_encoding": {"c": "DELTA_LENGTH_BYTE_ARRAY"}},
+}
+
+
+@pytest.mark.parametrize("pages", TEXT_PAGES)
+def test_parquet_of_a_few_bytes_and_much_text(tmp_path, pages, monkeypatch):
+    """What a page holds once counts as often as there are cells of it, and before it is written out."""
+    long = "é" * 25_000
+    bomb = pa.table({"a": range(600), "c": [long, long[:-1]] * 300, "y": ["p", "q"] * 300})
+    pq.write_table(bomb, "x.parquet", compression="zstd", row_group_size=400, **TEXT_PAGES[pages])
+    assert (tmp_path / "x.parquet").stat().st_size < 12_000
+    assert read("x.parquet", max_bytes=31_000_000).frame.equals(pl.from_arrow(bomb))
+    monkeypatch.setattr(pl, "from_arrow", lambda table: pytest.fail() if table.num_rows else pl.DataFrame(NO_ROWS))
+    with pytest.raises(Error, match=r"x\.parquet: .* bytes of (cells|pages).*: more than 29,000,000 .*data.max_bytes"):
+        read("x.parquet", max_bytes=29_000_000)
+
+
+NO_ROWS = {"a": pl.Series([], dtype=pl.Int64), "c": pl.Series([], dtype=pl.String), "y": pl.Series([], dtype=pl.String)}
+
+
+@pytest.mark.parametrize("pages", TEXT_PAGES)
+def test_parquet_with_a_long_cell(tmp_path, pages):
+    cells = ["x"] * 900 + ["y" * (1 << 20), None, "é" * ((1 << 20) + 1)]
+    for count, row_group_size in ((902, 500), (903, 500), (903, 5000)):
+        content = {"a": range(count), "c": cells[:count]}
+        pq.write_table(pa.table(content), "x.parquet", row_group_size=row_group_size, **TEXT_PAGES[pages])
+        if count == 902:
+            assert columns(read("x.parquet"))["c"] == cells[:count]
+            continue
+        with pytest.raises(Error, match=r"x\.parquet:903: field larger than 1 MB"):
+            read("x.parquet")
+
+
+@pytest.mark.parametrize("pages", TEXT_PAGES)
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view"])
+def test_parquet_of_each_type_of_text(tmp_path, pages, kind):
+    words = pa.array(["a", None, "bé"], kind)
+    pq.write_table(
+        pa.table({"c": words, "d": words.cast("string").dictionary_encode()}), "x.parquet", **TEXT_PAGES[pages]
+    )
+    assert columns(read("x.parquet")) == {"c": ["a", None, "bé"], "d": ["a", None, "bé"]}
+
+
+def test_parquet_with_a_thousand_million_rows(tmp_path):
+    """Equal cells take no room in a file, and what describes a file can tell anything."""
+    with pq.ParquetWriter("x.parquet", pa.schema([("a", pa.null())]), compression="zstd") as writer:
+        for _ in range(10):
+            writer.write_table(pa.table({"a": pa.nulls(10_000_000)}), row_group_size=10_000_000)
+    assert (tmp_path / "x.parquet").stat().st_size < 300_000
+    with pytest.raises(Error, match=r"100,000,000 rows of 1 columns: more than 400,000,000 bytes"):
+        read("x.parquet", max_bytes=400_000_000)
+    pq.write_table(pa.table({"a": [1.5] * 9}), "x.parquet", store_schema=False, write_statistics=False)
+    sound = (tmp_path / "x.parquet").read_bytes()
+    length = int.from_bytes(sound[-8:-4], "little")
+    head, footer = sound[: -8 - length], sound[-8 - length : -8]
+    nine, many = b"\x16\x12", b"\x16" + bytes([0x80, 0xA8, 0xD6, 0xB9, 0x07])  # 9 and 10^9, as Thrift packs them
+    places = [place for place in range(length) if footer.startswith(nine, place)]
+    forged = [footer[:place] + many + footer[place + 2 :] for place in places]
+    rows, values, of_group = (head + one + struct.pack("<I", len(one)) + b"PAR1" for one in forged)
+    fault(tmp_path, rows, "x.parquet: 1,000,000,000 rows of 1 columns: more than", name="x.parquet")
+    assert columns(table(tmp_path, values, "x.parquet")) == {"a": [1.5] * 9}  # no more values than pages hold
+    fault(tmp_path, of_group, "x.parquet: damaged (its parts have not the 9 rows", name="x.parquet")
 
 
 def test_parquet_that_is_damaged(tmp_path, capfd):
