@@ -123,8 +123,8 @@ def run_training(
             check_form(kept)
             check_length(path, saved or settled, settled, kept.state["epoch"] - 1)
             session.resume(kept)
-        with journal.logged(), disk_errors(path):
-            new = _begin(folder, settled, saved, [command, *_remarks(settled, dataset, notes)])
+        new = _begin(folder, settled, saved, [command, *_remarks(settled, dataset, notes)])
+        with journal.logged(), disk_errors(path):  # only now: a folder with a log.txt alone would be no run's
             if kept is not None:
                 journal.tell(f"going on after epoch {session.done}, step {kept.step}")
             else:

@@ -98,9 +98,7 @@ def _read(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
     texts = [key for key, dtype in plain.items() if _is_text(dtype)]
     try:
         table = _read_measured(path, texts, size, max_bytes)
-    except (
-        OSError
-    ):  # damaged; or pages that leave out what a text shares with the one before it: they make no dictionary
+    except OSError:  # damaged; or pages that leave out what a text shares with the one before: no dictionary
         table = _read_shortened(path, texts, size, max_bytes)
     if list(pl.read_parquet_schema(path)) != schema.names:  # not before: where the pages are damaged too, it may panic
         raise _damaged(name, "two readers find other columns")
