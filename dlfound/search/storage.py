@@ -23,7 +23,7 @@ TORN = "journal.log.torn"  # what was cut off its end
 LOCKS = ".trials.lock"
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg", "sqlite": "sqlite"}
 MEETINGS = 10  # times that others may be found at making a database's tables
-PATIENCE = 60  # seconds that a locked database is asked again
+PATIENCE = 25  # seconds that a locked database is asked again; Optuna asks in two ways: a minute in all at most
 _ADDRESS = re.compile(r"(sqlite|postgresql(\+psycopg)?)://\S+|grpc://[^\s/]+:\d+")
 _PASSWORD = re.compile(  # up to the last @ before another address begins: it may hold any character
     r"(://[^/@:]*:)((?:(?!\s\W?[\w+.=]+://).)*)(?=@)|(\b\w*password=)([^&\s]*)"
