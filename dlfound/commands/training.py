@@ -172,12 +172,19 @@ def _is_over(path: Path, config: Config) -> bool:
 
 
 def _lost(path: Path) -> str:
-    """What a finished run's folder does not hold any more, though the run's end wrote it; empty where all is there."""
+    """What a finished run's folder does not hold any more, though the run's end wrote it; empty where all is there.
+
+    Raises:
+        Error: a file cannot be read (code 4).
+    """
     if not RunFolder(path).finished:
         return ""
     try:
         Run(path).check()
     except Error as error:
+        cause = error.__context__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):  # what the disk holds may be sound
+            raise
         return str(error)
     return ""
 
