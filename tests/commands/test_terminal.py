@@ -64,8 +64,9 @@ def test_a_signal_where_nobody_reads(number, code):
     assert process.wait(60) == code
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize(("words", "code"), [(DIVERGES, 5), (["train", "resume=nope"], 4), (["trian"], 2), (SHORT, 0)])
+@pytest.mark.parametrize(("words", "code", "unbuffered"), [
+    (DIVERGES, 5, ""), (DIVERGES, 5, "1"), (["train", "resume=nope"], 4, ""), (["trian"], 2, "1"), (SHORT, 0, "1"),
+])  # fmt: skip
 def test_the_exit_code_where_nobody_reads(words, code, unbuffered):
     reader, writer = os.pipe()
     os.close(reader)

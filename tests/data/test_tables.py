@@ -649,7 +649,7 @@ def test_real_tables(data_root, name):
 # ---- an oracle: Python's csv module over generated tables
 
 
-@pytest.fixture(params=[None, 1, 7, 64])
+@pytest.fixture(params=[None, 1, 64])
 def pieces(request, monkeypatch):
     """Files are read in pieces of so many bytes, so that all there is stands at the border of two somewhere."""
     if request.param:
