@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +16,7 @@ VERBS = ("train", "check", "sweep", "eval", "predict", "compare", "runs", "board
 DOC = "train feed-forward nets from the command line: every choice is one word"
 
 
-_NO_MEMORY = Error("not enough memory", "take a smaller net, train.batch_size, or less data", Code.RESOURCES)
+_WANTED = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGT]iB))")  # as torch and NumPy say it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,14 +45,19 @@ def _code(words: list[str]) -> int:
     except KeyboardInterrupt:
         print("dlfound: interrupted", file=sys.stderr)
         return 130
-    except MemoryError:
-        _tell(_NO_MEMORY)
-        return int(Code.RESOURCES)
+    except MemoryError as error:
+        return _tell_no_memory(error)
     except Exception as error:
         if "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError":  # torch's, on either device
-            _tell(_NO_MEMORY)
-            return int(Code.RESOURCES)
+            return _tell_no_memory(error)
         return _tell_bug(error)
+
+
+def _tell_no_memory(error: Exception) -> int:
+    wanted = _WANTED.search(str(error))
+    what = f"not enough memory{f': {wanted[1]} more were wanted' if wanted else ''}"
+    _tell(Error(what, "take a smaller net, train.batch_size, or less data", Code.RESOURCES))
+    return int(Code.RESOURCES)
 
 
 def _own_line(error: Exception) -> str | None:
