@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from dlfound.config.catalog import EXPERIMENT, Catalog
 from dlfound.config.check import broken_kind, shown, unknown_key, unknown_option
 from dlfound.config.nearest import nearest
+from dlfound.config.pasted import setting
 from dlfound.errors import Error, Problem, printable
 
 _REFERENCE = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.\w+|\[\w+\])*\}", re.ASCII)
@@ -86,8 +87,10 @@ def _parse(text: str, catalog: Catalog, result: Overrides) -> Override | None:
         override = OverridesParser.create().parse_override(_quoted_home(text))
     except (HydraException, ValueError, RecursionError) as error:
         why = _place(error) if "=" in text else ": there is no '=' in it"
-        key = text.partition("=")[0]
-        quote = f"mend it there, or put the value in quotes: {key}='...'"
+        key, _, value = text.partition("=")
+        plain = value == printable(value) and not value.startswith("'") and not set(value) & set('[]{}()"\\')
+        quoted = setting(key, value) if plain else f"{key}='...'"
+        quote = f"mend it there, or put the value in quotes: {quoted}"
         fix = quote if key in catalog.all_keys() else _nearest_override(text, catalog)
         result.problems.append(Problem(f"cannot read override {shown(text)}{why}", fix))
         return None

@@ -462,8 +462,8 @@ CASES = [  # overrides, what is told of them, what the fix holds
     (["run.name=\\${x}"], "run.name refers to 'x', which does not exist", "did you mean "),
     (["optim.betas=[0.9"], "cannot read override 'optim.betas=[0.9' (at character ", "optim.betas='...'"),  # C16
     (["run.name='x"], "cannot read override \"run.name='x\" (at character 10)", "run.name='...'"),
-    (["run.name=größe"], "cannot read override 'run.name=größe' (at character 12)", "run.name='...'"),
-    (["run.name=🙂"], "cannot read override 'run.name=🙂' (at character 10)", "run.name='...'"),
+    (["run.name=größe"], "cannot read override 'run.name=größe' (at character 12)", "'run.name=\"größe\"'"),
+    (["run.name=🙂"], "cannot read override 'run.name=🙂' (at character 10)", "'run.name=\"🙂\"'"),
     (["run.name=a\x00"], "cannot read override 'run.name=a\\x00' (at character 11)", "run.name='...'"),
     (["@pkg=1"], "'@' is not used here: '@pkg=1'", "did you mean "),
     (["a=b=c"], "cannot read override 'a=b=c' (at character 4)", "did you mean "),
