@@ -14,9 +14,9 @@ __all__ = ["Error", "__version__", "check", "open_run", "register", "train"]
 
 # What needs torch is imported when it is first asked for.
 _LATE = {
-    "train": "dlfound.commands.training",
-    "check": "dlfound.commands.check",
-    "open_run": "dlfound.commands.opened",
+    "train": "dlfound.runs.train",
+    "check": "dlfound.checks.run",
+    "open_run": "dlfound.runs.run",
 }
 
 

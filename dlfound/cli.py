@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     if not (why := out.lost()):
         return code
-    _tell(Error(f"cannot write to standard output: {why}", "make room, or name another place", Code.RESOURCES))
+    _tell(
+        Error(f"cannot write to standard output: {why}", "make room, or name another place", Code.RESOURCES)
+    )
     return code or int(Code.RESOURCES)
 
 
@@ -48,7 +50,9 @@ def _code(words: list[str]) -> int:
     except MemoryError as error:
         return _tell_no_memory(error)
     except Exception as error:
-        if "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError":  # torch's, on either device
+        if (
+            "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError"
+        ):  # torch's, on either device
             return _tell_no_memory(error)
         return _tell_bug(error)
 
@@ -108,7 +112,9 @@ def _help() -> str:
     width = max(map(len, VERBS))
     for verb in VERBS:
         lines.append(f"  {verb:<{width}}  {importlib.import_module(f'dlfound.commands.{verb}').SUMMARY}")
-    return "\n".join([*lines, "", "first:  dlfound train model=mlp optim=adam", "more:   dlfound VERB --help"])
+    return "\n".join(
+        [*lines, "", "first:  dlfound train model=mlp optim=adam", "more:   dlfound VERB --help"]
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -148,5 +154,8 @@ def _tell_bug(error: Exception) -> int:
     if place := _own_line(error):
         _tell(Error(f"{place}: {what}", "mend the file that was named with --with", Code.CONFIG))
         return int(Code.CONFIG)
-    print(_two_lines("bug", Problem(what, "this is a fault of dlfound; DLFOUND_DEBUG=1 shows where")), file=sys.stderr)
+    print(
+        _two_lines("bug", Problem(what, "this is a fault of dlfound; DLFOUND_DEBUG=1 shows where")),
+        file=sys.stderr,
+    )
     return int(Code.BUG)

@@ -10,12 +10,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands import groups
-from dlfound.commands.configure import full_catalog
 from dlfound.commands.options import describe
 from dlfound.config.catalog import EXPERIMENT, Catalog, conf_folder
-from dlfound.config.files import read_yaml
 from dlfound.config.options import MISSING
+from dlfound.config.yaml_files import read_yaml
+from dlfound.options import groups
+from dlfound.options.configure import full_catalog
 
 DOCS = Path(__file__).parent.parent / "docs"
 MARK = "<!-- Written by scripts/docs.py from conf/ and the docstrings: change those, and run it again. -->"
@@ -126,7 +126,11 @@ def _settings_page(known: Catalog) -> list[str]:
         told = {n: {"type": k.says, "default": known.common(node)[n]} for n, k in option.settings.items()}
         table = _settings(node, told, _root_reasons(node))
         blocks += [f"## {node}", _prose(_doc(option.callable)), table, f"    dlfound train {BESIDE[node]}"]
-    return [*blocks, "---", f"The values and their reasons stand in [conf/config.yaml](../conf/config.yaml). {UP}."]
+    return [
+        *blocks,
+        "---",
+        f"The values and their reasons stand in [conf/config.yaml](../conf/config.yaml). {UP}.",
+    ]
 
 
 def _experiment_page(known: Catalog) -> list[str]:
@@ -142,7 +146,9 @@ def _experiment(word: str, path: Path) -> list[str]:
     content, beside = read_yaml(path), reasons(path)
     chosen = [pair for entry in content.pop("defaults") for pair in entry.items()]
     choices = ", ".join(f"`{group.removeprefix('override /')}={option}`" for group, option in chosen)
-    values = {f"{node}.{name}": value for node, settings in content.items() for name, value in settings.items()}
+    values = {
+        f"{node}.{name}": value for node, settings in content.items() for name, value in settings.items()
+    }
     rows = [[f"`{key}`", _value(value), escaped(beside[key])] for key, value in values.items()]
     told = [block for entry in entries for block in _entry(entry)]
     table = _table(["setting", "value", "reason"], rows)
@@ -205,7 +211,9 @@ def escaped(text: str) -> str:
     parts = re.split(r"(`[^`]*`)", text)
     special = r"[\\*~$]|<(?=[\w/!?])|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#?\w+;)"
     opening = r"(?m:^[-+#>=]|^\d+[.)](?=\s))"  # of a line: would make a list, a heading or a quotation
-    parts[::2] = [re.sub(f"{special}|{opening}", lambda m: f"{m[0][:-1]}\\{m[0][-1]}", part) for part in parts[::2]]
+    parts[::2] = [
+        re.sub(f"{special}|{opening}", lambda m: f"{m[0][:-1]}\\{m[0][-1]}", part) for part in parts[::2]
+    ]
     return "".join(parts)
 
 

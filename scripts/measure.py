@@ -17,9 +17,9 @@ import time
 import torch
 
 import dlfound
-from dlfound.commands.configure import configure
-from dlfound.commands.training import load_data
+from dlfound.options.configure import configure
 from dlfound.runs.folder import RunFolder
+from dlfound.runs.train import load_data
 from dlfound.training.assemble import assemble, resolve
 
 
@@ -40,7 +40,8 @@ def timed(*command: str) -> float:
 def start(root: str, seeds: int) -> None:
     """The time of whole commands, as medians, and of a default run over `import torch`, pair by pair."""
     pairs = [
-        (timed("-c", "import torch"), timed("-m", "dlfound", "train", "run.name=start")) for _ in range(2 + 5 * seeds)
+        (timed("-c", "import torch"), timed("-m", "dlfound", "train", "run.name=start"))
+        for _ in range(2 + 5 * seeds)
     ]
     alone, trained = zip(*pairs[2:], strict=True)  # the first two fill the disk's cache
     print(f"import torch {statistics.median(alone):.2f} s, dlfound train {statistics.median(trained):.2f} s")
@@ -73,7 +74,9 @@ def listing(root: str, seeds: int) -> None:
         for number in range(9_999):
             shutil.copytree(path, path.with_name(f"{number:04}"), copy_function=os.link)
         times = [timed("-m", "dlfound", "runs") for _ in range(2 + 5 * seeds)][2:]
-        found = subprocess.run([sys.executable, "-m", "dlfound", "runs"], capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            [sys.executable, "-m", "dlfound", "runs"], capture_output=True, text=True, check=True
+        )
         print(f"{len(found.stdout.splitlines()) - 1:,} runs listed in {statistics.median(times):.2f} s")
 
 
@@ -171,9 +174,13 @@ MEASURES = {
 }
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("experiment", choices=MEASURES)
-    parser.add_argument("--root", default=os.environ.get("DLFOUND_DATA"), help="the folder that holds MNIST/raw/")
+    parser.add_argument(
+        "--root", default=os.environ.get("DLFOUND_DATA"), help="the folder that holds MNIST/raw/"
+    )
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     MEASURES[args.experiment](args.root, args.seeds)

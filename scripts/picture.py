@@ -28,7 +28,9 @@ def terminal() -> None:
     """The commands and what they print."""
     console = Console(record=True, width=92, file=open("/dev/null", "w"))  # noqa: SIM115
     for command in COMMANDS:
-        done = subprocess.run([sys.executable, "-m", *command.split()], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split()], capture_output=True, text=True, check=False
+        )
         console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
         console.print(Text(done.stdout + done.stderr))
     svg = console.export_svg(title="dlfound", theme=MONOKAI)
@@ -43,7 +45,10 @@ def board() -> None:
     for name, words in RUNS.items():
         subprocess.run([sys.executable, "-m", "dlfound", "train", *words, f"run.name={name}"], check=True)
     serve = [sys.executable, "-m", "dlfound", "board", *RUNS]
-    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as served, sync_playwright() as playwright:
+    with (
+        subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as served,
+        sync_playwright() as playwright,
+    ):
         assert served.stdout is not None
         address = served.stdout.readline().split()[0]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])

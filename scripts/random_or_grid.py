@@ -18,7 +18,14 @@ import sys
 import tempfile
 
 # The learning rate matters, from far too small to far too large; Adam's epsilon, at these sizes, does not.
-RUN = ["data=spirals", "data.rows=600", "model.hidden=[32]", "train.epochs=20", "early_stopping=none", "lr_decay=none"]
+RUN = [
+    "data=spirals",
+    "data.rows=600",
+    "model.hidden=[32]",
+    "train.epochs=20",
+    "early_stopping=none",
+    "lr_decay=none",
+]
 RUN += ["logger=none", "run.threads=1"]
 SIDE, DECADES = 4, 5
 
@@ -40,12 +47,18 @@ def best(words: list[str], seed: int) -> dict[str, float]:
     seeds = [f"data.seed={seed}", f"run.seed={seed}", f"search.seed={seed}"]
     command = [sys.executable, "-m", "dlfound", "sweep", *RUN, *words, *seeds, "--json"]
     found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["best"]
-    return {"val": found["val"]["loss"], "test": found["test"]["loss"], "lr": float(found["values"]["optim.lr"])}
+    return {
+        "val": found["val"]["loss"],
+        "test": found["test"]["loss"],
+        "lr": float(found["values"]["optim.lr"]),
+    }
 
 
 def command() -> None:
     """Compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=20)
     args = parser.parse_args()
     found: dict[str, list[dict[str, float]]] = {"grid": [], "random": []}
@@ -55,14 +68,17 @@ def command() -> None:
             for method, words in spaces(seed).items():
                 found[method].append(best(words, seed))
             told = "  ".join(
-                f"{m} val {f[-1]['val']:.4f} test {f[-1]['test']:.4f} lr {f[-1]['lr']:.2g}" for m, f in found.items()
+                f"{m} val {f[-1]['val']:.4f} test {f[-1]['test']:.4f} lr {f[-1]['lr']:.2g}"
+                for m, f in found.items()
             )
             print(f"{seed:3}  {told}", flush=True)
     for part in ("val", "test"):
         medians = {method: statistics.median(f[part] for f in runs) for method, runs in found.items()}
         wins = sum(r[part] < g[part] for g, r in zip(found["grid"], found["random"], strict=True))
         told = ", ".join(f"{method} {value:.4f}" for method, value in medians.items())
-        print(f"median {part} loss of the best of {SIDE**2}: {told}; random ahead in {wins} of {args.repetitions}")
+        print(
+            f"median {part} loss of the best of {SIDE**2}: {told}; random ahead in {wins} of {args.repetitions}"
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python scripts/readme.py
 
 from pathlib import Path
 
-from dlfound.commands.configure import full_catalog
+from dlfound.options.configure import full_catalog
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- groups: scripts/readme.py -->\n", "<!-- end of groups -->\n"
@@ -20,7 +20,10 @@ def table() -> str:
         options = [known.option(group, w) for w in known.words(group)] if group in known.groups else []
         settings = list(dict.fromkeys(s for option in options for s in option.settings))
         lines.append(f"| `{group}` | {' '.join(words)} | {' '.join(f'`{s}`' for s in settings)} |")
-    lines += [f"| `{node}` | | {' '.join(f'`{s}`' for s in option.settings)} |" for node, option in known.plain.items()]
+    lines += [
+        f"| `{node}` | | {' '.join(f'`{s}`' for s in option.settings)} |"
+        for node, option in known.plain.items()
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -26,7 +26,9 @@ def said(capsys, *words, code):
 def examples(verb):
     """The words of each example that a verb's help shows."""
     lines = importlib.import_module(f"dlfound.commands.{verb}").EXAMPLES.splitlines()
-    return [shlex.split(re.split(r" {2,}", line.strip())[0]) for line in lines if line.startswith("  dlfound ")]
+    return [
+        shlex.split(re.split(r" {2,}", line.strip())[0]) for line in lines if line.startswith("  dlfound ")
+    ]
 
 
 def test_help_names_every_verb_and_a_first_command(capsys):
@@ -112,12 +114,17 @@ def test_a_flag_that_is_none(words, flag, near, capsys):
 )  # fmt: skip
 def test_wrong_use_points_to_the_help(words, capsys):
     out, err = said(capsys, *words, code=2)
-    assert out == "" and re.fullmatch(rf"dlfound: error\[config\]: .+\n  fix: see dlfound {words[0]} --help\n", err)
+    assert out == "" and re.fullmatch(
+        rf"dlfound: error\[config\]: .+\n  fix: see dlfound {words[0]} --help\n", err
+    )
 
 
 def test_flags_may_stand_anywhere(capsys):
     first, _ = said(capsys, "train", "--cfg", "optim=sgd", "optim.lr=3", code=0)
-    for words in (["train", "optim=sgd", "--cfg", "optim.lr=3"], ["train", "optim=sgd", "optim.lr=3", "--cfg"]):
+    for words in (
+        ["train", "optim=sgd", "--cfg", "optim.lr=3"],
+        ["train", "optim=sgd", "optim.lr=3", "--cfg"],
+    ):
         assert said(capsys, *words, code=0)[0] == first
 
 
@@ -180,13 +187,17 @@ def shell(line):
 def test_head_of_a_pipe():
     python = shlex.join(DLFOUND)
     code = "echo ${PIPESTATUS[0]}"
-    done = shell(f"{python} options | head -1; {code}; {python} options --json | head -1 >&2; {python} --help | true")
+    done = shell(
+        f"{python} options | head -1; {code}; {python} options --json | head -1 >&2; {python} --help | true"
+    )
     first, code = done.stdout.splitlines()
     assert first.split()[0] == "data" and code == "0"
     assert done.stderr == "{\n"
 
 
-@pytest.mark.parametrize("env", [BUFFERED, BUFFERED | {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "env", [BUFFERED, BUFFERED | {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"]
+)
 @pytest.mark.parametrize("words", [["options"], ["train", "--cfg"], ["options", "--help"]], ids=" ".join)
 def test_a_reader_that_is_gone(words, env):
     reader, writer = os.pipe()

@@ -12,16 +12,18 @@ import pytest
 from markdown_it import MarkdownIt
 
 from dlfound.cli import main
-from dlfound.commands.configure import full_catalog as catalog
 from dlfound.config.catalog import EXPERIMENT
-from dlfound.config.files import read_yaml
+from dlfound.config.yaml_files import read_yaml
+from dlfound.options.configure import full_catalog as catalog
 
 ROOT = Path(__file__).parent.parent
 CONF, DOCS = ROOT / "conf", ROOT / "docs"
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
 VERBS = r"^    dlfound ((?:train|sweep)\b.*)$"
 COMMANDS = sorted({c for text in TEXTS.values() for c in re.findall(VERBS, text, re.MULTILINE)})
-GROUPS = [path.name for path in sorted(CONF.iterdir()) if any(path.glob("*.yaml")) and path.name != EXPERIMENT]
+GROUPS = [
+    path.name for path in sorted(CONF.iterdir()) if any(path.glob("*.yaml")) and path.name != EXPERIMENT
+]
 OPTIONS = [f"{path.parent.name}={path.stem}" for path in sorted(CONF.glob("*/*.yaml"))]
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
@@ -81,7 +83,9 @@ def test_what_is_written_by_hand_stays_and_what_is_gone_goes(script, tmp_path):
 
 def test_every_group_has_its_page_and_every_option_its_section():
     assert {f"{group}.md" for group in [*GROUPS, EXPERIMENT]} | {"README.md", "settings.md"} <= set(TEXTS)
-    found = [head.strip("`") for group in [*GROUPS, EXPERIMENT] for head in sections(f"{group}.md") if "=" in head]
+    found = [
+        head.strip("`") for group in [*GROUPS, EXPERIMENT] for head in sections(f"{group}.md") if "=" in head
+    ]
     assert sorted(found) == sorted(OPTIONS) and len(found) > 80
     assert list(sections("settings.md")) == ["settings", "train", "run"]
 
@@ -120,16 +124,23 @@ def test_what_belongs_to_no_option():
         assert shown == [(f"{node}.{name}", value, reason) for name, value, reason in expected]
 
 
-@pytest.mark.parametrize("word", [option.partition("=")[2] for option in OPTIONS if option.startswith(EXPERIMENT)])
+@pytest.mark.parametrize(
+    "word", [option.partition("=")[2] for option in OPTIONS if option.startswith(EXPERIMENT)]
+)
 def test_an_experiment_tells_what_stands_in_its_file(word):
-    text, below = (CONF / EXPERIMENT / f"{word}.yaml").read_text(encoding="utf-8"), section(f"{EXPERIMENT}={word}")
+    text, below = (
+        (CONF / EXPERIMENT / f"{word}.yaml").read_text(encoding="utf-8"),
+        section(f"{EXPERIMENT}={word}"),
+    )
     head, body = text.split("defaults:\n")
     seen = told(below)
     assert all(
         plain(line.lstrip("# ").partition(": dlfound")[0]).lower()[:40] in seen.lower()
         for line in head.splitlines()[1:]
     )
-    assert len(re.findall(r"^    dlfound train ", below, re.MULTILINE)) == len(re.findall(r"\bdlfound train ", head))
+    assert len(re.findall(r"^    dlfound train ", below, re.MULTILINE)) == len(
+        re.findall(r"\bdlfound train ", head)
+    )
     for key, option in re.findall(r"- override /(\w+): (\w+)", body):
         assert f"`{key}={option}`" in below
     lines = re.findall(r"^  (\w+): (.*?)(?: +# (.*))?$", body, re.MULTILINE)
@@ -169,7 +180,9 @@ def test_links_lead_somewhere():
             assert not anchor or anchor in map(slug, sections(file or name)), f"{name}: {target}"
             count += 1
     assert count > len(OPTIONS)
-    assert {f"{group}.md" for group in [*GROUPS, EXPERIMENT]} <= set(re.findall(r"\]\(([\w.]*)", TEXTS["README.md"]))
+    assert {f"{group}.md" for group in [*GROUPS, EXPERIMENT]} <= set(
+        re.findall(r"\]\(([\w.]*)", TEXTS["README.md"])
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlfound.commands.configure import load_options, own_options
-from dlfound.commands.signals import stoppable
-from dlfound.errors import Code, Error, printable
+from dlfound.checks import NAMES
+from dlfound.errors import printable
+from dlfound.options.configure import load_options, own_options
+from dlfound.runs.stop import stoppable
 
 if TYPE_CHECKING:
-    from dlfound.commands.checking import Verdicts
+    from dlfound.checks.run import Verdicts
 
 SUMMARY = "look for faults before a long run: gradients, first loss, learning rate, data ..."
 EXAMPLES = """\
@@ -26,12 +27,6 @@ examples:
   dlfound check --json                                 for programs
   dlfound train --check train.epochs=500               check first, train if nothing fails
 """
-NAMES = (
-    "data", "gradients", "initial_loss", "initial_state", "overfit", "inputs", "rows", "learning_rate", "updates",
-    "determinism",
-)  # fmt: skip
-"""The checks, in the order in which they are made; here so that nothing heavy is imported for a wrong name."""
-
 WIDEST = 100  # characters of a line, for reading
 
 
@@ -40,9 +35,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as those of dlfound train")
     own_options(parser)
     parser.add_argument(
-        "--only", action="append", default=[], choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}"
+        "--only",
+        action="append",
+        default=[],
+        choices=NAMES,
+        metavar="NAME",
+        help=f"one of {', '.join(NAMES)}",
     )
-    parser.add_argument("--out", metavar="DIR", help="where check.json and the plot go (outputs/check/<run.name>)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="where check.json and the plot go (outputs/check/<run.name>)"
+    )
     parser.add_argument("--json", action="store_true", help="print what was found as JSON and nothing else")
 
 
@@ -52,43 +54,19 @@ def command(args: argparse.Namespace) -> int:
     config = _configure(args.overrides, args.config_dir)
     out = Path(args.out).expanduser() if args.out else _usual_place(config)
     with stoppable():
-        verdicts = _check(config, None, args.only, out, f"dlfound {shlex.join(sys.argv[1:])}", shown=True)
-    print(json.dumps(verdicts.content, indent=2, ensure_ascii=False) if args.json else describe(verdicts, out))
+        from dlfound.checks.run import check_config  # brings in torch
+
+        verdicts = check_config(
+            config, None, args.only, out, f"dlfound {shlex.join(sys.argv[1:])}", shown=True
+        )
+    print(
+        json.dumps(verdicts.content, indent=2, ensure_ascii=False) if args.json else describe(verdicts, out)
+    )
     return verdicts.code
 
 
-def check(
-    overrides: Sequence[str] = (),
-    *,
-    data: tuple[Any, Any] | None = None,
-    config_dirs: Sequence[str | Path] = (),
-    only: Sequence[str] = (),
-    out: str | Path | None = None,
-) -> "Verdicts":
-    """Check a configuration; the same as `dlfound check` with the same overrides, but silent.
-
-    Args:
-        overrides, data, config_dirs: as those of `dlfound.train`.
-        only: names of checks; all where none is named.
-        out: a folder for check.json and the plot; nothing is written where there is none.
-
-    Returns:
-        What was found; a fail raises nothing: see its `verdict`.
-
-    Raises:
-        Error: mistakes in the configuration or the data; `code` is the exit code.
-    """
-    if unknown := [name for name in only if name not in NAMES]:
-        raise Error(f"there is no check {unknown[0]!r}", f"choose from: {', '.join(NAMES)}", Code.CONFIG)
-    words = list(overrides) if data is None else ["data=arrays", *overrides]
-    folder = None if out is None else Path(out).expanduser()
-    return _check(
-        _configure(words, config_dirs), data, only, folder, f"dlfound.check({list(overrides)!r})", shown=False
-    )
-
-
 def _configure(words: Sequence[str], config_dirs: Sequence[str | Path]) -> Any:
-    from dlfound.commands.resuming import configure_run
+    from dlfound.runs.resume import configure_run
 
     return configure_run(words, config_dirs)[0]
 
@@ -99,27 +77,9 @@ def _usual_place(config: Any) -> Path:
     return OUTPUTS / "check" / config["run"]["name"]
 
 
-def _check(config: Any, data: Any, only: Sequence[str], out: Path | None, command: str, shown: bool) -> "Verdicts":
-    from dlfound.commands.checking import examine, keep  # brings in torch
-    from dlfound.commands.training import check_task, load_data
-    from dlfound.runs.folder import check_place, make_folder
-    from dlfound.training.assemble import resolve
-    from dlfound.training.device import find_device
-
-    if out is not None:
-        check_place(out)
-    device = find_device(config["run"]["device"])
-    dataset = load_data(config, data)
-    check_task(config, dataset)
-    verdicts = examine(resolve(config, dataset.task)[0], dataset, device, command, only, shown)
-    if out is not None:
-        keep(verdicts, make_folder(out))
-    return verdicts
-
-
 def describe(verdicts: "Verdicts", out: Path) -> str:
     """What was found, for a person: a paragraph a finding, then the sum of it."""
-    from dlfound.commands.checking import FILE, PLOT, line_of, remedy
+    from dlfound.checks.run import FILE, PLOT, line_of, remedy
 
     width, lines = min(shutil.get_terminal_size((WIDEST, 0)).columns, WIDEST), []
     for name, finding in verdicts.findings():

@@ -11,16 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands.columns import metric_text, print_table, setting_text
-from dlfound.commands.configure import catalog
-from dlfound.commands.progress import say
+from dlfound.commands.text_table import metric_text, print_table, setting_text
 from dlfound.config.catalog import Catalog
 from dlfound.config.nearest import nearest
 from dlfound.config.options import MISSING
 from dlfound.errors import Code, Error, printable
+from dlfound.options.configure import catalog
 from dlfound.runs.folder import find_runs
+from dlfound.runs.progress import say
 from dlfound.runs.summary import PARTS, rank, read_settings, read_summary
-from dlfound.runs.trials import Compared, is_sweep, read_trials, sweep_of
+from dlfound.sweeps.folder import Compared, is_sweep, read_trials, sweep_of
 
 SUMMARY = "show runs side by side: the settings that differ, and what came out"
 EXAMPLES = """\
@@ -46,7 +46,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="a folder of a run, of runs or of a sweep, a name (all its runs), or latest",
     )
-    parser.add_argument("--sort", metavar="COLUMN", help="a metric: best first; anything else: smallest first")
+    parser.add_argument(
+        "--sort", metavar="COLUMN", help="a metric: best first; anything else: smallest first"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print every column as CSV and nothing else")
     form.add_argument("--json", action="store_true", help="print every column as JSON and nothing else")
@@ -117,7 +119,9 @@ class Comparison:
     """
 
     def __init__(self, runs: Sequence[Compared]):
-        measured = [f"{part}_{name}" for part in PARTS for run in runs for name in run.summary.metrics.get(part, {})]
+        measured = [
+            f"{part}_{name}" for part in PARTS for run in runs for name in run.summary.metrics.get(part, {})
+        ]
         self.metrics = {column: column.partition("_")[2] for column in measured}
         taken = {*OWN, *RESULTS, REASON, *self.metrics}  # a stranger's setting may have the name of a column
         settings = [{key: v for key, v in run.settings.items() if key not in taken} for run in runs]
@@ -142,7 +146,9 @@ class Comparison:
         Raises:
             Error: there is no such column (code 2).
         """
-        known = dict.fromkeys([*self.columns, *(name for row in self.rows for name in row)])  # the same in all: no harm
+        known = dict.fromkeys(
+            [*self.columns, *(name for row in self.rows for name in row)]
+        )  # the same in all: no harm
         if column is not None and column not in known:
             fix = f"did you mean --sort {nearest(column, known)}? (--csv names all in its first line)"
             raise Error(f"no column {column!r}", fix, Code.CONFIG)
@@ -191,7 +197,9 @@ class Comparison:
     def _catalog(self) -> Catalog:
         return catalog()
 
-    def _text(self, row: dict[str, Any], name: str, missing: str, number: Callable[[float], str] = str) -> str:
+    def _text(
+        self, row: dict[str, Any], name: str, missing: str, number: Callable[[float], str] = str
+    ) -> str:
         value = row.get(name)
         if name not in row or (value is None and name not in self.settings):
             return missing

@@ -2,7 +2,7 @@
 
 import argparse
 
-from dlfound.commands.completing import Answer, complete
+from dlfound.commands.completion_words import Answer, complete
 from dlfound.errors import Code, Error, printable
 
 SUMMARY = "let the shell complete words: print the script for it"
@@ -99,7 +99,9 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("shell", nargs="?", choices=SCRIPTS, metavar="SHELL", help=" or ".join(SCRIPTS))
-    parser.add_argument("--line", help="print what may stand at the end of this line of words instead of a script")
+    parser.add_argument(
+        "--line", help="print what may stand at the end of this line of words instead of a script"
+    )
 
 
 def command(args: argparse.Namespace) -> int:

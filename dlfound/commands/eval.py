@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands.configure import load_options, own_options, read_words, reading_options
-from dlfound.commands.progress import say
-from dlfound.commands.table import result_table
 from dlfound.errors import Code, Error
+from dlfound.options.configure import load_options, own_options, read_words, reading_options
+from dlfound.runs.progress import say
+from dlfound.runs.result_table import result_table
 
 SUMMARY = "measure a finished run again, on its own data or on new rows"
 EXAMPLES = """\
@@ -38,7 +38,7 @@ def command(args: argparse.Namespace) -> int:
     reading = read_words(args.reading)
     if reading and args.data is None:
         raise Error(f"{args.reading[0]}: only with --data FILE", "leave it out", Code.CONFIG)
-    from dlfound.commands.opened import open_run  # brings in torch
+    from dlfound.runs.run import open_run  # brings in torch
 
     run = open_run(args.run)
     measured = evaluate_run(run) if args.data is None else evaluate_file(run, args.data, reading)
@@ -52,14 +52,16 @@ def evaluate_run(run) -> dict[str, dict[str, float | None]]:
     Raises:
         Error: the data came from a program, or are not those that the run was trained on (code 3).
     """
-    from dlfound.commands.training import load_data
+    from dlfound.runs.train import load_data
 
     if run.config.name("data") == "arrays" and run.config["data"]["path"] is None:
         what = f"{run.path}: the data of this run were arrays of a Python program"
         raise Error(what, "use dlfound.open_run(...).predict there", Code.DATA)
     dataset = load_data(run.config)
     if dataset.fingerprint() != run.schema["fingerprint"]:
-        fix = "give it the same files" + ", or measure on others with --data FILE" * bool(run.schema["columns"])
+        fix = "give it the same files" + ", or measure on others with --data FILE" * bool(
+            run.schema["columns"]
+        )
         raise Error(f"the data are not those that {run.path} was trained on", fix, Code.DATA)
     return _measured(run, dataset)
 
@@ -84,8 +86,8 @@ def evaluate_file(run, file: str, reading: Mapping[str, Any]) -> dict[str, dict[
 def _measured(run, dataset) -> dict[str, dict[str, float | None]]:
     from dlfound.training.assemble import weigh
     from dlfound.training.device import threads
+    from dlfound.training.device_data import make_resident
     from dlfound.training.metrics import evaluate
-    from dlfound.training.resident import make_resident
 
     loss = weigh(run.config, run.loss, dataset)
     with threads(run.report["threads"]):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands.configure import full_catalog, load_options, own_options
 from dlfound.config.catalog import EXPERIMENT, Catalog
 from dlfound.config.check import unknown_key
 from dlfound.config.options import Option
 from dlfound.errors import Code, Error
+from dlfound.options.configure import full_catalog, load_options, own_options
 
 SUMMARY = "list the groups, their options and settings"
 EXAMPLES = """\
@@ -66,7 +66,9 @@ def _describe(known: Catalog, group: str, word: str) -> dict[str, Any]:
 
 def _settings(option: Option, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Setting -> its type and default."""
-    return {name: {"type": kind.says, "default": defaults.get(name)} for name, kind in option.settings.items()}
+    return {
+        name: {"type": kind.says, "default": defaults.get(name)} for name, kind in option.settings.items()
+    }
 
 
 def _text(path: Path) -> str:
@@ -80,7 +82,9 @@ def _overview(known: Catalog) -> str:
     width = max(map(len, known.paths))
     lines = [f"{group:<{width}}  {' '.join(_starred(known, group))}" for group in known.paths]
     nodes = [f"{node:<{width}}  {' '.join(option.settings)}" for node, option in known.plain.items()]
-    return "\n".join([*lines, "", "settings of the run itself:", *nodes, "", "* default; more: dlfound options GROUP"])
+    return "\n".join(
+        [*lines, "", "settings of the run itself:", *nodes, "", "* default; more: dlfound options GROUP"]
+    )
 
 
 def _starred(known: Catalog, group: str) -> list[str]:
@@ -98,4 +102,6 @@ def _detail(known: Catalog, group: str) -> str:
 
 
 def _lines(group: str, settings: Mapping[str, Any], indent: str) -> list[str]:
-    return [f"{indent}{group}.{name}={json.dumps(s['default'])}  ({s['type']})" for name, s in settings.items()]
+    return [
+        f"{indent}{group}.{name}={json.dumps(s['default'])}  ({s['type']})" for name, s in settings.items()
+    ]

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands.configure import load_options, own_options, read_words, reading_options
-from dlfound.commands.exporting import destination, write
-from dlfound.commands.progress import say
+from dlfound.commands.prediction_table import destination, write
 from dlfound.errors import Code, Error, printable
+from dlfound.options.configure import load_options, own_options, read_words, reading_options
+from dlfound.runs.progress import say
 
 SUMMARY = "predict the class or the number of new rows, images or arrays"
 EXAMPLES = """\
@@ -35,14 +35,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a table (.csv, .parquet, 'parts/*.csv'), an image, a folder of images, .npy, .npz",
     )
     reading_options(parser)
-    parser.add_argument("--out", metavar="FILE", help="write this file, CSV or .parquet, in place of what it held")
+    parser.add_argument(
+        "--out", metavar="FILE", help="write this file, CSV or .parquet, in place of what it held"
+    )
     parser.add_argument("--probabilities", action="store_true", help="add the probability of every class")
     parser.add_argument("--keep", metavar="COLUMNS", help="columns of the table to stand beside, by commas")
     parser.add_argument(
         "--unseen", choices=("count", "error"), default="count", help="categories that training did not have"
     )
     parser.add_argument(
-        "--excel-safe", action="store_true", help="an apostrophe before words that a spreadsheet takes for formulas"
+        "--excel-safe",
+        action="store_true",
+        help="an apostrophe before words that a spreadsheet takes for formulas",
     )
     parser.add_argument("--invert", action="store_true", help="exchange dark and light first")
     own_options(parser, config_dirs=False)
@@ -62,8 +66,8 @@ def command(args: argparse.Namespace) -> int:
         flags = ", ".join([*(f"--{flag}" for flag in table), *args.reading])
         raise Error(f"{flags}: only for a table, and {path} is none", "leave it out", Code.CONFIG)
     load_options(args.files)
-    from dlfound.commands.opened import open_run  # brings in torch
-    from dlfound.commands.predictions import predict_rows
+    from dlfound.runs.predict import predict_rows
+    from dlfound.runs.run import open_run  # brings in torch
 
     run = open_run(args.run)
     if args.probabilities:

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands.columns import metric_text, print_table
-from dlfound.commands.progress import say
+from dlfound.commands.text_table import metric_text, print_table
 from dlfound.errors import Code, Error, printable
 from dlfound.runs.folder import OUTPUTS, begun, find_runs, list_runs, run_name
+from dlfound.runs.progress import age_text, say
 from dlfound.runs.summary import Summary, read_summary
 
 SUMMARY = "list the runs that are there, the newest last"
@@ -95,7 +95,9 @@ def _size(folder: Path | str) -> int:
 def _show(rows: Sequence[dict[str, Any]]) -> None:
     columns = _columns(rows)
     dear = [*(name for name in columns if name not in ("age", "size", "epochs")), "age", "size", "epochs"]
-    print_table([{name: _text(row, name) for name in columns} for row in rows], columns, dear, "--json has all")
+    print_table(
+        [{name: _text(row, name) for name in columns} for row in rows], columns, dear, "--json has all"
+    )
 
 
 def _text(row: dict[str, Any], name: str) -> str:
@@ -109,14 +111,6 @@ def _text(row: dict[str, Any], name: str) -> str:
     if value is None or isinstance(value, str):
         return printable(value or "-")
     return str(value) if name == "epochs" else metric_text(value)
-
-
-def age_text(seconds: int) -> str:
-    """How long ago, in the largest unit that gives at least two of it (one minute counts)."""
-    for unit, length, enough in (("d", 86400, 2), ("h", 3600, 2), ("min", 60, 1)):
-        if seconds >= enough * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 def size_text(size: float) -> str:

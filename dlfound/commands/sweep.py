@@ -8,9 +8,9 @@ import time
 from functools import partial
 from typing import Any
 
-from dlfound.commands.configure import load_options, own_options
-from dlfound.commands.signals import Stop, stoppable
 from dlfound.errors import Code, Error, Stopped
+from dlfound.options.configure import load_options, own_options
+from dlfound.runs.stop import Stop, stoppable
 
 SUMMARY = "search for settings: train many configurations and find the best"
 EXAMPLES = """\
@@ -29,16 +29,22 @@ examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("overrides", nargs="*", metavar="SPACE", help="as for train, with choices or distributions")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="SPACE", help="as for train, with choices or distributions"
+    )
     own_options(parser)
     parser.add_argument("--cfg", action="store_true", help="print what would be searched; train nothing")
-    parser.add_argument("--json", action="store_true", help="print the sweep's report as JSON and nothing else")
+    parser.add_argument(
+        "--json", action="store_true", help="print the sweep's report as JSON and nothing else"
+    )
 
 
 def command(args: argparse.Namespace) -> int:
     """The verb: exit code."""
-    with stoppable() as stop:  # before torch and its like come in: a signal that raised there would leave half of them
-        from dlfound.commands.sweeping.plan import make_plan  # brings in Hydra
+    with (
+        stoppable() as stop
+    ):  # before torch and its like come in: a signal that raised there would leave half of them
+        from dlfound.sweeps.plan import make_plan  # brings in Hydra
 
         load_options(args.files)
         plan = make_plan(args.overrides, args.config_dir, args.files, f"dlfound {shlex.join(sys.argv[1:])}")
@@ -57,10 +63,10 @@ def _configured(plan: Any, as_json: bool) -> str:
 
 def run(plan: Any, as_json: bool, stop: Stop) -> int:
     """Search as planned; exit code."""
-    from dlfound.commands.progress import say
-    from dlfound.commands.sweeping.team import LOG, Team, call
-    from dlfound.commands.sweeping.view import View
-    from dlfound.commands.sweeping.worker import Leaving, join, run_worker  # brings in torch
+    from dlfound.runs.progress import say
+    from dlfound.sweeps.progress import View
+    from dlfound.sweeps.worker import Leaving, join, run_worker  # brings in torch
+    from dlfound.sweeps.worker_pool import LOG, Team, call
 
     plan.begin()
     if told := plan.repeated():
@@ -88,9 +94,9 @@ def run(plan: Any, as_json: bool, stop: Stop) -> int:
 
 def _end(plan: Any, monitor: str, stop: Stop, failure: Error | None, as_json: bool) -> int:
     """Write and tell what came out; the exit code, or what ended the sweep."""
-    from dlfound.commands.progress import say
-    from dlfound.commands.sweeping.results import Results, draw_pictures
-    from dlfound.commands.sweeping.worker import look
+    from dlfound.runs.progress import say
+    from dlfound.sweeps.results import Results, draw_pictures
+    from dlfound.sweeps.worker import look
 
     rows, importances = look(plan)
     results = Results(plan, rows, monitor, importances)

@@ -4,15 +4,16 @@ import argparse
 import json
 import shlex
 import sys
+from functools import partial
 from typing import Any
 
 from dlfound.commands import sweep
-from dlfound.commands.configure import load_options, own_options
-from dlfound.commands.resuming import configure_run
-from dlfound.commands.signals import stoppable
-from dlfound.commands.table import result_table
 from dlfound.errors import Code, printable
 from dlfound.objective.tasks import BRIEF
+from dlfound.options.configure import load_options, own_options
+from dlfound.runs.result_table import result_table
+from dlfound.runs.resume import configure_run
+from dlfound.runs.stop import stoppable
 
 SUMMARY = "train a net"
 EXAMPLES = """\
@@ -33,14 +34,20 @@ examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="group=option, or node.setting=value")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="group=option, or node.setting=value"
+    )
     own_options(parser)
     parser.add_argument("-m", "--multirun", action="store_true", help="the same as dlfound sweep")
-    parser.add_argument("--cfg", action="store_true", help="print every value and where it comes from; train nothing")
+    parser.add_argument(
+        "--cfg", action="store_true", help="print every value and where it comes from; train nothing"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="read the data and say how they are understood; train nothing"
     )
-    parser.add_argument("--check", action="store_true", help="check first (see dlfound check); train only if all holds")
+    parser.add_argument(
+        "--check", action="store_true", help="check first (see dlfound check); train only if all holds"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
 
 
@@ -54,18 +61,28 @@ def command(args: argparse.Namespace) -> int:
         print(json.dumps(config.tree, indent=2, ensure_ascii=False) if args.json else config.shown())
         return Code.DONE
     if args.dry_run:
-        from dlfound.commands.understood import show  # brings in torch
+        from dlfound.commands.dry_run import show  # brings in torch
 
         show(config, args.json)
         return Code.DONE
     with stoppable() as stop:
-        from dlfound.commands.training import raise_failure, run_training  # brings in torch
+        from dlfound.runs.train import nothing_to_attach, raise_failure, run_training  # brings in torch
 
         command = f"dlfound {shlex.join(sys.argv[1:])}"
-        run, code = run_training(config, path, None, command, shown=True, stop=stop, checked=args.check)
+        attach = _checked(config, command) if args.check else nothing_to_attach
+        run, code = run_training(config, path, None, command, shown=True, stop=stop, attach=attach)
     print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else describe(run))
     raise_failure(run, code)
     return code
+
+
+def _checked(config: Any, command: str) -> Any:
+    """Make the checks first; returns what is to be done with their verdicts in the run's folder."""
+    from dlfound.checks.run import attach, check_config, refuse_failed
+
+    verdicts = check_config(config, None, (), None, command, shown=True)
+    refuse_failed(verdicts)
+    return partial(attach, verdicts)
 
 
 def describe(run: Any) -> str:
@@ -73,6 +90,8 @@ def describe(run: Any) -> str:
     report = run.report
     shown = [name for name in report["test"] if name in (*BRIEF, report["monitor"])]
     parts = {part: {name: report[part][name] for name in shown} for part in ("train", "val", "test")}
-    what = f"{report['data']['name']}: {report['net']}, {report['parameters']:,} parameters, {report['device']}"
+    what = (
+        f"{report['data']['name']}: {report['net']}, {report['parameters']:,} parameters, {report['device']}"
+    )
     how = f"best epoch {report['best_epoch']} of {report['epochs_run']} ({report['stopped_by']})"
     return f"{what}\n{result_table(parts)}\n{how}, {report['seconds']['total']:.1f} s\n{printable(run.path)}"

@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dlfound.config.files import read_yaml
 from dlfound.config.nearest import nearest
 from dlfound.config.options import Groups, Option
+from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Code, Error
 
 EXPERIMENT = "experiment"
@@ -36,12 +36,16 @@ class Catalog:
     plain: dict[str, Option]
     config_dirs: Sequence[Path] = ()
     roots: Sequence[str] = ("config",)
-    _read: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, repr=False)  # files read so far
+    _read: dict[tuple[str, str], dict[str, Any]] = field(
+        default_factory=dict, repr=False
+    )  # files read so far
 
     def __post_init__(self) -> None:
         for folder in self.config_dirs:
             if not folder.is_dir():
-                raise Error(f"--config-dir {folder} is no folder", "name a folder that holds groups", Code.CONFIG)
+                raise Error(
+                    f"--config-dir {folder} is no folder", "name a folder that holds groups", Code.CONFIG
+                )
 
     @cached_property
     def paths(self) -> dict[str, dict[str, Path]]:
@@ -72,7 +76,9 @@ class Catalog:
     def defaults(self) -> dict[str, str]:
         """Group -> the word that `conf/config.yaml` chooses."""
         chosen = self.root["defaults"]
-        return {g: w for entry in chosen if isinstance(entry, dict) for g, w in entry.items() if g != EXPERIMENT}
+        return {
+            g: w for entry in chosen if isinstance(entry, dict) for g, w in entry.items() if g != EXPERIMENT
+        }
 
     def common(self, group: str) -> dict[str, Any]:
         """The settings that `conf/config.yaml` gives to every option of the group."""

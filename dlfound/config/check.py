@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlfound.config.catalog import Catalog
-from dlfound.config.kinds import Kind
 from dlfound.config.nearest import nearest
 from dlfound.config.options import MISSING
+from dlfound.config.setting_types import Kind
 from dlfound.errors import Problem, printable
 
 
@@ -27,7 +27,9 @@ class Rule:
     warns: bool = False
 
 
-def check_tree(tree: Mapping[str, Any], catalog: Catalog, origin: Callable[[str], str]) -> tuple[dict, list[Problem]]:
+def check_tree(
+    tree: Mapping[str, Any], catalog: Catalog, origin: Callable[[str], str]
+) -> tuple[dict, list[Problem]]:
     """The sound part of a tree, its values read by their kinds, and what is wrong with the rest.
 
     Args:
@@ -43,7 +45,9 @@ def check_tree(tree: Mapping[str, Any], catalog: Catalog, origin: Callable[[str]
     for node in nodes:
         values = tree.get(node)
         if not isinstance(values, dict):
-            problems.append(Problem(f"{node} must be a mapping of settings{origin(node)}", "see dlfound options"))
+            problems.append(
+                Problem(f"{node} must be a mapping of settings{origin(node)}", "see dlfound options")
+            )
             continue
         name = values.get("name") if node in catalog.groups else None
         option = catalog.plain.get(node) or catalog.groups[node].get(name if isinstance(name, str) else "")
@@ -58,7 +62,9 @@ def check_tree(tree: Mapping[str, Any], catalog: Catalog, origin: Callable[[str]
     return sound, problems
 
 
-def _check_node(node: str, tree: Mapping, kinds: dict[str, Kind], origin: Callable, problems: list[Problem]) -> dict:
+def _check_node(
+    node: str, tree: Mapping, kinds: dict[str, Kind], origin: Callable, problems: list[Problem]
+) -> dict:
     sound = {}
     for key, kind in kinds.items():
         path = f"{node}.{key}"

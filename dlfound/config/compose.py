@@ -17,14 +17,16 @@ from omegaconf.errors import OmegaConfBaseException
 from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog, conf_folder
 from dlfound.config.check import Rule, check_rules, check_tree
 from dlfound.config.config import FORMAT, Config
-from dlfound.config.files import plain, read_yaml
 from dlfound.config.overrides import Overrides, holds_resolver, read_overrides, read_values, readable
+from dlfound.config.yaml_files import plain, read_yaml
 from dlfound.errors import Code, Error, Problem, printable
 
 Layers = list[tuple[str, dict[str, Any]]]
 
 
-def compose(texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = (), beside: Collection[str] = ()) -> Config:
+def compose(
+    texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = (), beside: Collection[str] = ()
+) -> Config:
     """The configuration that an override list asks for.
 
     Args:
@@ -105,7 +107,9 @@ class Composer:
         settings = {text.partition("=")[0]: text for text in texts if "." in text.partition("=")[0]}
         choices = tuple(text for text in texts if text.partition("=")[0] not in settings)
         rules = self.rules if ruled else ()
-        plain = len(settings) + len(choices) == len(texts) and not any("${" in t or t[:1] in "+~" for t in texts)
+        plain = len(settings) + len(choices) == len(texts) and not any(
+            "${" in t or t[:1] in "+~" for t in texts
+        )
         if plain and not _refers(self._experiment(choices)):
             known = self._base(choices, settings)
             if all(_has(known, key) and readable(text) for key, text in settings.items()):
@@ -177,7 +181,9 @@ def reopen(path: Path, catalog: Catalog) -> Config:
 
 def _unsafe_keys(tree: Any, at: str = "") -> list[str]:
     if isinstance(tree, dict):
-        forbidden = [f"{at}{k}" for k in tree if k in ("hydra", "defaults") or (k.startswith("_") and k.endswith("_"))]
+        forbidden = [
+            f"{at}{k}" for k in tree if k in ("hydra", "defaults") or (k.startswith("_") and k.endswith("_"))
+        ]
         return forbidden + [found for k, v in tree.items() for found in _unsafe_keys(v, f"{at}{k}.")]
     if isinstance(tree, list):
         return [found for v in tree for found in _unsafe_keys(v, at)]
@@ -207,12 +213,16 @@ class _Experiments:
         problems = _file_problems(path, {node: value for node, value in tree.items() if node != "defaults"})
         for node in [n for n in (*self.catalog.plain, *self.catalog.groups) if n in tree]:
             if not isinstance(tree[node], dict):
-                problems.append(Problem(f"{path}: {node} must be a mapping of settings", "see dlfound options"))
+                problems.append(
+                    Problem(f"{path}: {node} must be a mapping of settings", "see dlfound options")
+                )
             elif node in self.catalog.groups and "name" in tree[node]:
                 fix = f"write - override /{node}: {printable(tree[node]['name'])} below defaults"
                 problems.append(Problem(f"{path}: {node}.name is set by choosing an option", fix))
         for node in [n for n in (SPACE, SEARCH) if n in tree and n not in self.beside]:
-            problems.append(Problem(f"{path}: {node} is for a sweep", f"dlfound sweep experiment={path.stem}"))
+            problems.append(
+                Problem(f"{path}: {node} is for a sweep", f"dlfound sweep experiment={path.stem}")
+            )
         if not path.read_text(encoding="utf-8").lstrip().startswith("# @package _global_"):
             what = f"{path} must begin with the line '# @package _global_'"
             problems.append(Problem(what, "put it at the head of the file"))
@@ -221,7 +231,9 @@ class _Experiments:
     def choices(self, word: str | None) -> dict[str, str]:
         chosen = {}
         for entry in self._defaults(word):
-            ((key, option),) = entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(str(entry), None)]
+            ((key, option),) = (
+                entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(str(entry), None)]
+            )
             group = key.removeprefix("override /")
             if entry == "_self_":
                 continue
@@ -245,7 +257,9 @@ class _Experiments:
         for group, option in choices.items():
             settings = self.tree(word).get(group)
             for key in settings if group in own and isinstance(settings, dict) else ():
-                if key in self.catalog.keys(group, own[group]) and key not in self.catalog.keys(group, option):
+                if key in self.catalog.keys(group, own[group]) and key not in self.catalog.keys(
+                    group, option
+                ):
                     told = f"{group}.{key} of experiment={word} goes with {group}={own[group]}: left out"
                     found[f"{group}.{key}"] = told
         return found
@@ -270,7 +284,9 @@ def _file_problems(path: Path, tree: dict[str, Any]) -> list[Problem]:
     return problems
 
 
-def _layers(chosen: dict[str, str], catalog: Catalog, experiments: _Experiments) -> tuple[Layers, list[Problem]]:
+def _layers(
+    chosen: dict[str, str], catalog: Catalog, experiments: _Experiments
+) -> tuple[Layers, list[Problem]]:
     """Every file behind the configuration, in the order in which they are laid over each other."""
     layers: Layers = [(_label(conf_folder() / "config.yaml"), catalog.root)]
     problems: list[Problem] = []
@@ -328,7 +344,9 @@ class _Origins:
         return {f"{n}.{k}": self.of(f"{n}.{k}") for n, settings in tree.items() for k in settings}
 
 
-def _own_nodes(chosen: dict[str, str], catalog: Catalog, experiments: _Experiments) -> list[tuple[str, str, dict]]:
+def _own_nodes(
+    chosen: dict[str, str], catalog: Catalog, experiments: _Experiments
+) -> list[tuple[str, str, dict]]:
     """The chosen options and the experiment that a person added: group, word, and what our own reader found."""
     own = [(group, word) for group, word in chosen.items() if catalog.is_own(group, word)]
     return [(g, w, experiments.tree(w) if g == EXPERIMENT else catalog.node(g, w)) for g, w in own]
@@ -356,7 +374,9 @@ def _stored(own: list[tuple[str, str, dict]]) -> Iterator[None]:
     store.repo = {name: dict(entry) if isinstance(entry, dict) else entry for name, entry in before.items()}
     try:
         for group, word, node in own:
-            store.store(group=group, name=word, node=node, package="_global_" if group == EXPERIMENT else None)
+            store.store(
+                group=group, name=word, node=node, package="_global_" if group == EXPERIMENT else None
+            )
         yield
     finally:
         store.repo = before
@@ -385,4 +405,6 @@ def _followed(node: DictConfig, key: str, written: Any) -> Any:
 
 def _translate(error: Exception) -> Problem:
     text = str(error.__cause__ or error).strip().partition("\n")[0]
-    return Problem(f"the configuration cannot be composed: {text}", "see dlfound train --cfg and dlfound options")
+    return Problem(
+        f"the configuration cannot be composed: {text}", "see dlfound train --cfg and dlfound options"
+    )

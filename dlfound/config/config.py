@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from dlfound.config.catalog import Catalog
-from dlfound.config.files import dump_yaml
+from dlfound.config.yaml_files import dump_yaml
 from dlfound.errors import printable
 
 FORMAT = 1  # of config.yaml in a run's folder

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlfound.config.kinds import Kind, kind_of
 from dlfound.config.nearest import nearest
+from dlfound.config.setting_types import Kind, kind_of
 from dlfound.errors import Code, Error
 
 
@@ -39,7 +39,9 @@ class Option:
     def source(self) -> str:
         """What the docstring says behind "Source:"; empty where it says nothing."""
         lines = (inspect.getdoc(self.callable) or "").splitlines()
-        return next((line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), "")
+        return next(
+            (line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), ""
+        )
 
 
 MISSING = "???"  # how a file, or a registration, says that a person must give the value
@@ -61,18 +63,30 @@ def register(group: str, name: str, callable: Callable, **defaults: Any) -> None
     Raises:
         Error: a name that is no word, or a setting that the callable does not take (code 2).
     """
-    if not re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII) or name.lower() in ("null", "true", "false", "nan", "inf"):
-        raise Error(f"{name!r} cannot name an option", "a letter first, then letters, digits, _ and -", Code.CONFIG)
+    if not re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII) or name.lower() in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    ):
+        raise Error(
+            f"{name!r} cannot name an option", "a letter first, then letters, digits, _ and -", Code.CONFIG
+        )
     option = Option(callable, {**_own_defaults(callable), **defaults})
     if unknown := set(defaults) - set(option.settings):
-        raise Error(f"{name} of {group} takes no setting {min(unknown)!r}", "name parameters of it", Code.CONFIG)
+        raise Error(
+            f"{name} of {group} takes no setting {min(unknown)!r}", "name parameters of it", Code.CONFIG
+        )
     _registered.setdefault(group, {})[name] = option
 
 
 def _own_defaults(callable: Callable) -> dict[str, Any]:
     """Keyword-only parameter -> its default, or the mark for a value that a person must give."""
     parameters = inspect.signature(callable).parameters.values()
-    return {p.name: MISSING if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return {
+        p.name: MISSING if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY
+    }
 
 
 def with_registered(tables: Mapping[str, Mapping[str, Callable]]) -> Groups:
@@ -85,10 +99,14 @@ def with_registered(tables: Mapping[str, Mapping[str, Callable]]) -> Groups:
     for group, name in [(group, name) for group, table in _registered.items() for name in table]:
         if group not in tables:
             del _registered[group]
-            raise Error(f"there is no group {group!r}", f"did you mean {nearest(group, tables)}?", Code.CONFIG)
+            raise Error(
+                f"there is no group {group!r}", f"did you mean {nearest(group, tables)}?", Code.CONFIG
+            )
         if name in tables[group]:
             del _registered[group][name]
-            raise Error(f"{group} has a {name!r} of its own", f"register {name!r} under another name", Code.CONFIG)
+            raise Error(
+                f"{group} has a {name!r} of its own", f"register {name!r} under another name", Code.CONFIG
+            )
     return {
         group: {name: Option(made) for name, made in table.items()} | _registered.get(group, {})
         for group, table in tables.items()

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from dlfound.config.catalog import EXPERIMENT, Catalog
 from dlfound.config.check import broken_kind, shown, unknown_key, unknown_option
 from dlfound.config.nearest import nearest
-from dlfound.config.pasted import setting
+from dlfound.config.shell_quote import setting
 from dlfound.errors import Error, Problem, printable
 
 _REFERENCE = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.\w+|\[\w+\])*\}", re.ASCII)
@@ -72,7 +72,9 @@ def readable(text: str) -> bool:
         override = OverridesParser.create().parse_override(_quoted_home(text))
     except (HydraException, ValueError, RecursionError):
         return False
-    single = override.type == OverrideType.CHANGE and override.package is None and not override.is_sweep_override()
+    single = (
+        override.type == OverrideType.CHANGE and override.package is None and not override.is_sweep_override()
+    )
     return single and not isinstance(override.value(), dict)
 
 
@@ -96,7 +98,10 @@ def _parse(text: str, catalog: Catalog, result: Overrides) -> Override | None:
         return None
     key, refused = override.key_or_group, None
     if any("\ud800" <= c <= "\udfff" for c in text):  # bytes that this locale cannot read
-        refused = f"{shown(text)} is no text in UTF-8", "use another name, or a locale that reads it: LANG=C.UTF-8"
+        refused = (
+            f"{shown(text)} is no text in UTF-8",
+            "use another name, or a locale that reads it: LANG=C.UTF-8",
+        )
     elif re.split("[./]", key)[0] == "hydra":
         refused = f"{key!r} is Hydra's own and cannot be set here", _nearest_override(text, catalog)
     elif override.package is not None:
@@ -107,7 +112,11 @@ def _parse(text: str, catalog: Catalog, result: Overrides) -> Override | None:
         fix = f"give {key} one value" if key in catalog.everything() else _nearest_override(text, catalog)
         refused = f"{shown(text)} is a choice of several values, but one run takes one", fix
     elif holds_resolver(override.value()):
-        fix = f"write the value of {key} itself" if key in catalog.everything() else _nearest_override(text, catalog)
+        fix = (
+            f"write the value of {key} itself"
+            if key in catalog.everything()
+            else _nearest_override(text, catalog)
+        )
         refused = f"resolvers are not allowed in a configuration: {shown(text)}", fix
     if refused:
         result.problems.append(Problem(*refused))
@@ -159,7 +168,9 @@ def _read_choice(override: Override, catalog: Catalog, result: Overrides, failed
         return
     if override.type == OverrideType.ADD:
         failed.add(group)
-        result.problems.append(Problem(f"'+' is not needed: {group} is a group already", f"write {group}={word}"))
+        result.problems.append(
+            Problem(f"'+' is not needed: {group} is a group already", f"write {group}={word}")
+        )
         return
     try:
         if group != EXPERIMENT:
@@ -173,7 +184,9 @@ def _read_choice(override: Override, catalog: Catalog, result: Overrides, failed
     result.accepted.append(f"{group}={word}")
 
 
-def _read_value(override: Override, catalog: Catalog, chosen: dict, failed: set[str], result: Overrides) -> None:
+def _read_value(
+    override: Override, catalog: Catalog, chosen: dict, failed: set[str], result: Overrides
+) -> None:
     key = override.key_or_group
     node, _, setting = key.partition(".")
     if node in failed:
@@ -225,11 +238,17 @@ def _key_problem(key: str, catalog: Catalog, chosen: dict[str, str]) -> Problem 
         below = [f"{g}.{node}" for g, word in chosen.items() if node in catalog.keys(g, word)]
         return unknown_key(key, below if not setting and below else catalog.everything())
     if setting == "name":
-        return Problem(f"{key} is set by choosing an option", f"write {node}=...: {', '.join(catalog.words(node))}")
+        return Problem(
+            f"{key} is set by choosing an option", f"write {node}=...: {', '.join(catalog.words(node))}"
+        )
     if setting in catalog.keys(node, chosen[node]):
         return None
     if others := [w for w in catalog.words(node) if setting in catalog.keys(node, w)]:
         has = ", ".join(f"{node}={word}" for word in others)
-        return Problem(f"{node}={chosen[node]} has no setting {key!r}", f"{has} {'have' if others[1:] else 'has'} it")
-    known = catalog.keys(node, chosen[node]) or [s for w in catalog.words(node) for s in catalog.keys(node, w)]
+        return Problem(
+            f"{node}={chosen[node]} has no setting {key!r}", f"{has} {'have' if others[1:] else 'has'} it"
+        )
+    known = catalog.keys(node, chosen[node]) or [
+        s for w in catalog.words(node) for s in catalog.keys(node, w)
+    ]
     return unknown_key(key, [f"{node}.{s}" for s in known])

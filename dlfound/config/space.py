@@ -16,8 +16,8 @@ from hydra.errors import HydraException
 from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog
 from dlfound.config.check import shown
 from dlfound.config.config import Config
-from dlfound.config.files import read_yaml
 from dlfound.config.overrides import refuse_removal
+from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Code, Error, Problem, printable
 
 DIGITS = 6  # of a number that is drawn: a command that one can read
@@ -30,7 +30,9 @@ class Choice:
 
     key: str
     texts: tuple[str, ...]
-    within: tuple[str, ...] | None = None  # the options of its group that have the setting; None: it always counts
+    within: tuple[str, ...] | None = (
+        None  # the options of its group that have the setting; None: it always counts
+    )
 
     @property
     def told(self) -> str:
@@ -135,7 +137,9 @@ def read_space(texts: Sequence[str], catalog: Catalog) -> tuple[Space, list[Prob
         known = [e for e in known if e.key != made.key or (both_fixed and isinstance(e, Fixed))] + [made]
     swept = {e.key: e for e in known if isinstance(e, Choice) and e.key in catalog.groups}
     bound = [replace(e, within=_within(e.key, swept, catalog)) for e in known]
-    dimensions = sorted((e for e in bound if not isinstance(e, Fixed)), key=lambda d: d.key not in catalog.paths)
+    dimensions = sorted(
+        (e for e in bound if not isinstance(e, Fixed)), key=lambda d: d.key not in catalog.paths
+    )
     return Space(tuple(dimensions), tuple(e for e in bound if isinstance(e, Fixed))), problems
 
 
@@ -180,7 +184,9 @@ def _dimension(override: Override, text: str, catalog: Catalog) -> Dimension | P
 def _range(key: str, value: RangeSweep, text: str) -> Dimension | Problem:
     low, stop, step = value.start, value.stop, value.step
     if low is None or stop is None or not step > 0 or not low < stop:
-        return Problem(f"{shown(text)}: nothing lies in this range", f"{key}=range(LOW,BEYOND,STEP), from low to high")
+        return Problem(
+            f"{shown(text)}: nothing lies in this range", f"{key}=range(LOW,BEYOND,STEP), from low to high"
+        )
     count = math.ceil((stop - low) / step - 1e-9)
     if count > MOST:
         return Problem(f"{shown(text)} has {count} values", f"{key}=interval({low},{stop}), or a larger step")
@@ -193,9 +199,13 @@ def _interval(key: str, value: IntervalSweep, text: str) -> Dimension | Problem:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return Problem(f"{shown(text)}: an interval has two finite ends", f"{key}=interval(LOW, HIGH)")
     if not low < high:
-        return Problem(f"{shown(text)}: the low end ({low:g}) must be below the high end ({high:g})", "exchange them")
+        return Problem(
+            f"{shown(text)}: the low end ({low:g}) must be below the high end ({high:g})", "exchange them"
+        )
     if log and not low > 0:
-        return Problem(f"{shown(text)}: a logarithm needs ends > 0, and the low end is {low:g}", "raise it above 0")
+        return Problem(
+            f"{shown(text)}: a logarithm needs ends > 0, and the low end is {low:g}", "raise it above 0"
+        )
     if unknown := sorted(value.tags - {"log"}):
         return Problem(f"{shown(text)}: there is no tag {printable(unknown[0])}", "tag(log, interval(...))")
     return Interval(key, low, high, log, isinstance(low, int) and isinstance(high, int))
@@ -227,7 +237,11 @@ def check_space(space: Space, compose: Callable[[Sequence[str]], Config]) -> lis
 
 def _whole_fix(dimension: Dimension | None, problem: Problem) -> Problem:
     """For numbers that should be whole, how to ask for whole ones."""
-    if isinstance(dimension, Interval) and not dimension.integer and f"{dimension.key} must be a whole" in problem.what:
+    if (
+        isinstance(dimension, Interval)
+        and not dimension.integer
+        and f"{dimension.key} must be a whole" in problem.what
+    ):
         return Problem(problem.what, f"{dimension.key}=int(interval({dimension.low:g},{dimension.high:g}))")
     return problem
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import lazy_loader
 
-from dlfound.config.kinds import OptionalText, Seed, Split, word
+from dlfound.config.setting_types import OptionalText, Seed, Split, word
 from dlfound.data.dataset import Dataset, classification, regression
 from dlfound.data.npy import ALSO_TEXT, read_npy, read_npz
 from dlfound.data.split import cut
@@ -37,7 +37,11 @@ def arrays(
     10 distinct whole numbers are classes, else y is a number; `task` says it outright.
     """
     if (data is None) == (path is None):
-        what = "data=arrays has no arrays" if data is None else "data=(X, y) was handed over, and data.path named too"
+        what = (
+            "data=arrays has no arrays"
+            if data is None
+            else "data=(X, y) was handed over, and data.path named too"
+        )
         fix = "data.path=FILE.npz; or from Python dlfound.train([...], data=(X, y))"
         raise Error(what, fix if data is None else "leave one of them out", Code.CONFIG)
     data = data if path is None else _read(Path(path).expanduser(), target_path)
@@ -47,7 +51,9 @@ def arrays(
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
     if targets.ndim not in (1, 2) or 0 in targets.shape:
-        raise Error(f"y has shape {targets.shape}", "give one class or number a row, or several numbers", Code.DATA)
+        raise Error(
+            f"y has shape {targets.shape}", "give one class or number a row, or several numbers", Code.DATA
+        )
     if inputs.ndim != 2 or inputs.shape[1] == 0 or len(inputs) != len(targets):
         what = f"X has shape {inputs.shape} and y {targets.shape}"
         raise Error(what, "give X as (rows, columns) and y with as many rows", Code.DATA)
@@ -56,12 +62,16 @@ def arrays(
     if task == "regression" or (task == "auto" and not _looks_like_classes(targets)):
         return regression(inputs, _numbers("y", targets), features, parts)
     if targets.ndim != 1:
-        raise Error(f"y has shape {targets.shape}", "give one class a row, or data.task=regression", Code.DATA)
+        raise Error(
+            f"y has shape {targets.shape}", "give one class a row, or data.task=regression", Code.DATA
+        )
     if targets.dtype.kind == "f":
         targets = _numbers("y", targets)
     classes, numbers = np.unique(targets, return_inverse=True)
     if len(classes) < 2:
-        raise Error(f"y has a single class ({classes[0]!s}); nothing to learn", "give rows of two classes", Code.DATA)
+        raise Error(
+            f"y has a single class ({classes[0]!s}); nothing to learn", "give rows of two classes", Code.DATA
+        )
     return classification(inputs, numbers, [str(c) for c in classes], features, parts)
 
 
@@ -77,7 +87,9 @@ def _read(path: Path, target_path: str | None) -> "tuple[np.ndarray, np.ndarray]
             raise Error(f"{file} is a table", f"data=table data.path={file} data.target=COLUMN", Code.CONFIG)
     if target is None:
         if path.suffix.lower() != ".npz":
-            raise Error(f"{path} holds no y", "data.target_path=FILE.npy, or a .npz with X and y", Code.CONFIG)
+            raise Error(
+                f"{path} holds no y", "data.target_path=FILE.npy, or a .npz with X and y", Code.CONFIG
+            )
         return read_npz(path, "X", alone=False)[0], read_npz(path, "y", ALSO_TEXT, alone=False)[0]
     x = read_npz(path, "X")[0] if path.suffix.lower() == ".npz" else read_npy(path)
     return x, read_npz(target, "y", ALSO_TEXT)[0] if target.suffix == ".npz" else read_npy(target, ALSO_TEXT)
@@ -95,7 +107,9 @@ def as_array(name: str, values: Any) -> "np.ndarray":
             kinds = {type(v) for v in array.ravel()}
             array = np.array(array.tolist()) if len(kinds) == 1 or kinds <= {int, float} else array
     except (ValueError, TypeError, RuntimeError) as error:
-        raise Error(f"{name} is no array: {error}", f"give {name} as rows of equal length", Code.DATA) from None
+        raise Error(
+            f"{name} is no array: {error}", f"give {name} as rows of equal length", Code.DATA
+        ) from None
     if array.dtype.kind not in "biufUS":
         raise Error(f"{name} holds {array.dtype}, not numbers or text", f"convert {name}", Code.DATA)
     return array
@@ -137,4 +151,6 @@ def _looks_like_classes(targets: "np.ndarray") -> bool:
     if targets.dtype.kind in "bUS":
         return True
     distinct = np.unique(targets)
-    return targets.ndim == 1 and len(distinct) <= MOST_CLASSES and bool((distinct == np.floor(distinct)).all())
+    return (
+        targets.ndim == 1 and len(distinct) <= MOST_CLASSES and bool((distinct == np.floor(distinct)).all())
+    )

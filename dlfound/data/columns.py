@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
-from dlfound.config.pasted import setting
+from dlfound.config.shell_quote import setting
 from dlfound.data.table_cells import GROUPED
 from dlfound.data.table_cells import NUMBER as NUMERAL
 from dlfound.data.table_csv import LARGEST_INTEGER
@@ -26,7 +26,10 @@ pl = lazy_loader.load("polars")
 NUMBER, DATE, CATEGORY = "number", "date", "category"
 UNKNOWN, MISSING, FIRST = 0, 1, 2  # places of a category
 NAMED = 5  # columns that a message lists
-IDENTIFIER, FEW = 0.9, 10  # texts of which more than this share, and number, are distinct tell rows apart, not kinds
+IDENTIFIER, FEW = (
+    0.9,
+    10,
+)  # texts of which more than this share, and number, are distinct tell rows apart, not kinds
 HALF = 0.5  # of the cells: where so many are numbers and the column is text all the same, that is told
 MOSTLY = 0.9  # of a column's cells: where so many are numbers, or dates, a word among them is a mistake, no category
 _NUMERAL = rf"^({NUMERAL.pattern})$"
@@ -225,7 +228,9 @@ def _since_1970(series: "pl.Series") -> "pl.Series":
 def _lost(names: Sequence[str], table: "Table") -> Problem:
     """Columns of the training that a table has not."""
     listed = ", ".join(f"'{printable(name)}'" for name in names[:NAMED]) + ", ..." * (len(names) > NAMED)
-    what = f"column {listed} is missing" if len(names) == 1 else f"{len(names):,} columns are missing: {listed}"
+    what = (
+        f"column {listed} is missing" if len(names) == 1 else f"{len(names):,} columns are missing: {listed}"
+    )
     what = f"{table.name}: {what}"
     there = ", ".join(map(printable, table.columns[:20])) + ", ..." * (len(table.columns) > 20)
     fix = (
@@ -260,7 +265,9 @@ class Encoder:
         height = table.frame.height
         numbers = np.empty((len(self.columns), height))
         long = height > len(self.columns)
-        take = table.frame.drop_in_place if long else table.frame.get_column  # to drop one of very many takes long
+        take = (
+            table.frame.drop_in_place if long else table.frame.get_column
+        )  # to drop one of very many takes long
         for k, column in enumerate(self.columns):
             series = take(column.name)  # once it is copied, the memory of one that was dropped is free again
             numbers[k] = self._numbers(column, series, table)
@@ -307,7 +314,9 @@ class Encoder:
     def _places(self, column: Column, series: "pl.Series", table: "Table") -> "np.ndarray":
         found = places_of(series, column.categories)
         if (found < 0).all() and _numerals(series) == 1 and not _numerals(pl.Series(column.categories)):
-            what = f"{table.name}: column '{printable(column.name)}' holds numbers, and it held text in training"
+            what = (
+                f"{table.name}: column '{printable(column.name)}' holds numbers, and it held text in training"
+            )
             named = ", ".join(map(printable, column.categories[:NAMED]))
             raise Error(what, f"write it as in training: {named}", Code.DATA)
         places = np.where(found < 0, UNKNOWN, found + FIRST)
@@ -360,7 +369,11 @@ def _replaced(series: "pl.Series", places: Mapping[Any, int]) -> "np.ndarray":
 
 def texts_of(series: "pl.Series") -> "pl.Series":
     """A category's cells; whole numbers lose what a float adds to them."""
-    if series.dtype.is_float() and (series.drop_nulls() % 1 == 0).all() and not (series.abs() > LARGEST_INTEGER).any():
+    if (
+        series.dtype.is_float()
+        and (series.drop_nulls() % 1 == 0).all()
+        and not (series.abs() > LARGEST_INTEGER).any()
+    ):
         series = series.cast(pl.Int64)
     return series.cast(pl.String)
 

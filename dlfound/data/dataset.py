@@ -141,13 +141,17 @@ def classification(
     return Dataset(inputs, targets.astype(np.int64), task, classes, features, image, parts, **more)
 
 
-def regression(inputs: "np.ndarray", targets: "np.ndarray", features: list[str], parts: Parts, **more: Any) -> Dataset:
+def regression(
+    inputs: "np.ndarray", targets: "np.ndarray", features: list[str], parts: Parts, **more: Any
+) -> Dataset:
     """Rows with one number or several each. `more`: other attributes of Dataset."""
     targets = targets.reshape(len(targets), -1)
     more = {"names": [f"y{k + 1}" for k in range(targets.shape[1])], **more}
     return Dataset(inputs, targets, "regression", [], features, None, parts, **more)
 
 
-def multilabel(inputs: "np.ndarray", targets: "np.ndarray", features: list[str], parts: Parts, **more: Any) -> Dataset:
+def multilabel(
+    inputs: "np.ndarray", targets: "np.ndarray", features: list[str], parts: Parts, **more: Any
+) -> Dataset:
     """Rows with several labels each, (rows, labels) of 0 and 1. `more`: other attributes of Dataset."""
     return Dataset(inputs, targets, "multilabel", [], features, None, parts, **more)

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import lazy_loader
 
-from dlfound.config.kinds import Seed, Split
+from dlfound.config.setting_types import Seed, Split
 from dlfound.data.dataset import Dataset, classification
 from dlfound.data.split import cut
 

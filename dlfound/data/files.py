@@ -84,7 +84,11 @@ def _read_folder(path: Path, schema: dict[str, Any], settings: dict[str, Any]) -
     """All images below a folder, in the order of their paths."""
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    files = [Path(top) / name for top, _, names in os.walk(path, onerror=_closed, followlinks=True) for name in names]
+    files = [
+        Path(top) / name
+        for top, _, names in os.walk(path, onerror=_closed, followlinks=True)
+        for name in names
+    ]
     images = sorted(file for file in files if file.name.lower().endswith(IMG_EXTENSIONS))
     if not images:
         what = f"{path} holds no images ({', '.join(IMG_EXTENSIONS)})"
@@ -97,18 +101,24 @@ def _closed(error: OSError) -> NoReturn:
     raise Error(what, "check the folder and its permissions", Code.DATA) from None
 
 
-def _images(files: list[Path], path: Path, schema: dict[str, Any], settings: dict[str, Any], skipped: int = 0) -> Rows:
+def _images(
+    files: list[Path], path: Path, schema: dict[str, Any], settings: dict[str, Any], skipped: int = 0
+) -> Rows:
     shape, white = schema["image"], white_of(settings["name"])
     if shape is None:
         columns = len(schema["features"])
         if schema["columns"]:
-            raise Error(f"{path}: the run takes tables, not images", f"give one of {', '.join(TABLES)}", Code.DATA)
+            raise Error(
+                f"{path}: the run takes tables, not images", f"give one of {', '.join(TABLES)}", Code.DATA
+            )
         what = f"{path}: the run takes arrays with {columns} column{'s' * (columns != 1)} (.npy or .npz), not images"
         raise Error(what, "give an array with a row for each prediction", Code.DATA)
 
     def read(first: int, last: int) -> "np.ndarray":
         pixels = unfolded(read_images(files[first:last], shape), shape)
-        return pixels if white == 255 else np.rint(pixels * (white / 255)).astype(np.uint8)  # 0...255 -> 0...white
+        return (
+            pixels if white == 255 else np.rint(pixels * (white / 255)).astype(np.uint8)
+        )  # 0...255 -> 0...white
 
     told = f"skipped {skipped} {'file that is no image' if skipped == 1 else 'files that are no images'}"
     return Rows("file", [str(file) for file in files], read, white, notes=[told] * bool(skipped))
@@ -118,7 +128,11 @@ def _images(files: list[Path], path: Path, schema: dict[str, Any], settings: dic
 
 
 def _read_table(
-    path: Path, schema: dict[str, Any], settings: dict[str, Any], keep: Sequence[str] = (), unseen: str = "count"
+    path: Path,
+    schema: dict[str, Any],
+    settings: dict[str, Any],
+    keep: Sequence[str] = (),
+    unseen: str = "count",
 ) -> Rows:
     """All rows of a table, as numbers.
 

@@ -63,7 +63,8 @@ def _kept(series: "pl.Series") -> "pl.Series":
     if series.dtype == pl.String:
         numbers = series.cast(pl.Float64, strict=False)
         same = [
-            text is None or f"{number!r}" in (text, f"{text}.0") for text, number in zip(series, numbers, strict=True)
+            text is None or f"{number!r}" in (text, f"{text}.0")
+            for text, number in zip(series, numbers, strict=True)
         ]
         series = numbers if all(same) else series
     whole = series.dtype.is_float() and (series.drop_nulls() % 1 == 0).all()
@@ -75,7 +76,9 @@ def _extra(table: Table, schema: Mapping[str, Any], keep: Sequence[str]) -> list
     known = {*schema["header"], *keep}
     extra = [printable(name) for name in table.columns if name not in known]
     more = f" and {len(extra) - MOST_NAMED} more" * (len(extra) > MOST_NAMED)
-    return [f"columns that training did not have are not used: {', '.join(extra[:MOST_NAMED])}{more}"] * bool(extra)
+    return [f"columns that training did not have are not used: {', '.join(extra[:MOST_NAMED])}{more}"] * bool(
+        extra
+    )
 
 
 def read_labelled(path: Path, schema: Mapping[str, Any], settings: Mapping[str, Any]) -> Dataset:
@@ -106,7 +109,15 @@ def read_labelled(path: Path, schema: Mapping[str, Any], settings: Mapping[str, 
     told = [*table.notes, *notes, *encoder.told()]
     parts = {"data": np.arange(len(inputs))}
     return Dataset(
-        inputs, targets, schema["task"], schema["classes"], schema["features"], None, parts, notes=told, **names
+        inputs,
+        targets,
+        schema["task"],
+        schema["classes"],
+        schema["features"],
+        None,
+        parts,
+        notes=told,
+        **names,
     )
 
 

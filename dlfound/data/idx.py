@@ -30,7 +30,9 @@ def read_idx(path: Path, dimensions: int) -> "np.ndarray":
         shape = _stated_shape(path, content, dimensions)
         stated = math.prod(shape)  # Python's numbers do not overflow
         if stated > MAX_BYTES:
-            raise _damaged(path, f"header says {_product(shape)} = {stated} bytes, more than {MAX_BYTES >> 20} MB")
+            raise _damaged(
+                path, f"header says {_product(shape)} = {stated} bytes, more than {MAX_BYTES >> 20} MB"
+            )
         content = file.read(stated + 1)  # no more than tells that the header is wrong
     if stated != len(content):
         more = " or more" if len(content) > stated else ""
@@ -80,7 +82,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except (gzip.BadGzipFile, zlib.error) as error:
         raise _damaged(path, f"compressed file is damaged ({error})") from None
     except OSError as error:
-        raise Error(f"cannot read {path}: {error.strerror}", "check the file and its permissions", Code.DATA) from None
+        raise Error(
+            f"cannot read {path}: {error.strerror}", "check the file and its permissions", Code.DATA
+        ) from None
 
 
 def _damaged(path: Path, why: str) -> Error:

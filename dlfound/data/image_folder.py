@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 
-from dlfound.config.kinds import Pixels, Seed, Split, Text
+from dlfound.config.setting_types import Pixels, Seed, Split, Text
 from dlfound.data.dataset import Dataset, classification
 from dlfound.data.split import cut
 from dlfound.errors import Code, Error
@@ -36,7 +36,9 @@ def image_folder(*, path: Text, size: Pixels, seed: Seed, split: Split) -> Datas
     pixels = read_images(files, (channels, size, size))
     names = [f"pixel_{c}_{y}_{x}" for c in range(channels) for y in range(size) for x in range(size)]
     parts = cut(len(pixels), split, seed)
-    return classification(pixels.reshape(len(pixels), -1), labels, classes, names, parts, (channels, size, size))
+    return classification(
+        pixels.reshape(len(pixels), -1), labels, classes, names, parts, (channels, size, size)
+    )
 
 
 def _find(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
@@ -44,12 +46,16 @@ def _find(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
     from torchvision.datasets import ImageFolder
 
     if not folder.is_dir():
-        raise Error(f"data.path={folder} is no folder", "name a folder that holds a folder for each class", Code.DATA)
+        raise Error(
+            f"data.path={folder} is no folder", "name a folder that holds a folder for each class", Code.DATA
+        )
     try:
         found = ImageFolder(folder)
     except FileNotFoundError as error:
         why = str(error).partition("\n")[0]
-        raise Error(f"data.path={folder}: {why}", "put images into a folder for each class", Code.DATA) from None
+        raise Error(
+            f"data.path={folder}: {why}", "put images into a folder for each class", Code.DATA
+        ) from None
     if len(found.classes) < 2:
         what = f"data.path={folder} has a single class ({found.classes[0]}); nothing to learn"
         raise Error(what, "put images into a folder for each class", Code.DATA)
@@ -83,7 +89,9 @@ def _read(file: str | Path, shape: Sequence[int]) -> "np.ndarray":
     with _opened(file) as image:
         if image.mode.startswith("I;16"):  # 65,536 levels of grey: PIL would cut them off at 255
             image = image.point(lambda level: level / 256)
-        decoded = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+        decoded = image.convert("L" if channels == 1 else "RGB").resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
     return np.asarray(decoded).reshape(height, width, channels).transpose(2, 0, 1)
 
 
@@ -103,6 +111,12 @@ def _opened(file: str | Path) -> Iterator["Image.Image"]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as image:
                 yield image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         what = f"{file} cannot be read as an image: {error}"
         raise Error(what, "remove or replace it", Code.DATA) from None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lazy_loader
 
-from dlfound.config.kinds import Seed, Text, TrainVal
+from dlfound.config.setting_types import Seed, Text, TrainVal
 from dlfound.data.dataset import Dataset, classification
 from dlfound.data.idx import read_labelled
 from dlfound.data.split import cut_training
@@ -14,9 +14,25 @@ from dlfound.errors import Code, Error
 np = lazy_loader.load("numpy")
 
 DIGITS = [str(digit) for digit in range(10)]
-CLOTHES = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
+CLOTHES = [
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+]
 OBJECTS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+PARTS = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 def mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
@@ -49,7 +65,10 @@ def cifar10(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     Source: Krizhevsky 2009.
     """
     folder = Path(root).expanduser()
-    wanted = ["cifar-10-batches-py/data_batch_1 to _5, test_batch and batches.meta", "or cifar-10-python.tar.gz"]
+    wanted = [
+        "cifar-10-batches-py/data_batch_1 to _5, test_batch and batches.meta",
+        "or cifar-10-python.tar.gz",
+    ]
 
     def load(download: bool) -> list:
         from torchvision.datasets import CIFAR10  # checks each file's MD5 before it reads it
@@ -60,7 +79,9 @@ def cifar10(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
         train, test = load(download=False)
     except RuntimeError:
         train, test = _fetch("cifar10", folder, wanted, lambda: load(download=True))
-    pixels = np.concatenate([train.data, test.data]).transpose(0, 3, 1, 2)  # (rows, 32, 32, 3) -> (rows, 3, 32, 32)
+    pixels = np.concatenate([train.data, test.data]).transpose(
+        0, 3, 1, 2
+    )  # (rows, 32, 32, 3) -> (rows, 3, 32, 32)
     labels = np.array([*train.targets, *test.targets])
     return _images(pixels, labels, OBJECTS, len(train.targets), seed, split)
 
@@ -72,7 +93,9 @@ def _idx_set(name: str, classes: list[str], root: str, seed: int, split: list[fl
         wanted = [f"{name}/raw/{part} (or {part}.gz)" for part in PARTS]
         _fetch(name, folder, wanted, lambda: _download(name, folder))
     files = [_standing(raw, part) for part in PARTS]
-    (train, train_labels), (test, test_labels) = (read_labelled(*files[k : k + 2], len(classes)) for k in (0, 2))
+    (train, train_labels), (test, test_labels) = (
+        read_labelled(*files[k : k + 2], len(classes)) for k in (0, 2)
+    )
     if train.shape[1:] != test.shape[1:]:
         what = f"{files[2]}: images of {test.shape[1:]}, those of {files[0].name} are {train.shape[1:]}"
         raise Error(what, "the four files must come from one set", Code.DATA)
@@ -112,4 +135,6 @@ def _images(
     shape = tuple(pixels.shape[1:])
     names = [f"pixel_{c}_{y}_{x}" for c in range(shape[0]) for y in range(shape[1]) for x in range(shape[2])]
     rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
-    return classification(rows, labels, classes, names, cut_training(train, len(rows), split, seed), image=shape)
+    return classification(
+        rows, labels, classes, names, cut_training(train, len(rows), split, seed), image=shape
+    )

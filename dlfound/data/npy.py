@@ -32,7 +32,9 @@ def read_npy(path: Path, kinds: str = NUMBERS) -> "np.ndarray":
             shape, fortran, dtype = _header(file, str(path), path.stat().st_size, kinds)
             return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
     except OSError as error:
-        raise Error(f"cannot read {path}: {error.strerror}", "check the file and its permissions", Code.DATA) from None
+        raise Error(
+            f"cannot read {path}: {error.strerror}", "check the file and its permissions", Code.DATA
+        ) from None
 
 
 def read_npz(path: Path, wanted: str, kinds: str = NUMBERS, alone: bool = True) -> "tuple[np.ndarray, str]":
@@ -53,7 +55,15 @@ def read_npz(path: Path, wanted: str, kinds: str = NUMBERS, alone: bool = True) 
             with stored.open(member) as file:
                 shape, fortran, dtype = _header(file, name, member.file_size, kinds)
                 return np.frombuffer(file.read(), dtype).reshape(shape, order="F" if fortran else "C"), name
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         what = f"{path} cannot be read: {str(error) or type(error).__name__}"
         raise Error(what, "write it anew with numpy.savez", Code.DATA) from None
 
@@ -62,7 +72,9 @@ def _member(stored: zipfile.ZipFile, path: Path, wanted: str, alone: bool) -> zi
     found = {m.filename.removesuffix(".npy"): m for m in stored.infolist() if m.filename.endswith(".npy")}
     if wanted not in found and not (alone and len(found) == 1):
         what = f"{path} holds {len(found)} arrays{': ' * bool(found)}{', '.join(found)}"
-        raise Error(what, f"keep a single one, or call it {wanted}" if alone else f"call one {wanted}", Code.DATA)
+        raise Error(
+            what, f"keep a single one, or call it {wanted}" if alone else f"call one {wanted}", Code.DATA
+        )
     member = found[wanted] if wanted in found else next(iter(found.values()))
     if member.file_size > MAX_BYTES:
         what = f"{path}:{member.filename} is larger than {MAX_BYTES >> 20} MB when unpacked"

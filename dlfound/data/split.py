@@ -78,7 +78,9 @@ def cut_groups(groups: "np.ndarray", held_out: Mapping[str, float], seed: int) -
         raise Error(what, "group by another column", Code.DATA)
     order, part, first = _order(len(sizes), seed), np.zeros(len(sizes), np.int8), 0
     for k, share in enumerate(held_out.values(), 1):
-        spare = len(sizes) - first - (len(held_out) - k) - 1  # a group each for the parts to come, and for training
+        spare = (
+            len(sizes) - first - (len(held_out) - k) - 1
+        )  # a group each for the parts to come, and for training
         reached = np.cumsum(sizes[order[first : first + spare]])
         count = 1 + int(np.searchsorted(reached, share * len(groups) * (1 - 1e-9)))
         count = min(count, spare)

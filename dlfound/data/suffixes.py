@@ -4,10 +4,32 @@ from pathlib import Path
 
 from dlfound.errors import Code, Error, printable
 
-RUNNING = (".pkl", ".pickle", ".pt", ".pth", ".pt2", ".joblib", ".feather")  # could run code when they are read
+RUNNING = (
+    ".pkl",
+    ".pickle",
+    ".pt",
+    ".pth",
+    ".pt2",
+    ".joblib",
+    ".feather",
+)  # could run code when they are read
 PARQUET = (".parquet", ".pq")
 OTHERS = (  # neither text nor Parquet
-    *(".xlsx", ".xls", ".ods", ".docx", ".pdf", ".json", ".zip", ".bz2", ".xz", ".zst", ".npy", ".npz", ".h5"),
+    *(
+        ".xlsx",
+        ".xls",
+        ".ods",
+        ".docx",
+        ".pdf",
+        ".json",
+        ".zip",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".npy",
+        ".npz",
+        ".h5",
+    ),
     *(".sqlite", ".db"),
 )
 TABLES = (*(f".{name}{gz}" for name in ("csv", "tsv", "txt", "data") for gz in ("", ".gz")), *PARQUET)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import lazy_loader
 
-from dlfound.config.kinds import (
+from dlfound.config.nearest import nearest
+from dlfound.config.setting_types import (
     SIGN,
     Count,
     File,
@@ -22,8 +23,7 @@ from dlfound.config.kinds import (
     either,
     word,
 )
-from dlfound.config.nearest import nearest
-from dlfound.config.pasted import setting
+from dlfound.config.shell_quote import setting
 from dlfound.data.arrays import Task
 from dlfound.data.columns import CATEGORY, UNKNOWN, Column, Encoder, understand
 from dlfound.data.dataset import Dataset, Preparation
@@ -97,14 +97,18 @@ def table(
     encoder = Encoder(understood.columns)
     weights = None if weight is None else _weights(tables, weight, parts)
     inputs = _stacked([encoder(found) for found in tables.values()])
-    prepared = Preparation(understood.columns, scale, one_hot, embedding, rare, main.columns, understood.dropped)
+    prepared = Preparation(
+        understood.columns, scale, one_hot, embedding, rare, main.columns, understood.dropped
+    )
     odd = [*_unlearnt(answers, parts), *_all_rare(inputs[parts["train"]], understood.columns, rare)]
     odd += [*_leaks(inputs, answers, understood.columns), *_repeats(inputs, answers, parts)]
     told = {
         "notes": [*notes, *understood.notes, *encoder.told()],
         "warnings": [*understood.warnings, *odd],
     }
-    fixed = {"order": "rows in the order of time"}.get(by, "validation rows in a file of their own" if val_path else "")
+    fixed = {"order": "rows in the order of time"}.get(
+        by, "validation rows in a file of their own" if val_path else ""
+    )
     features = [column.name for column in understood.columns]
     return answers.dataset(
         inputs, features, parts, weights=weights, groups=groups, fixed=fixed, preparation=prepared, **told
@@ -161,14 +165,23 @@ def read(path: str, text: Sequence[str], reading: Mapping[str, Any]) -> Table:
 
 
 def _read_all(
-    files: Mapping[str, str | None], roles: "Roles", missing: str, reading: Mapping[str, Any], notes: list[str]
+    files: Mapping[str, str | None],
+    roles: "Roles",
+    missing: str,
+    reading: Mapping[str, Any],
+    notes: list[str],
 ) -> dict[str, Table]:
     """Part -> the rows of its file that can be used; what is told goes to `notes`."""
-    text = [*roles.categorical, *([roles.group] if roles.group else [])]  # long numbers of groups are not rounded
+    text = [
+        *roles.categorical,
+        *([roles.group] if roles.group else []),
+    ]  # long numbers of groups are not rounded
     tables = {part: read(file, text, reading) for part, file in files.items() if file is not None}
     notes += dict.fromkeys(note for found in tables.values() for note in found.notes)
     tables = {part: _sound_rows(found, part, roles, missing, notes) for part, found in tables.items()}
-    check_rows(tables["train"].frame.height, [part for part in PARTS if part == "train" or part not in tables])
+    check_rows(
+        tables["train"].frame.height, [part for part in PARTS if part == "train" or part not in tables]
+    )
     return tables
 
 
@@ -229,7 +242,9 @@ def weights_of(table: Table, name: str) -> "np.ndarray":
     """
     series, shown = table.frame[name], printable(name)
     if not series.dtype.is_numeric():
-        raise Error(f"weight column '{shown}' holds {str(series.dtype).lower()}", "give numbers >= 0", Code.DATA)
+        raise Error(
+            f"weight column '{shown}' holds {str(series.dtype).lower()}", "give numbers >= 0", Code.DATA
+        )
     bad = (series.is_null() | (series < 0) | series.is_infinite()).fill_null(True)
     if bad.any():
         place = table.place_of(int(bad.arg_true()[0]))
@@ -346,7 +361,9 @@ def _unlearnt(answers: Answers, parts: Parts) -> list[str]:
     counts = np.bincount(answers.values[parts["train"]], minlength=len(answers.classes))
     if (counts > 0).sum() == 1:
         name = printable(answers.classes[int(counts.argmax())])
-        what = f"all training rows have the class '{name}' of '{printable(answers.names[0])}'; nothing to learn"
+        what = (
+            f"all training rows have the class '{name}' of '{printable(answers.names[0])}'; nothing to learn"
+        )
         raise Error(what, "data.split_by=stratified, or give rows of another class", Code.DATA)
     lost = [printable(answers.classes[k]) for k in np.flatnonzero(counts == 0)]
     more = f" and {len(lost) - MOST_NAMED:,} more" * (len(lost) > MOST_NAMED)
@@ -357,7 +374,10 @@ def _all_rare(inputs: "np.ndarray", columns: Sequence[Column], rare: int) -> lis
     """Categories of which no text stands in enough training rows to be learnt."""
     told = []
     for column, codes in zip(columns, inputs.T, strict=True):
-        if column.kind == CATEGORY and np.bincount(codes.astype(np.int64)[codes != UNKNOWN]).max(initial=0) < rare:
+        if (
+            column.kind == CATEGORY
+            and np.bincount(codes.astype(np.int64)[codes != UNKNOWN]).max(initial=0) < rare
+        ):
             count = len(column.categories)
             what = f"column '{printable(column.name)}': none of its {count:,} texts stands in {rare} training rows"
             told.append(f"{what} (data.rare): nothing is learnt of it")
@@ -371,7 +391,11 @@ def _leaks(inputs: "np.ndarray", answers: Answers, columns: Sequence[Any]) -> li
     for name, target in zip(answers.names, targets.T, strict=True):
         firsts = np.unique(target, return_index=True)[1]
         for column, values in zip(columns, inputs.T, strict=True):
-            if _same(values, target, firsts) if answers.classes or answers.labels else np.array_equal(values, target):
+            if (
+                _same(values, target, firsts)
+                if answers.classes or answers.labels
+                else np.array_equal(values, target)
+            ):
                 told.append(f"column '{printable(column.name)}' equals the target '{printable(name)}'")
     return told
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import lazy_loader
 
-from dlfound.config.pasted import setting
+from dlfound.config.shell_quote import setting
 from dlfound.data.table_csv import BLANKS, LARGEST_INTEGER, Form
 from dlfound.data.table_rows import Block, Blocks
 from dlfound.errors import Problem, printable
@@ -116,7 +116,9 @@ class Columns:
         grouped = bool(GROUPED.fullmatch(cells[row]))
         hint = " (looks like a thousands or decimal comma)" * grouped
         sign = "data.decimal=comma, or " * (grouped and form.decimal == ".")
-        self.others[key] = Problem(f"{what}{hint}", f"{sign}correct it, or {setting('data.categorical', [key])}")
+        self.others[key] = Problem(
+            f"{what}{hint}", f"{sign}correct it, or {setting('data.categorical', [key])}"
+        )
 
     def _look(self, key: str, cells: "pl.Series", numbers: "pl.Series", block: Block, name: str) -> None:
         """Writes down the first cell that is infinite, or a whole number that a float cannot hold."""
@@ -137,7 +139,8 @@ def number_problem(said: str, key: str, value: object, infinite: bool) -> Proble
     dropped = setting("data.drop", [key])
     if infinite:
         return Problem(
-            f"{said}infinite value {printable(value)}", f"correct it, or make it missing (data.na), or {dropped}"
+            f"{said}infinite value {printable(value)}",
+            f"correct it, or make it missing (data.na), or {dropped}",
         )
     fix = f"drop it ({dropped}) or mark it categorical ({setting('data.categorical', [key])})"
     return Problem(f"{said}{printable(value)} loses precision as float", fix)
@@ -168,5 +171,7 @@ def _unsure(frame: "pl.DataFrame") -> list[str]:
     """Columns of numbers with one that is infinite, NaN, or too large to be surely exact."""
     sure = frame.select((pl.col(pl.Float64).abs() < LARGEST_INTEGER).all())
     return [
-        name for name, all_sure in zip(sure.columns, sure.row(0) if sure.width else (), strict=True) if not all_sure
+        name
+        for name, all_sure in zip(sure.columns, sure.row(0) if sure.width else (), strict=True)
+        if not all_sure
     ]

@@ -14,7 +14,11 @@ from dlfound.errors import Code, Error, printable
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}  # what is guessed
 MAX_CELL = 1 << 20  # characters
-SAMPLE_ROWS, SAMPLE_LINES, SAMPLE_BYTES = 1000, 1 << 16, 1 << 20  # what a guess looks at; there may be blank lines
+SAMPLE_ROWS, SAMPLE_LINES, SAMPLE_BYTES = (
+    1000,
+    1 << 16,
+    1 << 20,
+)  # what a guess looks at; there may be blank lines
 BLANKS = " \t\u00a0\ufeff"  # what may stand around a cell
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 LARGEST_INTEGER = 1 << 53  # whole numbers up to here are exact as 64-bit floats
@@ -49,7 +53,9 @@ def cells_limited() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def read_form(text: Text, *, sep: str | None, decimal: str | None, header: bool | None, max_columns: int) -> Form:
+def read_form(
+    text: Text, *, sep: str | None, decimal: str | None, header: bool | None, max_columns: int
+) -> Form:
     """Guesses what is not given, reads the header and takes it away from the text.
 
     Raises:
@@ -171,7 +177,9 @@ def _tell(error: str, row: list[str], separator: str, name: str, start: int) -> 
         raise Error(what, 'close it; a quote inside of quotes is written twice: ""', Code.DATA) from None
     what = f"{name}:{line}: text goes on after a closing quote (in line {start + len(row) - 1})"
     raise Error(
-        what, 'close quotes only at the end of a cell; inside of quotes a quote is written twice: ""', Code.DATA
+        what,
+        'close quotes only at the end of a cell; inside of quotes a quote is written twice: ""',
+        Code.DATA,
     )
 
 
@@ -200,7 +208,10 @@ def _guess_separator(text: Text, notes: list[str]) -> str:
     present = [sign for sign in SEPARATORS if sign in first]
     fitting = [sign for sign in present if _fits(text, sign)]
     if len(fitting) > 1 or (not fitting and len(present) > 1):
-        signs, none = " and ".join(SEPARATORS[sign] for sign in fitting or present), "none" if not fitting else "each"
+        signs, none = (
+            " and ".join(SEPARATORS[sign] for sign in fitting or present),
+            "none" if not fitting else "each",
+        )
         what = f"{name}: {signs} stand in the first line and {none} of them cuts all rows alike"
         words = " or ".join(f"data.sep={SEPARATORS[sign]}" for sign in fitting or present)
         raise Error(what, f"say which one it is: {words}", Code.DATA)
@@ -237,7 +248,12 @@ def _guess_decimal(text: Text, separator: str, notes: list[str]) -> str:
     """A comma where numbers of the sample have one and none has a point."""
     if separator == ",":
         return "."
-    cells = [cell.strip(BLANKS) for row in _sample(text, separator) for cell in row.cells if "," in cell or "." in cell]
+    cells = [
+        cell.strip(BLANKS)
+        for row in _sample(text, separator)
+        for cell in row.cells
+        if "," in cell or "." in cell
+    ]
     comma = next((cell for cell in cells if WITH_COMMA.fullmatch(cell)), None)
     if comma is None or any("." in cell and NUMBER.fullmatch(cell) for cell in cells):
         return "."
@@ -250,7 +266,9 @@ def _guess_decimal(text: Text, separator: str, notes: list[str]) -> str:
 
 def _check_looks(names: list[str], place: str) -> None:
     numbers = [name for name in names if NUMBER.fullmatch(name)]
-    counted = len(names) > 2 and names == [str(number) for number in range(len(names))]  # as pandas names columns
+    counted = len(names) > 2 and names == [
+        str(number) for number in range(len(names))
+    ]  # as pandas names columns
     unnamed = names.count("")
     if not counted and (
         (numbers and len(numbers) + unnamed == len(names)) or any(MEASURED.fullmatch(name) for name in names)
@@ -262,7 +280,9 @@ def _check_looks(names: list[str], place: str) -> None:
 def _check_names(names: list[str], place: str, notes: list[str]) -> None:
     for number, name in enumerate(names, 1):
         if not name:
-            raise Error(f"{place}: column {number} has no name", "name it, or set data.header=false", Code.DATA)
+            raise Error(
+                f"{place}: column {number} has no name", "name it, or set data.header=false", Code.DATA
+            )
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         if name in seen:
@@ -271,4 +291,6 @@ def _check_names(names: list[str], place: str, notes: list[str]) -> None:
         seen[name] = number
     if numbers := [name for name in names if NUMBER.fullmatch(name)]:
         some = ", ".join(printable(name) for name in numbers[:3])
-        notes.append(f"columns are called {some}{' ...' * (len(numbers) > 3)} by the first line (data.header)")
+        notes.append(
+            f"columns are called {some}{' ...' * (len(numbers) > 3)} by the first line (data.header)"
+        )

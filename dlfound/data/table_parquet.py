@@ -77,7 +77,9 @@ def _read_sound(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
     try:
         return _read(path, max_bytes, max_columns)
     except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, *OTHERS) as error:
-        raise _damaged(name, getattr(error, "strerror", None) or str(error)) from None  # of memory: a page asks for it
+        raise _damaged(
+            name, getattr(error, "strerror", None) or str(error)
+        ) from None  # of memory: a page asks for it
 
 
 def _read(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
@@ -88,7 +90,9 @@ def _read(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
     name = printable(path)
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         metadata = file.metadata
-        schema = pa.schema([(field.name, field.type) for field in file.schema_arrow])  # without notes of other programs
+        schema = pa.schema(
+            [(field.name, field.type) for field in file.schema_arrow]
+        )  # without notes of other programs
         _check_header(name, schema.names, max_columns)
         plain = pl.from_arrow(schema.empty_table()).schema
         check_types(name, plain)
@@ -100,7 +104,9 @@ def _read(path: Path, max_bytes: int, max_columns: int) -> "pl.DataFrame":
         table = _read_measured(path, texts, size, max_bytes)
     except OSError:  # damaged; or pages that leave out what a text shares with the one before: no dictionary
         table = _read_shortened(path, texts, size, max_bytes)
-    if list(pl.read_parquet_schema(path)) != schema.names:  # not before: where the pages are damaged too, it may panic
+    if (
+        list(pl.read_parquet_schema(path)) != schema.names
+    ):  # not before: where the pages are damaged too, it may panic
         raise _damaged(name, "two readers find other columns")
     if table.num_rows != metadata.num_rows:
         raise _damaged(name, f"{table.num_rows} rows, its description says {metadata.num_rows}")
@@ -187,7 +193,9 @@ def _check_header(name: str, columns: list[str], max_columns: int) -> None:
     for place, column in enumerate(columns, 1):
         column.encode()  # raises where it is no text
         if column in places:
-            what = f"{name}: duplicate column name '{printable(column)}' (columns {places[column]} and {place})"
+            what = (
+                f"{name}: duplicate column name '{printable(column)}' (columns {places[column]} and {place})"
+            )
             raise Error(what, "rename one of them", Code.DATA)
         places[column] = place
 
@@ -213,7 +221,9 @@ def check_types(name: str, schema: "pl.Schema") -> None:
             raise Error(f"{name}: a column has no name", "name it", Code.DATA)
         if not (dtype.is_integer() or dtype.is_float() or dtype in plain):
             what = f"{name}: column '{printable(key)}' has type {str(dtype).lower()}"
-            raise Error(f"{what}, only numbers, strings, booleans, dates", "convert or drop the column", Code.DATA)
+            raise Error(
+                f"{what}, only numbers, strings, booleans, dates", "convert or drop the column", Code.DATA
+            )
 
 
 def _is_text(dtype: "pl.DataType") -> bool:
@@ -246,5 +256,7 @@ def _numbers(column: "pl.Series", name: str, problems: dict[str, Problem]) -> "p
         row = int(large.arg_true()[0])
         said = f"{name}:{row + 1}: column '{printable(column.name)}': "
         problems[column.name] = number_problem(said, column.name, column[row], not whole)
-        return values if (exact.is_null() & column.is_not_null()).any() else exact  # to be kept beside predictions
+        return (
+            values if (exact.is_null() & column.is_not_null()).any() else exact
+        )  # to be kept beside predictions
     return exact

@@ -19,7 +19,10 @@ from dlfound.errors import Code, Error, printable
 np = lazy_loader.load("numpy")
 
 CELL_END, ROW_END = "\0", "\r"
-LARGEST, BYTES_A_COLUMN = 1 << 26, 1 << 13  # of a block: many columns cost much each block, so it has more rows
+LARGEST, BYTES_A_COLUMN = (
+    1 << 26,
+    1 << 13,
+)  # of a block: many columns cost much each block, so it has more rows
 LINE, QUOTE = ord("\n"), ord('"')
 WIDE_BLANKS = [sign.encode("utf-8") for sign in BLANKS if not sign.isascii()]
 
@@ -58,7 +61,9 @@ class Blocks:
         self._size = min(LARGEST, max(CHUNK, self._width * BYTES_A_COLUMN))
         self._scratch = np.empty(1 << 20, np.bool_)
         blank = (BLANKS + "\n").replace(form.separator, "").encode("utf-8")
-        self._marked = bytes(byte not in blank for byte in range(128)) + b"\1" * 128  # for each byte: it is not blank
+        self._marked = (
+            bytes(byte not in blank for byte in range(128)) + b"\1" * 128
+        )  # for each byte: it is not blank
 
     def __iter__(self) -> Iterator[Block]:
         """Each block.
@@ -78,8 +83,12 @@ class Blocks:
             data, line, block = text.data[:cut], text.line, None
             if data:
                 block = self._plain(data, line) if quotes is None else self._quoted(data, line, quotes)
-                yield from self._slow(split_lines(data), line) if block is None else [block] * (block.rows > 0)
-            text.drop(cut, block.rows if block is not None and block.data is data else self._count(data, LINE))
+                yield from (
+                    self._slow(split_lines(data), line) if block is None else [block] * (block.rows > 0)
+                )
+            text.drop(
+                cut, block.rows if block is not None and block.data is data else self._count(data, LINE)
+            )
             text.check_length(len(text.data), 0)
             if cut == 0 and not text.ended:
                 text.more()
@@ -99,7 +108,11 @@ class Blocks:
     def _plain(self, data: bytes, line: int) -> Block | None:
         """The block as it is, where the separators are right in sum and no line is long; else without blank lines."""
         rows = self._count(data, LINE)
-        if self._width == 1 or self._count(data, self._separator) != rows * (self._width - 1) or _has_long_line(data):
+        if (
+            self._width == 1
+            or self._count(data, self._separator) != rows * (self._width - 1)
+            or _has_long_line(data)
+        ):
             return self._quoted(data, line, np.empty(0, np.int64))
         return Block(data, self.form.separator, "\n", rows, [(0, line)], exact=False)
 
@@ -138,7 +151,9 @@ class Blocks:
     def _quoted(self, data: bytes, line: int, quotes: "np.ndarray") -> Block | None:
         """The block without its quotes and blank lines; a quote within a cell is written once."""
         values, quotes = np.frombuffer(data, np.uint8), quotes[quotes < len(data)]
-        if _has_long_line(data) or (self._width == 1 and b'""' in data):  # an empty cell would be a blank line
+        if _has_long_line(data) or (
+            self._width == 1 and b'""' in data
+        ):  # an empty cell would be a blank line
             return None
         ends = self._ends(values, quotes) if self._width > 1 else None
         blank = self._blank(data, quotes) if ends is None else np.zeros(len(values), np.bool_)
@@ -213,7 +228,9 @@ def _has_long_line(data: bytes) -> bool:
     return any(data.find(b"\n", start, start + half) < 0 for start in range(0, len(data) - half, half))
 
 
-def _jumps(line_ends: "np.ndarray", row_ends: "np.ndarray", blanks: "np.ndarray", line: int) -> list[tuple[int, int]]:
+def _jumps(
+    line_ends: "np.ndarray", row_ends: "np.ndarray", blanks: "np.ndarray", line: int
+) -> list[tuple[int, int]]:
     """(row, its line) for the first row and for each row behind one of several lines, or behind blank ones."""
     if len(line_ends) == len(row_ends):
         return [(0, line)]

@@ -133,7 +133,9 @@ def known_encoding(name: str) -> str:
         return codecs.lookup(name).name
     except (LookupError, ValueError):
         what = f"data.encoding={printable(name)} is no encoding"
-        raise Error(what, "use utf-8, latin-1, cp1252, utf-16 or another that Python knows", Code.CONFIG) from None
+        raise Error(
+            what, "use utf-8, latin-1, cp1252, utf-16 or another that Python knows", Code.CONFIG
+        ) from None
 
 
 class _Bad(Exception):
@@ -177,7 +179,12 @@ def _by_nul(head: bytes) -> str | None:
     """Text of mostly Latin letters without a mark: every second byte is NUL, or three of four."""
     head = head[: min(len(head), HEAD) // 4 * 4]
     shares = [head[place::4].count(0) / max(1, len(head) // 4) for place in range(4)]
-    for nul, name in (("0111", "utf-32-le"), ("1110", "utf-32-be"), ("0101", "utf-16-le"), ("1010", "utf-16-be")):
+    for nul, name in (
+        ("0111", "utf-32-le"),
+        ("1110", "utf-32-be"),
+        ("0101", "utf-16-le"),
+        ("1010", "utf-16-be"),
+    ):
         if all(share > 0.7 if n == "1" else share < 0.1 for n, share in zip(nul, shares, strict=True)):
             return name
     return None
@@ -214,12 +221,16 @@ def _utf8(path: Path, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]
         before += len(data)
         yield data
     if held:
-        raise _Bad(0, f"not UTF-8 (byte 0x{held[0]:02x} at the end of the file)", "the file is cut: fetch it anew")
+        raise _Bad(
+            0, f"not UTF-8 (byte 0x{held[0]:02x} at the end of the file)", "the file is cut: fetch it anew"
+        )
 
 
 def _undecodable(error: UnicodeDecodeError, before: bytes) -> _Bad:
     what = f"not UTF-8 (byte 0x{error.object[error.start]:02x})"
-    return _Bad(_one_line_end(before).count(b"\n"), what, "set data.encoding=latin-1, or the encoding that it has")
+    return _Bad(
+        _one_line_end(before).count(b"\n"), what, "set data.encoding=latin-1, or the encoding that it has"
+    )
 
 
 def _others(path: Path, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
@@ -294,7 +305,9 @@ def _unpacked(path: Path, max_bytes: int) -> Iterator[bytes]:
             _check_gzip(path, gzip, head)
             if size > max_bytes:
                 raise _too_large(path, max_bytes, "")
-            if gzip and _stated(file, size) > max_bytes:  # likely too large: that is told before much is in memory
+            if (
+                gzip and _stated(file, size) > max_bytes
+            ):  # likely too large: that is told before much is in memory
                 deque(_limited(path, _gunzipped(path, file), max_bytes), maxlen=0)
                 file.seek(0)
             yield from _limited(path, _gunzipped(path, file) if gzip else _read(file), max_bytes, gzip)

@@ -139,7 +139,11 @@ def _check_type(path: Path) -> None:
     refuse_running(path, "save the table as .csv, .csv.gz or .parquet")
     if suffix in OTHERS:
         what = f"{name}: files of type {suffix} are not read as a table"
-        fix = "data=arrays reads it" if suffix in (".npy", ".npz") else "save the table as .csv, .csv.gz or .parquet"
+        fix = (
+            "data=arrays reads it"
+            if suffix in (".npy", ".npz")
+            else "save the table as .csv, .csv.gz or .parquet"
+        )
         raise Error(what, fix, Code.DATA)
 
 
@@ -223,8 +227,6 @@ def _joined(frames: "list[pl.DataFrame]", paths: list[Path]) -> "pl.DataFrame":
         for name, dtype in frame.schema.items():
             wanted = first[name]
             if dtype != wanted and not {dtype, wanted} <= set(numbers):
-                what = (
-                    f"{printable(path)}: column '{printable(name)}' has type {dtype}, in {printable(paths[0])} {wanted}"
-                )
+                what = f"{printable(path)}: column '{printable(name)}' has type {dtype}, in {printable(paths[0])} {wanted}"
                 raise Error(what, "write the files with the same types", Code.DATA)
     return pl.concat(frames, how="vertical_relaxed")

@@ -5,7 +5,7 @@ from typing import Any
 
 import lazy_loader
 
-from dlfound.config.pasted import setting
+from dlfound.config.shell_quote import setting
 from dlfound.data.arrays import LARGEST, MOST_CLASSES
 from dlfound.data.columns import places_of, stray_cell, texts_of
 from dlfound.data.dataset import Dataset, classification, multilabel, regression
@@ -50,9 +50,7 @@ class Answers:
             pairs = [_classes(column, tables) for column in columns]
             for column, (names, _) in zip(columns, pairs, strict=True):
                 if len(names) > 2:
-                    what = (
-                        f"target '{printable(column.name)}' has {len(names)} classes: of several targets each has two"
-                    )
+                    what = f"target '{printable(column.name)}' has {len(names)} classes: of several targets each has two"
                     raise Error(what, "train a net for each target that has more", Code.DATA)
             self.labels = [names for names, _ in pairs]
             self.values = np.stack([numbers for _, numbers in pairs], 1)
@@ -65,7 +63,9 @@ class Answers:
         if self.classes:
             return classification(inputs, self.values, self.classes, features, parts, **more)
         if self.labels:
-            return multilabel(inputs, self.values, features, parts, names=self.names, labels=self.labels, **more)
+            return multilabel(
+                inputs, self.values, features, parts, names=self.names, labels=self.labels, **more
+            )
         return regression(inputs, self.values, features, parts, names=self.names, **more)
 
 
@@ -148,7 +148,9 @@ def _classes(column: "pl.Series", tables: Sequence[Table]) -> "tuple[list[str], 
         if found := [problem for problem in strays if problem is not None]:
             fix = "correct it, or add it to data.na if it means missing, or data.decimal=comma if that is its sign"
             raise Error.of([Problem(p.what, fix) for p in found[:1]], Code.DATA)
-        what = f"target '{shown}' has {len(distinct):,} different values in {len(column):,} rows: hardly classes"
+        what = (
+            f"target '{shown}' has {len(distinct):,} different values in {len(column):,} rows: hardly classes"
+        )
         other = "name another column as data.target; data.task=regression tells which cell is no number"
         raise Error(what, "data.task=regression" if numbers else other, Code.DATA)
     return texts_of(distinct).to_list(), column.rank("dense").to_numpy().astype(np.int64) - 1
@@ -169,7 +171,11 @@ def _numbers(column: "pl.Series", tables: Sequence[Table], constant: bool = Fals
         raise Error(what, "name another column as data.target", Code.DATA)
     values = column.to_numpy()
     if not (np.abs(values) < LARGEST).all():
-        raise Error(f"target '{shown}' has values of {LARGEST:g} and more", "give it in another unit", Code.DATA)
+        raise Error(
+            f"target '{shown}' has values of {LARGEST:g} and more", "give it in another unit", Code.DATA
+        )
     if not constant and (values == values[0]).all():
-        raise Error(f"target '{shown}' is constant ({values[0]:g}); nothing to learn", "give other rows", Code.DATA)
+        raise Error(
+            f"target '{shown}' is constant ({values[0]:g}); nothing to learn", "give other rows", Code.DATA
+        )
     return values

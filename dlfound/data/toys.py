@@ -4,7 +4,17 @@ from typing import Annotated
 
 import lazy_loader
 
-from dlfound.config.kinds import Fraction, NonNegative, Positive, Rows, Seed, Shrink, Split, whole, word
+from dlfound.config.setting_types import (
+    Fraction,
+    NonNegative,
+    Positive,
+    Rows,
+    Seed,
+    Shrink,
+    Split,
+    whole,
+    word,
+)
 from dlfound.data.dataset import Dataset, classification, regression
 from dlfound.data.split import cut
 
@@ -35,7 +45,9 @@ def xor(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     return classification(inputs, labels, ["same", "different"], PLANE, cut(rows, split, seed))
 
 
-def spirals(*, rows: Rows, classes: Arms, turns: Positive, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
+def spirals(
+    *, rows: Rows, classes: Arms, turns: Positive, noise: NonNegative, seed: Seed, split: Split
+) -> Dataset:
     """Interleaved spiral arms around a centre, a class each.
 
     The border between two classes winds around with them: the more `turns`, the more units it takes.
@@ -46,8 +58,12 @@ def spirals(*, rows: Rows, classes: Arms, turns: Positive, noise: NonNegative, s
     arm = rng.integers(0, classes, rows)
     radius = np.sqrt(rng.uniform(0.01, 1, rows))
     angle = 2 * np.pi * (arm / classes + turns * radius)
-    inputs = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + noise * rng.standard_normal((rows, 2))
-    return classification(inputs, arm, [f"arm {k + 1}" for k in range(classes)], PLANE, cut(rows, split, seed))
+    inputs = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + noise * rng.standard_normal(
+        (rows, 2)
+    )
+    return classification(
+        inputs, arm, [f"arm {k + 1}" for k in range(classes)], PLANE, cut(rows, split, seed)
+    )
 
 
 def circles(*, rows: Rows, factor: Shrink, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
@@ -59,7 +75,9 @@ def circles(*, rows: Rows, factor: Shrink, noise: NonNegative, seed: Seed, split
     inner = rng.integers(0, 2, rows)
     angle = rng.uniform(0, 2 * np.pi, rows)
     radius = np.where(inner == 1, factor, 1.0)
-    inputs = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + noise * rng.standard_normal((rows, 2))
+    inputs = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + noise * rng.standard_normal(
+        (rows, 2)
+    )
     return classification(inputs, inner, ["outer", "inner"], PLANE, cut(rows, split, seed))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import lazy_loader
 
-from dlfound.config.kinds import NonNegative, Positive, whole
+from dlfound.config.setting_types import NonNegative, Positive, whole
 
 torch = lazy_loader.load("torch")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import lazy_loader
 
-from dlfound.config.kinds import Positive, Share, word
+from dlfound.config.setting_types import Positive, Share, word
 
 torch = lazy_loader.load("torch")
 

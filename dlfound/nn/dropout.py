@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import lazy_loader
 
-from dlfound.config.kinds import Fraction
+from dlfound.config.setting_types import Fraction
 
 torch = lazy_loader.load("torch")
 

@@ -8,7 +8,7 @@ import math
 
 import lazy_loader
 
-from dlfound.config.kinds import Count, Number, Positive
+from dlfound.config.setting_types import Count, Number, Positive
 
 torch = lazy_loader.load("torch")
 
@@ -97,7 +97,9 @@ def sparse(weight: "torch.Tensor", generator: "torch.Generator", *, nonzero: Cou
     Source: Martens 2010, section 5.
     """
     count = min(nonzero, weight.shape[1])
-    order = torch.rand(weight.shape, generator=generator).argsort(1)[:, :count]  # distinct inputs for each unit
+    order = torch.rand(weight.shape, generator=generator).argsort(1)[
+        :, :count
+    ]  # distinct inputs for each unit
     values = torch.empty(order.shape, dtype=weight.dtype).normal_(0, std, generator=generator)
     weight.zero_().scatter_(1, order, values)
 
@@ -142,7 +144,9 @@ TABLE = {
     "constant": constant,
 }
 
-_RECIPES = dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "silu", "mish"), "he_normal") | {"selu": "lecun_normal"}
+_RECIPES = dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "silu", "mish"), "he_normal") | {
+    "selu": "lecun_normal"
+}
 
 
 def recipe(activation: str) -> str:

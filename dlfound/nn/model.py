@@ -4,7 +4,7 @@ The output layer comes on top and is linear; its width follows from the data and
 Each option returns the widths of the hidden layers, from the input up.
 """
 
-from dlfound.config.kinds import Widths
+from dlfound.config.setting_types import Widths
 
 
 def mlp(*, hidden: Widths) -> list[int]:

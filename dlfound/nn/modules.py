@@ -40,7 +40,9 @@ class BatchNorm(nn.Module):
         self.register_buffer("var", torch.ones(width))
 
     def forward(self, a: Tensor) -> Tensor:
-        return F.batch_norm(a, self.mean, self.var, self.gain, self.shift, self.training, self.momentum, self.eps)
+        return F.batch_norm(
+            a, self.mean, self.var, self.gain, self.shift, self.training, self.momentum, self.eps
+        )
 
     def extra_repr(self) -> str:
         return f"{self.gain.numel()}, momentum={self.momentum}, eps={self.eps}"
@@ -63,7 +65,9 @@ class Dropout(nn.Module):
 class Layer(nn.Module):
     """One hidden layer: a = W h + b, then normalisation, then the activation, then dropout."""
 
-    def __init__(self, linear: nn.Linear, norm: nn.Module | None, activation: nn.Module, dropout: Dropout | None):
+    def __init__(
+        self, linear: nn.Linear, norm: nn.Module | None, activation: nn.Module, dropout: Dropout | None
+    ):
         super().__init__()
         self.linear, self.norm, self.activation, self.dropout = linear, norm, activation, dropout
 
@@ -108,7 +112,11 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, dropout: Dropout | None, hidden: Sequence[Layer], output: nn.Linear, embeddings: Embeddings | None = None
+        self,
+        dropout: Dropout | None,
+        hidden: Sequence[Layer],
+        output: nn.Linear,
+        embeddings: Embeddings | None = None,
     ):
         super().__init__()
         self.embeddings, self.dropout = embeddings, dropout
@@ -142,9 +150,13 @@ class MLP(nn.Module):
         return [d.draw((rows, d.width), d.rate, generator) for d in self.modules() if isinstance(d, Dropout)]
 
 
-def linear(inputs: int, units: int, bias: bool, initialize: Callable, generator: torch.Generator) -> nn.Linear:
+def linear(
+    inputs: int, units: int, bias: bool, initialize: Callable, generator: torch.Generator
+) -> nn.Linear:
     """W by the initializer, b = 0. (Left to itself, torch.nn.Linear draws from the global generator.)"""
-    layer = nn.Linear(inputs, units, bias=bias, device="meta")  # no numbers yet; torch's skip_init imports for a second
+    layer = nn.Linear(
+        inputs, units, bias=bias, device="meta"
+    )  # no numbers yet; torch's skip_init imports for a second
     layer.weight = nn.Parameter(torch.empty(units, inputs))
     layer.bias = nn.Parameter(torch.zeros(units)) if bias else None
     with torch.no_grad():

@@ -5,7 +5,7 @@ Each option maps weights, (units, inputs), to allowed ones.
 
 import lazy_loader
 
-from dlfound.config.kinds import Positive
+from dlfound.config.setting_types import Positive
 
 torch = lazy_loader.load("torch")
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import lazy_loader
 
-from dlfound.config.kinds import Fraction, Positive, either, listed, number, word
+from dlfound.config.setting_types import Fraction, Positive, either, listed, number, word
 from dlfound.errors import Code, Error
 from dlfound.objective.tasks import BINARY, MULTICLASS, MULTILABEL, REGRESSION, gives_probabilities
 
@@ -116,14 +116,18 @@ class BinaryCrossEntropy:
         """Class numbers 0 and 1 as (rows, 1) floats, or (rows, labels)."""
         return target.float() if target.dim() == 2 else target.float().unsqueeze(1)
 
-    def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor", reduction: str = "mean") -> "torch.Tensor":
+    def __call__(
+        self, outputs: "torch.Tensor", encoded: "torch.Tensor", reduction: str = "mean"
+    ) -> "torch.Tensor":
         """The mean over rows and labels; outputs (rows, 1), or (rows, labels)."""
         target = encoded * (1 - self.smoothing) + self.smoothing / 2 if self.smoothing else encoded
         weight = None
         if self.weights is not None:
             self.weights = self.weights.to(outputs)
             weight = torch.lerp(self.weights[0], self.weights[1], encoded)
-        return torch.nn.functional.binary_cross_entropy_with_logits(outputs, target, weight, reduction=reduction)
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            outputs, target, weight, reduction=reduction
+        )
 
     def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
         """(rows,): the loss of each row."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import lazy_loader
 
-from dlfound.config.kinds import NonNegative
+from dlfound.config.setting_types import NonNegative
 
 torch = lazy_loader.load("torch")
 

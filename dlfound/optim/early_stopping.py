@@ -6,7 +6,7 @@ Each option is an object that is told each validation's value and says when to s
 import math
 from dataclasses import dataclass, field
 
-from dlfound.config.kinds import Count, NonNegative
+from dlfound.config.setting_types import Count, NonNegative
 
 
 @dataclass

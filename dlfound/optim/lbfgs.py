@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 import lazy_loader
 
-from dlfound.config.kinds import Positive, whole, word
+from dlfound.config.setting_types import Positive, whole, word
 
 torch = lazy_loader.load("torch")
 
@@ -50,7 +50,9 @@ class LBFGS:
             changes = torch.cat([changes[1:], step[None]])
             differences = torch.cat([differences[1:], difference[None]])
             count = (count + 1).clamp(max=self.history)
-        direction = -_newton(g, changes[self.history - int(count) :], differences[self.history - int(count) :])
+        direction = -_newton(
+            g, changes[self.history - int(count) :], differences[self.history - int(count) :]
+        )
         if g @ direction >= 0:  # rounding has spoilt the curvature: begin again along the gradient
             direction, count = -g, torch.zeros_like(count)
         rate = self.lr if t > 1 else self.lr * torch.clamp(1 / g.abs().sum(), max=1)  # no curvature known yet

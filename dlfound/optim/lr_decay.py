@@ -10,7 +10,7 @@ does `share` of one; `after(value)` tells the value of each validation.
 
 import math
 
-from dlfound.config.kinds import Count, NonNegative, Positive, Share, Shrink
+from dlfound.config.setting_types import Count, NonNegative, Positive, Share, Shrink
 from dlfound.optim.early_stopping import Patience
 
 

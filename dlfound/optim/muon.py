@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import lazy_loader
 
-from dlfound.config.kinds import Betas, Fraction, NonNegative, Positive
+from dlfound.config.setting_types import Betas, Fraction, NonNegative, Positive
 
 torch = lazy_loader.load("torch")
 

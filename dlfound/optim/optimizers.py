@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import lazy_loader
 
-from dlfound.config.kinds import Betas, Fraction, NonNegative, Positive
+from dlfound.config.setting_types import Betas, Fraction, NonNegative, Positive
 from dlfound.optim.lbfgs import LBFGS
 from dlfound.optim.muon import Muon
 
@@ -221,7 +221,11 @@ class NAdam:
     betas: Betas
     eps: Positive
     momentum_decay: NonNegative
-    slots: ClassVar = ("mean", "square", "log_product")  # log_product: of all mu so far, the same for every parameter
+    slots: ClassVar = (
+        "mean",
+        "square",
+        "log_product",
+    )  # log_product: of all mu so far, the same for every parameter
 
     def rule(self, w, g, slots, t):
         (*moments, log_product), beta1 = slots, self.betas[0]
@@ -259,7 +263,9 @@ class RAdam:
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * t * beta2**t / (1 - beta2**t)  # of the average that v stands for
         rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-        root = (1 - beta2**t) ** 0.5 / (v**0.5 + self.eps)  # eps before the bias is removed, as in the authors' code
+        root = (1 - beta2**t) ** 0.5 / (
+            v**0.5 + self.eps
+        )  # eps before the bias is removed, as in the authors' code
         adaptive = torch.as_tensor(rectified).clamp(min=0) ** 0.5 * unbiased_m * root
         return w - self.lr * torch.where(torch.as_tensor(length > 5), adaptive, unbiased_m), (m, v)
 

@@ -1,1 +1,1 @@
-"""The run folder: the only room that writes files."""
+"""One training from start to end: its state, its folder, checkpoints, resume, predictions."""

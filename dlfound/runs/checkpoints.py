@@ -67,7 +67,11 @@ class Checkpoints:
 
     def _cannot_write(self, size: int, error: OSError) -> Error:
         stored = self._stored()
-        last = f"the last good checkpoint is that of step {stored[-1][0]}" if stored else "there is no checkpoint yet"
+        last = (
+            f"the last good checkpoint is that of step {stored[-1][0]}"
+            if stored
+            else "there is no checkpoint yet"
+        )
         what = f"cannot write a checkpoint of {size / 1e6:.1f} MB to {self.path}: {error.strerror or error}; {last}"
         return Error(what, "make room, then go on with resume=RUN", Code.RESOURCES)
 
@@ -122,7 +126,9 @@ def _read(path: Path, step: int) -> Checkpoint | None:
     from safetensors.torch import load  # brings in torch
 
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]  # before any of it is kept in memory
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[
+            :DIGITS
+        ]  # before any of it is kept in memory
     if path.name != f"step-{step:012}-{digest}.safetensors":
         return None
     content = path.read_bytes()

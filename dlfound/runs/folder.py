@@ -14,7 +14,14 @@ from typing import Any
 import lazy_loader
 
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.durable import make_folders, name_aside, remove_aside, replace_durably, sync_file, sync_folder
+from dlfound.runs.durable import (
+    make_folders,
+    name_aside,
+    remove_aside,
+    replace_durably,
+    sync_file,
+    sync_folder,
+)
 
 torch = lazy_loader.load("torch")
 
@@ -67,7 +74,9 @@ class RunFolder:
         try:
             with open(path, encoding="utf-8") as file:
                 if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                    raise Error(f"{path} is larger than {MAX_BYTES // 2**20} MiB", "use another run", Code.RUN)
+                    raise Error(
+                        f"{path} is larger than {MAX_BYTES // 2**20} MiB", "use another run", Code.RUN
+                    )
                 return file.read()
         except (OSError, ValueError) as error:
             raise Error(f"{path} cannot be read: {error}", "use another run", Code.RUN) from None
@@ -196,7 +205,9 @@ def packed(tensors: "Mapping[str, torch.Tensor]", metadata: dict[str, str]) -> b
     """Tensors as the content of a safetensors file."""
     from safetensors.torch import save  # brings in torch
 
-    return save({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, metadata=metadata)
+    return save(
+        {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, metadata=metadata
+    )
 
 
 def new_path(name: str) -> Path:
@@ -303,7 +314,11 @@ def _named(word: str) -> list[Path]:
     if found := runs[-1:] if word == "latest" else [path for path in runs if word in _names(path)]:
         return found
     names = sorted({run_name(path) for path in runs})
-    what = "has no config.yaml: it is no run's folder" if word and os.path.isdir(_typed(word)) else "names no run"
+    what = (
+        "has no config.yaml: it is no run's folder"
+        if word and os.path.isdir(_typed(word))
+        else "names no run"
+    )
     fix = f"a path, latest, or one of: {', '.join(names)}" if names else "train one first: dlfound train"
     raise Error(f"{word or repr(word)} {what}", fix, Code.RUN)
 
@@ -326,5 +341,9 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def _cannot_write(path: Path, error: OSError) -> Error:
     gone = isinstance(error, FileNotFoundError)
-    fix = "choose another run.dir" if gone else "make room, then go on with resume=RUN; or choose another run.dir"
+    fix = (
+        "choose another run.dir"
+        if gone
+        else "make room, then go on with resume=RUN; or choose another run.dir"
+    )
     return Error(f"cannot write to {path}: {error.strerror or error}", fix, Code.RESOURCES)

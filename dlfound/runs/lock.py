@@ -29,7 +29,9 @@ def locked(run: Path) -> Iterator[str]:
     try:
         yield _take(file, run)
     finally:
-        with suppress(OSError):  # the kernel takes the lock back all the same, and an error on its way matters more
+        with suppress(
+            OSError
+        ):  # the kernel takes the lock back all the same, and an error on its way matters more
             os.close(file)
 
 
@@ -66,7 +68,9 @@ def _take(file: int, run: Path) -> str:
         _lock(file)
     except BlockingIOError:
         holder = os.read(file, 100).decode("utf-8", "replace") or "another process"
-        raise Error(f"{run} is in use by {holder}", "wait for it, or choose another run.dir", Code.RUN) from None
+        raise Error(
+            f"{run} is in use by {holder}", "wait for it, or choose another run.dir", Code.RUN
+        ) from None
     except OSError as error:
         if error.errno not in CANNOT:
             raise

@@ -30,7 +30,11 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     for i, name in enumerate(names):
         draw.text((margin - 4, margin + i * cell + cell // 2), name, fill=0, anchor="rm", font=font)
         draw.text(
-            (margin + i * cell + cell // 2, margin - 4), name[: max(3, cell // 8)], fill=0, anchor="mb", font=font
+            (margin + i * cell + cell // 2, margin - 4),
+            name[: max(3, cell // 8)],
+            fill=0,
+            anchor="mb",
+            font=font,
         )
         for k, count in enumerate(counts[i]):
             left, top = margin + k * cell, margin + i * cell
@@ -69,7 +73,9 @@ def plane(surface: np.ndarray, points: np.ndarray, shades: np.ndarray) -> np.nda
     from PIL import Image, ImageDraw
 
     pale = np.nan_to_num((surface + WHITE) / 2, nan=255)  # white where the answer is no number
-    image = Image.fromarray(pale[::-1].round().astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    image = Image.fromarray(pale[::-1].round().astype(np.uint8)).resize(
+        (SIDE, SIDE), Image.Resampling.BILINEAR
+    )
     draw = ImageDraw.Draw(image)
     for (x, y), shade in zip(points * (SIDE - 1), shades.round().astype(int), strict=True):
         top = SIDE - 1 - y
@@ -99,5 +105,9 @@ def filters(weights: np.ndarray) -> np.ndarray:
     across = min(8, len(tiles))
     tiles = np.pad(tiles, ((0, -len(tiles) % across), (0, 0), (0, 0), (0, 0)), constant_values=1)
     rows, (_, high, wide, _) = len(tiles) // across, tiles.shape
-    grid = tiles.reshape(rows, across, high, wide, 3).transpose(0, 2, 1, 3, 4).reshape(rows * high, across * wide, 3)
+    grid = (
+        tiles.reshape(rows, across, high, wide, 3)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(rows * high, across * wide, 3)
+    )
     return (127.5 + 127.5 * grid).round().astype(np.uint8)

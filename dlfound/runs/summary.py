@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.config.config import FORMAT, flat
-from dlfound.config.files import read_yaml
+from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import GROWING
 from dlfound.runs.folder import CONFIG, RunFolder
@@ -96,7 +96,9 @@ def _epochs(folder: RunFolder) -> Iterator[dict[str, Any]]:
 
 def read_metrics(found: Any) -> Metrics:
     """Finite numbers by name; empty for what is no such mapping."""
-    return {printable(name): finite(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    return (
+        {printable(name): finite(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    )
 
 
 def finite(value: Any) -> float | None:

@@ -14,16 +14,16 @@ from dlfound.data.columns import CATEGORY, FIRST
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
 from dlfound.nn import initializer
-from dlfound.nn.columns import Columns, plan_columns
 from dlfound.nn.modules import MLP, build_mlp
 from dlfound.nn.network import Network
 from dlfound.nn.preprocessing import empty, fit_columns, fit_images
+from dlfound.nn.tabular import Columns, plan_columns
 from dlfound.objective import loss as losses
 from dlfound.objective.tasks import REGRESSION
 from dlfound.streams import stream
 from dlfound.training.device import check_memory
+from dlfound.training.device_data import Part, encode, make_resident
 from dlfound.training.loop import has_batch_statistics
-from dlfound.training.resident import Part, encode, make_resident
 from dlfound.training.step import Step
 
 BATCH_SIZES = ((50_000, 64), (float("inf"), 128))  # `train.batch_size=auto`: up to so many rows, this size
@@ -78,7 +78,9 @@ def make_step(config: Config, network: Network, loss) -> Step:
     return Step(network.body, loss, config.build("regularizer"), constraint, config.build("optim")())
 
 
-def rebuild(config: Config, assembly: Assembly, dataset: Dataset, dtype: torch.dtype = torch.float32) -> Assembly:
+def rebuild(
+    config: Config, assembly: Assembly, dataset: Dataset, dtype: torch.dtype = torch.float32
+) -> Assembly:
     """The same rows and preprocessing with a net, a loss and a step of their own, fresh from `config`.
 
     Args:
@@ -87,7 +89,9 @@ def rebuild(config: Config, assembly: Assembly, dataset: Dataset, dtype: torch.d
     """
     loss, old = weigh(config, config.build("loss")(dataset.class_counts()), dataset), assembly.network
     outputs = loss.outputs(len(dataset.classes), len(dataset.names))
-    network = Network(deepcopy(old.preprocessing), build_body(config, old.preprocessing, outputs), deepcopy(old.target))
+    network = Network(
+        deepcopy(old.preprocessing), build_body(config, old.preprocessing, outputs), deepcopy(old.target)
+    )
     network = network.to(next(old.parameters()).device, dtype)
     parts = {
         name: part._replace(encoded=encode(dataset, dataset.parts[name], network, loss, part.targets))

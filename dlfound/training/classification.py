@@ -28,9 +28,15 @@ def classification_metrics(loss, outputs: Tensor, targets: Tensor) -> dict[str, 
         ranking = outputs[:, 1:] - outputs[:, :1] if outputs.shape[1] == 2 else outputs
         return found | {"auroc": auroc(ranking, targets)}
     p = loss.probabilities(outputs)
-    ranking = p[:, 1:] / p[:, :1] if p.shape[1] == 2 else p  # odds: p itself rounds all that is nearly sure to 1
+    ranking = (
+        p[:, 1:] / p[:, :1] if p.shape[1] == 2 else p
+    )  # odds: p itself rounds all that is nearly sure to 1
     log_loss = -_log_of_right(p, outputs, targets).mean()
-    return found | {"auroc": auroc(ranking, targets), "log_loss": log_loss, "ece": calibration_error(p, targets)}
+    return found | {
+        "auroc": auroc(ranking, targets),
+        "log_loss": log_loss,
+        "ece": calibration_error(p, targets),
+    }
 
 
 def label_metrics(loss, outputs: Tensor, targets: Tensor, *, brief: bool = False) -> dict[str, Tensor]:
@@ -87,7 +93,9 @@ def auroc(scores: Tensor, targets: Tensor) -> Tensor:
         targets: class numbers (rows,).
     """
     lines = scores.T.contiguous()
-    order = torch.from_numpy(lines.numpy(force=True).argsort(1)).to(lines.device)  # NumPy's is faster on a CPU
+    order = torch.from_numpy(lines.numpy(force=True).argsort(1)).to(
+        lines.device
+    )  # NumPy's is faster on a CPU
     wanted = torch.arange(len(lines), device=lines.device) + (len(lines) == 1)
     hits = targets[order] == wanted.unsqueeze(1)
     n = hits.sum(1).double()
@@ -115,5 +123,7 @@ def calibration_error(probabilities: Tensor, targets: Tensor) -> Tensor:
     confidence, predicted = probabilities.max(1)
     edges = torch.linspace(0, 1, BINS + 1, dtype=confidence.dtype, device=confidence.device)[1:-1]
     bins = torch.arange(BINS, device=confidence.device).unsqueeze(1) == torch.bucketize(confidence, edges)
-    gaps = bins.double() @ ((predicted == targets).double() - confidence)  # adds in one order, unlike index_add
+    gaps = bins.double() @ (
+        (predicted == targets).double() - confidence
+    )  # adds in one order, unlike index_add
     return gaps.abs().sum() / len(targets)

@@ -18,7 +18,9 @@ class TooLarge(Error):
 # Of the parameters, at least: they themselves, gradient, the best, the last step's; and twice each of the two of them
 # that a checkpoint holds, which is made in the machine's own memory.
 COPIES = {"cpu": 8, "cuda": 4}
-SMALL_STEP = 10_000_000  # products of a step's forward pass below which a second thread costs more than it brings
+SMALL_STEP = (
+    10_000_000  # products of a step's forward pass below which a second thread costs more than it brings
+)
 
 
 def find_device(word: str) -> torch.device:
@@ -33,7 +35,9 @@ def find_device(word: str) -> torch.device:
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
         what = f"device {word!r} is not available here (torch sees {count} GPUs)"
-        raise Error(what, "use run.device=cpu" if count == 0 else f"use run.device=cuda:{count - 1}", Code.RESOURCES)
+        raise Error(
+            what, "use run.device=cpu" if count == 0 else f"use run.device=cuda:{count - 1}", Code.RESOURCES
+        )
     return device
 
 
@@ -61,7 +65,9 @@ def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"
     """Bytes that this process can hope for: what the machine can free, and what its group of processes may take."""
     if not (proc / "meminfo").exists():  # no Linux
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    (line,) = (line for line in (proc / "meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
+    (line,) = (
+        line for line in (proc / "meminfo").read_text().splitlines() if line.startswith("MemAvailable:")
+    )
     return min([1024 * int(line.split()[1]), *_granted(proc, groups)])
 
 

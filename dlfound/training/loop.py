@@ -12,8 +12,8 @@ from dlfound.errors import Code, Error
 from dlfound.nn.modules import BatchNorm
 from dlfound.nn.network import Network
 from dlfound.streams import stream, stream_seed
+from dlfound.training.device_data import Part
 from dlfound.training.metrics import evaluate, finite, measure
-from dlfound.training.resident import Part
 from dlfound.training.step import Step
 
 
@@ -114,11 +114,15 @@ def fit(
         yield Epoch(done, step.lr, measured, validated, norm, before, *seconds)
 
 
-def _pass(network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int, place: Place, pause):
+def _pass(
+    network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int, place: Place, pause
+):
     """The rest of one pass over the training rows, every row once; returns `Epoch.before` and the rows' order."""
     network.train()
     started, rest = time.perf_counter() - place.seconds, place.batches
-    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", place.epoch)).to(train.inputs.device)
+    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", place.epoch)).to(
+        train.inputs.device
+    )
     batches = _batches(order, batch_size, merge_single=has_batch_statistics(network))
     advice = partial(_advice, network, step, decay)
     generator, first = torch.Generator(train.inputs.device), (place.epoch - 1) * len(batches)
@@ -177,9 +181,13 @@ def _check_finite(
 def _advice(network: Network, step: Step, decay) -> str:
     """What to try against a step that was too large."""
     key, rate = "optim.lr", min(step.lr / 10, 0.1)
-    if step.lr > step.base_lr and hasattr(decay, "max_lr"):  # the only one that takes the rate above where it begins
+    if step.lr > step.base_lr and hasattr(
+        decay, "max_lr"
+    ):  # the only one that takes the rate above where it begins
         key, rate = "lr_decay.max_lr", rate if rate > step.base_lr else (step.base_lr * step.lr) ** 0.5
-    normed = has_batch_statistics(network) or len(network.body.layers()) == 1  # or there is no hidden layer to norm
+    normed = (
+        has_batch_statistics(network) or len(network.body.layers()) == 1
+    )  # or there is no hidden layer to norm
     return f"try a smaller rate, {key}={rate:.3g}{'' if normed else ', or batchnorm=batch'}"
 
 

@@ -9,10 +9,12 @@ from torch import Tensor
 from dlfound.nn.network import Network
 from dlfound.objective.tasks import GROWING
 from dlfound.training.classification import accuracy, classification_metrics, label_metrics
-from dlfound.training.resident import Part
+from dlfound.training.device_data import Part
 
 EVALUATION_ROWS = 8192  # at a time: bounds the memory of what is done with rows
-BLOCK = 512  # rows that the net takes at once, always: how sums are cut into parts depends on how many there are
+BLOCK = (
+    512  # rows that the net takes at once, always: how sums are cut into parts depends on how many there are
+)
 
 
 def evaluate(network: Network, loss, part: Part) -> dict[str, float | None]:

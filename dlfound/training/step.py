@@ -118,7 +118,9 @@ class Step:
         skip: 1 from the first step whose loss or gradient was not finite; nothing is updated any more then.
     """
 
-    def __init__(self, model: nn.Module, loss: Callable, penalty: Callable, constraint: Callable | None, optimizer):
+    def __init__(
+        self, model: nn.Module, loss: Callable, penalty: Callable, constraint: Callable | None, optimizer
+    ):
         self.model, self.loss, self.penalty, self.constraint = model, loss, penalty, constraint
         self.parameter_layout, self.buffer_layout = parameter_layout(model), buffer_layout(model)
         self.weights = [i for i, shape in enumerate(self.parameter_layout.shapes) if len(shape) >= 2]
@@ -131,7 +133,9 @@ class Step:
         self.t = self.params.new_zeros(())
         self.skip = torch.zeros((), device=self.params.device)  # float32, as torch's kernels want it
 
-    def loss_grad(self, params: Tensor, buffers: Tensor, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> Gradient:
+    def loss_grad(
+        self, params: Tensor, buffers: Tensor, x: Tensor, y: Tensor, noise: Sequence[Tensor]
+    ) -> Gradient:
         """The objective's gradient at `params`, for rows x with targets y under the given noise."""
         leaves = [view.requires_grad_() for view in self.parameter_layout.views(params.detach())]
         buffers = buffers.clone()

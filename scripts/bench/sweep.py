@@ -23,7 +23,9 @@ TRIALS = 64
 def timed(*words: str) -> float:
     """Seconds of a whole command."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "dlfound", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "dlfound", *words], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return time.perf_counter() - began
@@ -33,7 +35,9 @@ def more_than_training(sweep: Path) -> float:
     """Seconds that a trial takes beside its training, as a median: from when it was taken to when it was settled."""
     import optuna
 
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(sweep / "journal.log")))
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(sweep / "journal.log"))
+    )
     (study,) = storage.get_all_studies()
     more = []
     for trial in storage.get_all_trials(study._study_id):
@@ -44,7 +48,9 @@ def more_than_training(sweep: Path) -> float:
 
 def command() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calls", type=int, default=TRIALS)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
@@ -52,7 +58,9 @@ def command() -> None:
         os.chdir(name)
         fixed = [word for word in SPACE if "," not in word]
         timed("train", *fixed)  # fills the disk's cache
-        swept = timed("sweep", *SPACE, f"search.trials={TRIALS}", f"search.workers={args.workers}", "run.dir=sweep")
+        swept = timed(
+            "sweep", *SPACE, f"search.trials={TRIALS}", f"search.workers={args.workers}", "run.dir=sweep"
+        )
         with open("sweep/trials.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         calls = []

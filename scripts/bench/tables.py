@@ -31,8 +31,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import dlfound
-from dlfound.commands.training import load_data
 from dlfound.data.tables import Table, read_table
+from dlfound.runs.train import load_data
 
 SETTINGS = {
     "sep": None, "decimal": None, "header": None, "encoding": "utf-8", "na": ["NA", "?", "null", "nan", "NaN"],
@@ -124,7 +124,9 @@ def peer(file: Path, target: str, parts: dict[str, np.ndarray], metric: str) -> 
         net = TransformedTargetRegressor(MLPRegressor(**settings), transformer=StandardScaler())
         predicted = make_pipeline(prepare, net).fit(x[learn], y[learn]).predict(x[test])
         return float(np.sqrt(np.mean((predicted - y[test]) ** 2)))
-    return float(make_pipeline(prepare, MLPClassifier(**settings)).fit(x[learn], y[learn]).score(x[test], y[test]))
+    return float(
+        make_pipeline(prepare, MLPClassifier(**settings)).fit(x[learn], y[learn]).score(x[test], y[test])
+    )
 
 
 def write(file: Path, rows: int, columns: int) -> None:

@@ -25,7 +25,10 @@ QUICK = ["train.epochs=2", "early_stopping=none", "lr_decay=none", "model.hidden
 def board(*words):
     """The address that a running `dlfound board` prints, and its process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "dlfound", "board", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", "dlfound", "board", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         yield process.stdout.readline().split()[0], process
@@ -53,7 +56,9 @@ def test_the_curves_are_served_here_only_and_a_second_board_takes_the_next_port(
         assert address != other
         tags = scalars(address)
         validated = {f"{name}/val" for name in METRICS["multiclass"]}
-        assert [{"loss/train", "accuracy/train", "lr", *validated} <= set(found) for found in tags.values()] == [True]
+        assert [
+            {"loss/train", "accuracy/train", "lr", *validated} <= set(found) for found in tags.values()
+        ] == [True]
         assert run.path.name in next(iter(tags))
         port = int(address.rstrip("/").rpartition(":")[2])
         with open("/proc/net/tcp") as table:

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 import dlfound
+from dlfound.checks.table import CHECKS
 from dlfound.cli import main
 from dlfound.commands.check import NAMES
 from dlfound.config import options
-from dlfound.diagnostics.checks import CHECKS
 
 SMALL = ["data=xor", "data.rows=200", "model.hidden=[16]", "optim.lr=0.02", "run.threads=1"]
 QUICK = ["train.epochs=2", "early_stopping=none", "lr_decay=none", "logger=none"]
@@ -64,10 +64,15 @@ def test_a_fault_is_named_with_its_number_and_an_override_that_mends_it(capsys):
 
 
 def test_json_is_all_that_is_printed(capsys):
-    code, out, err = said(capsys, *SMALL, "initializer=zeros", "--json", "--only=initial_state", "--only=data")
+    code, out, err = said(
+        capsys, *SMALL, "initializer=zeros", "--json", "--only=initial_state", "--only=data"
+    )
     content = json.loads(out)
     assert (code, err) == (5, "") and content == json.loads(Path("outputs/check/xor/check.json").read_text())
-    assert content["verdict"] == "fail" and [done["name"] for done in content["checks"]] == ["data", "initial_state"]
+    assert content["verdict"] == "fail" and [done["name"] for done in content["checks"]] == [
+        "data",
+        "initial_state",
+    ]
     (finding,) = content["checks"][1]["findings"]
     assert finding["sign"] == "copies" and finding["verdict"] == "fail" and finding["number"] == 15
     assert finding["override"] == "initializer=auto" and "copies of each other" in finding["meaning"]
@@ -75,7 +80,13 @@ def test_json_is_all_that_is_printed(capsys):
 
 
 def test_numbers_that_are_none_stay_json(capsys):
-    words = ["initializer=normal", "initializer.std=1e20", "--only=initial_loss", "--only=learning_rate", "--json"]
+    words = [
+        "initializer=normal",
+        "initializer.std=1e20",
+        "--only=initial_loss",
+        "--only=learning_rate",
+        "--json",
+    ]
     code, out, _ = said(capsys, *SMALL, *words)
     assert code == 5 and "NaN" not in out and "Infinity" not in out and json.loads(out)["verdict"] == "fail"
 
@@ -93,7 +104,9 @@ def test_numbers_that_are_none_stay_json(capsys):
     ],
 )
 def test_mistakes_are_told_in_two_lines(capsys, monkeypatch, words, code, told):
-    monkeypatch.setattr("dlfound.data.images._download", lambda *_: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.setattr(
+        "dlfound.data.images._download", lambda *_: (_ for _ in ()).throw(OSError("no network"))
+    )
     Path("file").write_text("")
     got, out, err = said(capsys, *words)
     assert got == code and out == "" and told in err
@@ -102,7 +115,9 @@ def test_mistakes_are_told_in_two_lines(capsys, monkeypatch, words, code, told):
 
 def test_lines_fit_a_narrow_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    _, out, _ = said(capsys, *SMALL, "initializer=zeros", "--only=initial_state", "--only=gradients", "--only=rows")
+    _, out, _ = said(
+        capsys, *SMALL, "initializer=zeros", "--only=initial_state", "--only=gradients", "--only=rows"
+    )
     assert max(len(line) for line in out.splitlines()) <= 60
 
 
@@ -125,11 +140,21 @@ def test_nothing_is_trained_where_a_check_fails(capsys):
     assert main(["train", *SMALL, *QUICK, "initializer=zeros", "run.dir=run", "--check", "--json"]) == 5
     out, err = capsys.readouterr()
     assert out == "" and not Path("run").exists() and not Path("outputs").exists()
-    assert "error[numeric]: check fail  initial_state: 15 of 16 units" in err and "fix: try initializer=auto" in err
+    assert (
+        "error[numeric]: check fail  initial_state: 15 of 16 units" in err
+        and "fix: try initializer=auto" in err
+    )
 
 
 def test_a_warning_does_not_keep_from_training(capsys):
-    words = [*SMALL, *QUICK, "loss.class_weight=[1,60]", "loss=binary_cross_entropy", "run.dir=run", "--check"]
+    words = [
+        *SMALL,
+        *QUICK,
+        "loss.class_weight=[1,60]",
+        "loss=binary_cross_entropy",
+        "run.dir=run",
+        "--check",
+    ]
     assert main(["train", *words]) == 0
     _, err = capsys.readouterr()
     assert "check warn  initial_loss: " in err and "; try " in err and Path("run/DONE").exists()

@@ -19,7 +19,14 @@ import yaml
 import dlfound
 from dlfound.cli import main
 
-QUICK = ["train.epochs=2", "early_stopping=none", "lr_decay=none", "model.hidden=[8]", "logger=none", "data=moons"]
+QUICK = [
+    "train.epochs=2",
+    "early_stopping=none",
+    "lr_decay=none",
+    "model.hidden=[8]",
+    "logger=none",
+    "data=moons",
+]
 RUNS = {
     "adam": ["optim=adam"],
     "momentum": ["optim=momentum", "optim.lr=0.05", "model.hidden=[16]"],
@@ -72,7 +79,9 @@ def report(path):
 def settings(path):
     """Every setting, as another reader of YAML finds it."""
     tree = yaml.safe_load((Path(path) / "config.yaml").read_text())
-    return {f"{node}.{key}": v for node, found in tree.items() if node != "format" for key, v in found.items()}
+    return {
+        f"{node}.{key}": v for node, found in tree.items() if node != "format" for key, v in found.items()
+    }
 
 
 def rewrite(path, change):
@@ -93,7 +102,11 @@ def test_csv_and_json_hold_what_stands_in_the_files(trained, capsys):
         path = Path(row["folder"])
         told, own = report(path), settings(path)
         measured = {f"{part}_{m}": v for part in ("train", "val", "test") for m, v in told[part].items()}
-        results = {"epochs": told["epochs_run"], "best_epoch": told["best_epoch"], "seconds": told["seconds"]["total"]}
+        results = {
+            "epochs": told["epochs_run"],
+            "best_epoch": told["best_epoch"],
+            "seconds": told["seconds"]["total"],
+        }
         assert path == trained / row["run"] and row["status"] == told["status"] == same["status"]
         for name, value in (measured | results).items():
             assert float(row[name]) == value == same[name]
@@ -101,7 +114,10 @@ def test_csv_and_json_hold_what_stands_in_the_files(trained, capsys):
             value = own.get(f"{name}.name", own.get(name))
             assert same[name] == value
             assert row[name] == ("" if value is None else str(value).replace(" ", ""))
-        assert set(row) == set(same) and {c for c in row if "." in c or c in ("optim", "data", "dropout")} <= differ
+        assert (
+            set(row) == set(same)
+            and {c for c in row if "." in c or c in ("optim", "data", "dropout")} <= differ
+        )
         assert all(row[c] == "" and same[c] is None for c in row if c[:4] == "val_" and c not in measured)
 
 
@@ -144,14 +160,24 @@ def test_a_seed_is_a_setting_and_a_name_is_none(moons, capsys):
 
 @pytest.mark.parametrize(
     ("column", "sign"),
-    [("test_accuracy", -1), ("val_loss", 1), ("train_loss", 1), ("optim.lr", 1), ("seconds", 1), ("test_r2", -1)],
+    [
+        ("test_accuracy", -1),
+        ("val_loss", 1),
+        ("train_loss", 1),
+        ("optim.lr", 1),
+        ("seconds", 1),
+        ("test_r2", -1),
+    ],
 )
 def test_sorted_by_a_column_the_best_first_and_absent_ones_last(column, sign, trained, capsys):
     shutil.copytree(trained, "outputs/all")
     for number, name in enumerate(RUNS):  # all different, in no order
         part, _, metric = column.partition("_")
         if metric and metric in report(f"outputs/all/{name}")[part]:
-            rewrite(f"outputs/all/{name}", {part: report(f"outputs/all/{name}")[part] | {metric: (number * 7) % 5 / 5}})
+            rewrite(
+                f"outputs/all/{name}",
+                {part: report(f"outputs/all/{name}")[part] | {metric: (number * 7) % 5 / 5}},
+            )
     found = [row[column] for row in rows(capsys, "all", "--sort", column)]
     numbers = [float(text) for text in found if text]
     assert len(numbers) >= 1 and numbers == sorted(numbers, key=lambda v: sign * v)
@@ -160,22 +186,37 @@ def test_sorted_by_a_column_the_best_first_and_absent_ones_last(column, sign, tr
 
 def test_sorted_by_words_and_lists(moons, capsys):
     assert [row["optim"] for row in rows(capsys, "moons", "--sort", "optim")] == ["adam", "adam", "momentum"]
-    assert [row["model.hidden"] for row in rows(capsys, "moons", "--sort", "model.hidden")] == ["[8]", "[8]", "[16]"]
+    assert [row["model.hidden"] for row in rows(capsys, "moons", "--sort", "model.hidden")] == [
+        "[8]",
+        "[8]",
+        "[16]",
+    ]
     rows(capsys, "moons", "--sort", "train.epochs")  # the same in all: no column, and no mistake
 
 
-@pytest.mark.parametrize(("word", "near"), [("test_acuracy", "test_accuracy"), ("optim_lr", "optim.lr"), ("", "")])
+@pytest.mark.parametrize(
+    ("word", "near"), [("test_acuracy", "test_accuracy"), ("optim_lr", "optim.lr"), ("", "")]
+)
 def test_a_column_that_is_none(word, near, moons, capsys):
     out, err = said(capsys, "moons", "--sort", word, code=2)
-    assert out == "" and len(err.splitlines()) == 2 and f"no column {word!r}" in err and f"--sort {near}" in err
+    assert (
+        out == "" and len(err.splitlines()) == 2 and f"no column {word!r}" in err and f"--sort {near}" in err
+    )
 
 
 def test_runs_by_name_folder_and_path_each_once(moons, capsys):
     shutil.copytree(moons / "adam", "outputs/other/last")
     os.utime("outputs/other/last/config.yaml")
-    for words, count in [(["moons"], 3), (["outputs"], 4), (["latest"], 1), (["moons/adam", "latest", "outputs"], 4)]:
+    for words, count in [
+        (["moons"], 3),
+        (["outputs"], 4),
+        (["latest"], 1),
+        (["moons/adam", "latest", "outputs"], 4),
+    ]:
         assert len(rows(capsys, *words)) == count
-    assert said(capsys, "moons", "nope", code=4)[1].startswith("dlfound: error[run]: nope names no run\n  fix: ")
+    assert said(capsys, "moons", "nope", code=4)[1].startswith(
+        "dlfound: error[run]: nope names no run\n  fix: "
+    )
     assert said(capsys, "latest", "--csv", "--json", code=2)[0] == ""
     assert said(capsys, code=2)[0] == ""
 
@@ -217,14 +258,19 @@ def test_unfinished_and_diverged_runs_say_so(moons, capsys):
         dlfound.train([*QUICK, "optim=sgd", "optim.lr=1e25", "run.dir=outputs/moons/wild"])
     going_on = shutil.copytree(moons / "adam", moons / "going_on")
     (going_on / "DONE").unlink()
-    lines = [{"epoch": e, "train": {}, "val": {"loss": v, "accuracy": 0.5}} for e, v in [(1, 3.0), (2, 0.001), (3, 2)]]
+    lines = [
+        {"epoch": e, "train": {}, "val": {"loss": v, "accuracy": 0.5}}
+        for e, v in [(1, 3.0), (2, 0.001), (3, 2)]
+    ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (going_on / "metrics.jsonl").write_text(text + '{"epoch": 4, "tra')
     begun = shutil.copytree(going_on, moons / "begun")
     (begun / "metrics.jsonl").unlink()
     found = table(said(capsys, "moons")[0])
     by_name = {row["run"]: row for row in found}
-    assert [row["status"] == "done" for row in found] == [True] * 3 + [False] * 3  # however well the others look
+    assert [row["status"] == "done" for row in found] == [True] * 3 + [
+        False
+    ] * 3  # however well the others look
     assert found[3] == by_name["going_on"]
     going = by_name["going_on"]
     assert (going["status"], going["val_loss"], going["epochs"]) == ("unfinished", "0.001000", "3")
@@ -247,7 +293,10 @@ DAMAGES = {
     "a configuration of something else": lambda run: (run / "config.yaml").write_text("name: web\n"),
     "a newer configuration": lambda run: (run / "config.yaml").write_text("format: 2\n"),
     "a configuration of bytes": lambda run: (run / "config.yaml").write_bytes(b"\xff\x00"),
-    "a report that links nowhere": lambda run: [(run / "report.json").unlink(), (run / "report.json").symlink_to("no")],
+    "a report that links nowhere": lambda run: [
+        (run / "report.json").unlink(),
+        (run / "report.json").symlink_to("no"),
+    ],
 }
 
 
@@ -255,7 +304,9 @@ DAMAGES = {
 def test_a_damaged_folder_is_told_and_left_out(damage, moons, capsys):
     damage(moons / "momentum")
     out, err = said(capsys, "moons", "--csv")
-    assert [row["run"] for row in csv.DictReader(io.StringIO(out))].count("momentum") == 0 and out.count("\n") == 3
+    assert [row["run"] for row in csv.DictReader(io.StringIO(out))].count("momentum") == 0 and out.count(
+        "\n"
+    ) == 3
     assert err.startswith("dlfound: left out: outputs/moons/momentum") and err.count("\n") == 1
     out, err = said(capsys, "outputs/moons/momentum", code=4)
     assert out == "" and "none of these runs can be read" in err
@@ -300,7 +351,9 @@ def in_terminal(columns, *words):
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     command = [sys.executable, "-m", "dlfound", *words]
-    with subprocess.Popen(command, stdout=end, stderr=subprocess.PIPE, stdin=end, env=env, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=end, stderr=subprocess.PIPE, stdin=end, env=env, text=True
+    ) as process:
         os.close(end)
         shown = b""
         while True:

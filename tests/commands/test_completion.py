@@ -16,7 +16,11 @@ from dlfound.objective.tasks import METRICS
 
 OPTIMIZERS = ["adadelta", "adagrad", "adam", "adamw", "lbfgs", "momentum"]
 OPTIMIZERS += ["muon", "nadam", "nesterov", "radam", "rmsprop", "sgd"]
-RUNS = ("digits/2026-01-01_10-00-00-aaaa", "my run/2026-01-02_10-00-00-bbbb", "moons/2026-01-03_10-00-00-cccc")
+RUNS = (
+    "digits/2026-01-01_10-00-00-aaaa",
+    "my run/2026-01-02_10-00-00-bbbb",
+    "moons/2026-01-03_10-00-00-cccc",
+)
 PATIENCE = 60  # seconds until a shell that says nothing counts as stuck
 
 
@@ -313,7 +317,12 @@ def answer_of_bash(words, cursor_word, line, typed):
         (["dlfound", "train", "optim.lr", "="], "dlfound train optim.lr=", "", ["0.001"]),
         (["dlfound", "eval", "my"], "dlfound eval my", "my", [r"my\ run"]),
         (["dlfound", "eval", "'my r"], "dlfound eval 'my r", "my r", ["my run"]),
-        (["dlfound", "train", "--config-dir", "nope", "opt"], "dlfound train --config-dir nope opt", "opt", [""]),
+        (
+            ["dlfound", "train", "--config-dir", "nope", "opt"],
+            "dlfound train --config-dir nope opt",
+            "opt",
+            [""],
+        ),
     ],
 )
 def test_bash_gets_what_it_puts_in(words, line, typed, reply, shells):
@@ -374,7 +383,10 @@ LINES = [
     ("dlfound eval 'my r", "dlfound eval 'my run' "),
     ("dlfound eval outputs/mo", "dlfound eval outputs/moons/"),
     ("dlfound predict latest pi", "dlfound predict latest picture.png "),
-    ("dlfound train data=image_folder data.path=pi", "dlfound train data=image_folder data.path=picture.png "),
+    (
+        "dlfound train data=image_folder data.path=pi",
+        "dlfound train data=image_folder data.path=picture.png ",
+    ),
     ("dlfound train nope", "dlfound train nope"),
 ]
 
@@ -389,7 +401,11 @@ def test_an_interactive_bash(shells):
     with Terminal(needed("bash"), "--noprofile", "--rcfile", ".home/rc", "-i") as bash:
         assert [bash.completed(typed) for typed, _ in LINES] == [line for _, line in LINES]
         to_the_tenth = "\x01" + 10 * "\x06"  # Ctrl-A, Ctrl-F: the cursor stands within the line
-        assert bash.completed(f"dlfound tr optim=sgd{to_the_tenth}").split() == ["dlfound", "train", "optim=sgd"]
+        assert bash.completed(f"dlfound tr optim=sgd{to_the_tenth}").split() == [
+            "dlfound",
+            "train",
+            "optim=sgd",
+        ]
 
 
 def test_an_interactive_zsh(shells):
@@ -437,7 +453,12 @@ def test_an_interactive_fish(shells):
 
 def test_fish(shells):
     asking = 'for line in $argv; complete -C "$line" | string replace -r "\\t.*" ""; echo; end'
-    command = [needed("fish"), "-c", f"dlfound completion fish | source; {asking}", *(line for line, _ in FISH_LINES)]
+    command = [
+        needed("fish"),
+        "-c",
+        f"dlfound completion fish | source; {asking}",
+        *(line for line, _ in FISH_LINES),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout == "".join("".join(f"{word}\n" for word in [*words, ""]) for _, words in FISH_LINES)

@@ -40,7 +40,9 @@ def test_a_moved_folder_still_works(tmp_path, capsys):
     run = dlfound.train(QUICK)
     shutil.move(run.path, tmp_path / "elsewhere")
     assert main(["eval", str(tmp_path / "elsewhere"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["test"] == dlfound.open_run(tmp_path / "elsewhere").report["test"]
+    assert (
+        json.loads(capsys.readouterr().out)["test"] == dlfound.open_run(tmp_path / "elsewhere").report["test"]
+    )
 
 
 def test_a_run_that_is_not_there_names_those_that_are(capsys):

@@ -63,7 +63,9 @@ def scans(tmp_path, rows):
     for number, row in enumerate(rows):
         folder = tmp_path / "scans" / ("a" if number < 20 else "b/c")
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.rint(row.reshape(8, 8) * (255 / 16)).astype(np.uint8)).save(folder / f"{number:02}.PNG")
+        Image.fromarray(np.rint(row.reshape(8, 8) * (255 / 16)).astype(np.uint8)).save(
+            folder / f"{number:02}.PNG"
+        )
     (tmp_path / "scans" / "notes.txt").write_text("mine")
     return Path("scans")
 
@@ -142,7 +144,9 @@ def test_an_image_is_brought_to_the_runs_size_and_colours(painted, runs, tmp_pat
 
 
 def test_negatives_are_told_and_turned(runs, rows, tmp_path, capsys):
-    Image.fromarray(np.rint(255 - rows[0].reshape(8, 8) * (255 / 16)).astype(np.uint8)).save(tmp_path / "photo.png")
+    Image.fromarray(np.rint(255 - rows[0].reshape(8, 8) * (255 / 16)).astype(np.uint8)).save(
+        tmp_path / "photo.png"
+    )
     out, err = said(capsys, runs["digits"].path, "photo.png")
     assert "1 of 1 images look like negatives" in err and "try --invert" in err
     turned, err = said(capsys, runs["digits"].path, "photo.png", "--invert", "--probabilities")
@@ -191,7 +195,9 @@ def test_arrays_give_the_predictions_of_a_program(runs, capsys):
     x = np.random.default_rng(0).standard_normal((9000, 2))
     np.save("x.npy", x)
     found = table(said(capsys, runs["moons"].path, "x.npy")[0])
-    assert list(found) == ["row", "class", "probability"] and found["row"] == [str(row) for row in range(9000)]
+    assert list(found) == ["row", "class", "probability"] and found["row"] == [
+        str(row) for row in range(9000)
+    ]
     assert found["class"] == list(runs["moons"].predict(x)) and len(set(found["class"])) == 2
     assert (floats(found["probability"]) == runs["moons"].probabilities(x).max(1)).all()
 
@@ -218,7 +224,9 @@ def test_arrays_of_images_may_have_their_channels_first_or_last(painted, runs, r
     for shaped in (images, images.transpose(0, 2, 3, 1), images.reshape(5, -1), images.astype(float)):
         np.save("x.npy", shaped)
         out, _ = said(capsys, painted[1].path, "x.npy", "--probabilities")
-        assert (floats([line.split(",")[3:] for line in out.splitlines()[1:]]) == expected).all(), shaped.shape
+        assert (floats([line.split(",")[3:] for line in out.splitlines()[1:]]) == expected).all(), (
+            shaped.shape
+        )
         assert (painted[1].probabilities(shaped) == expected).all()
     expected = painted[1].probabilities(images[:1].reshape(1, -1))
     for one in (images[0], images[0].transpose(1, 2, 0), images[0].ravel()):
@@ -267,7 +275,9 @@ def test_a_failure_leaves_the_file_as_it_was(runs, scans, capsys):
     for place in ("folder", "nowhere/p.csv", "x" * 300):
         assert "cannot write" in said(capsys, runs["digits"].path, scans, "--out", place, code=6)[1]
     np.save("x.npy", np.zeros((1, 2)))
-    assert "is the file that is read" in said(capsys, runs["moons"].path, "x.npy", "--out", "./x.npy", code=2)[1]
+    assert (
+        "is the file that is read" in said(capsys, runs["moons"].path, "x.npy", "--out", "./x.npy", code=2)[1]
+    )
 
 
 def test_a_pipe_is_written_into_and_stays(runs, capsys):
@@ -282,7 +292,9 @@ def test_a_pipe_is_written_into_and_stays(runs, capsys):
 
 def test_who_reads_may_have_enough(runs):
     np.save("x.npy", np.zeros((20_000, 2)))
-    line = f"{sys.executable} -m dlfound predict {runs['moons'].path} x.npy | head -1; echo ${{PIPESTATUS[0]}}"
+    line = (
+        f"{sys.executable} -m dlfound predict {runs['moons'].path} x.npy | head -1; echo ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
     assert done.stdout == "row,class,probability\n0\n" and done.stderr == ""
 
@@ -290,7 +302,9 @@ def test_who_reads_may_have_enough(runs):
 def test_help_and_a_missing_file_do_without_torch():
     code = "import sys; from dlfound.cli import main; print(main(sys.argv[1:])); assert 'torch._C' not in sys.modules"
     for words, end in ((["predict", "--help"], "0"), (["predict", "latest", "nowhere.png"], "3")):
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0 and done.stdout.split()[-1] == end, done.stderr
 
 

@@ -13,7 +13,14 @@ from dlfound.cli import main
 from dlfound.commands import runs
 from dlfound.runs.lock import locked
 
-QUICK = ["train.epochs=2", "early_stopping=none", "lr_decay=none", "model.hidden=[8]", "logger=none", "data=moons"]
+QUICK = [
+    "train.epochs=2",
+    "early_stopping=none",
+    "lr_decay=none",
+    "model.hidden=[8]",
+    "logger=none",
+    "data=moons",
+]
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -59,7 +66,9 @@ def test_what_is_there_the_newest_last(trained, capsys):
     new = put(trained / "sine", "sine/two", ago=2 * HOUR + MINUTE)
     found = listed(capsys)
     assert [row["folder"] for row in found] == [str(old), str(new)]
-    for row, path, monitor, metric in zip(found, (old, new), ("loss", "r2"), ("accuracy", "rmse"), strict=True):
+    for row, path, monitor, metric in zip(
+        found, (old, new), ("loss", "r2"), ("accuracy", "rmse"), strict=True
+    ):
         report = json.loads((path / "report.json").read_text())
         assert (row["name"], row["status"], row["epochs"]) == (path.parent.name, "done", 2)
         assert row[f"val_{monitor}"] == report["val"][monitor]
@@ -74,9 +83,14 @@ def test_the_table(trained, capsys):
     put(trained / "moons", "mine", ago=2 * HOUR + MINUTE)
     out, err = said(capsys)
     head, *lines = [line.split() for line in out.splitlines()]
-    assert head == ["name", "folder", "status", "val_loss", "test_accuracy", "epochs", "age", "size"] and err == ""
+    assert (
+        head == ["name", "folder", "status", "val_loss", "test_accuracy", "epochs", "age", "size"]
+        and err == ""
+    )
     found = listed(capsys)
-    for line, row, name, age in zip(lines, found, (["moons", "one"], ["mine", "mine"]), ("3 d", "2 h"), strict=True):
+    for line, row, name, age in zip(
+        lines, found, (["moons", "one"], ["mine", "mine"]), ("3 d", "2 h"), strict=True
+    ):
         assert line[:3] == [*name, "done"] and line[5] == "2" and " ".join(line[6:8]) == age
         assert float(line[3]) == pytest.approx(row["val_loss"], rel=1e-3)
         assert float(line[4]) == pytest.approx(row["test_accuracy"], rel=1e-3)
@@ -119,10 +133,18 @@ def test_sizes(more, shown, trained, capsys):
 def test_names_choose(trained, capsys):
     for place, ago in (("a/1", 30), ("a/2", 10), ("b/3", 20)):
         put(trained / "moons", place, ago)
-    for words, names in [(["a"], "12"), (["b", "a"], "132"), (["latest"], "2"), (["outputs/b"], "3"), ([], "132")]:
+    for words, names in [
+        (["a"], "12"),
+        (["b", "a"], "132"),
+        (["latest"], "2"),
+        (["outputs/b"], "3"),
+        ([], "132"),
+    ]:
         assert "".join(row["folder"][-1] for row in listed(capsys, *words)) == names
     out, err = said(capsys, "c", code=4)
-    assert out == "" and err == "dlfound: error[run]: c names no run\n  fix: a path, latest, or one of: a, b\n"
+    assert (
+        out == "" and err == "dlfound: error[run]: c names no run\n  fix: a path, latest, or one of: a, b\n"
+    )
 
 
 def test_an_empty_place_says_how_to_begin(capsys):
@@ -149,7 +171,9 @@ def test_the_state_of_each(trained, capsys):
     assert states == {
         "going_on": "unfinished", "begun": "unfinished", "damaged": "damaged", "empty": "damaged", "wild": "diverged",
     }  # fmt: skip
-    losses = [json.loads(line)["val"]["loss"] for line in (going_on / "metrics.jsonl").read_text().splitlines()]
+    losses = [
+        json.loads(line)["val"]["loss"] for line in (going_on / "metrics.jsonl").read_text().splitlines()
+    ]
     assert found["going_on"]["val_loss"] == min(losses) and found["going_on"]["epochs"] == len(losses) == 2
     assert found["begun"]["epochs"] == 0 and found["begun"]["val_loss"] is None is found["damaged"]["epochs"]
     assert said(capsys)[0].count("damaged") == 3
@@ -170,6 +194,8 @@ def test_content_of_any_kind(trained, capsys):
     os.rename(run, b"outputs/a/\xff\x1b[31m")
     assert "\\x1b[31mdone" in said(capsys)[0] and "val_x\\ny" in said(capsys)[0]
     (row,) = listed(capsys)
-    (Path(row["folder"]) / "report.json").write_text(json.dumps({"status": "x", "monitor": ["a"], "val": {"loss": 2}}))
+    (Path(row["folder"]) / "report.json").write_text(
+        json.dumps({"status": "x", "monitor": ["a"], "val": {"loss": 2}})
+    )
     assert listed(capsys)[0]["val_loss"] == 2
     assert row["test_accuracy"] is None is row["epochs"] and row["val_x\\ny"] == 1

@@ -19,9 +19,9 @@ import yaml
 
 import dlfound
 from dlfound.cli import main
-from dlfound.commands.sweeping.plan import make_plan
-from dlfound.commands.sweeping.results import Results
-from dlfound.search.study import Result, Row
+from dlfound.sweeps.plan import make_plan
+from dlfound.sweeps.results import Results
+from dlfound.sweeps.trials import Result, Row
 
 RUN = [
     "data=moons", "data.rows=120", "model.hidden=[8]", "train.epochs=4", "early_stopping=none", "lr_decay=none",
@@ -84,10 +84,14 @@ def again(searched, tmp_path):
 
 def test_every_trial_is_an_ordinary_run(again):
     rows = table()
-    assert [row["trial"] for row in rows] == [str(n) for n in range(12)] and {row["state"] for row in rows} == {"done"}
+    assert [row["trial"] for row in rows] == [str(n) for n in range(12)] and {
+        row["state"] for row in rows
+    } == {"done"}
     for row in rows:
         run = dlfound.open_run(f"sweep/{row['folder']}")
-        assert run.config["optim"]["name"] == row["optim"] and run.config["optim"]["lr"] == float(row["optim.lr"])
+        assert run.config["optim"]["name"] == row["optim"] and run.config["optim"]["lr"] == float(
+            row["optim.lr"]
+        )
         assert run.report["val"]["loss"] == float(row["val_loss"]) and run.report["epochs_run"] == 4
 
 
@@ -95,7 +99,9 @@ def test_what_a_person_sees(again):
     lines = [line for line in again.stderr.splitlines() if " done " in line]
     assert len(lines) == 12 and "[12/12; best val loss" in lines[-1]
     best = min(table(), key=lambda row: float(row["val_loss"]))
-    assert f"best: trial {best['trial']}\n" in again.stdout and f"optim.lr = {best['optim.lr']}" in again.stdout
+    assert (
+        f"best: trial {best['trial']}\n" in again.stdout and f"optim.lr = {best['optim.lr']}" in again.stdout
+    )
     assert "what made the difference: " in again.stdout and again.stdout.endswith("\nsweep\n")
     assert again.stdout.count("test ") == 1
 
@@ -131,7 +137,9 @@ def test_compare_shows_the_table_and_the_test_metrics_of_the_best_alone(word, ag
     }
     best = report()["best"]
     assert Path(found[0]["folder"]).name == f"{best['trial']:04}"
-    assert float(found[0]["test_loss"]) == best["test"]["loss"] and not any(row["test_loss"] for row in found[1:])
+    assert float(found[0]["test_loss"]) == best["test"]["loss"] and not any(
+        row["test_loss"] for row in found[1:]
+    )
     assert all(row["test_loss"] for row in compared(capsys, "sweep/trials"))
     assert main(["runs"]) == 0
     assert "trials" not in capsys.readouterr().out
@@ -140,10 +148,14 @@ def test_compare_shows_the_table_and_the_test_metrics_of_the_best_alone(word, ag
 def test_compare_tells_how_trials_ended_and_ranks_those_that_are_done(capsys):
     huge = "[65536,65536,65536,65536,65536]"
     sweep(f"model.hidden=[8],{huge}", "optim=sgd", "optim.lr=0.00001,1e20", "search=grid", "search.workers=1")
-    Path("sweep/trials/0004.json").write_text('{"number": 4, "values": {"model.hidden": "[8]"}, "result": null}')
+    Path("sweep/trials/0004.json").write_text(
+        '{"number": 4, "values": {"model.hidden": "[8]"}, "result": null}'
+    )
     found = compared(capsys, "sweep")
     assert [row["status"] for row in found] == ["done", "diverged", "failed", "failed", "interrupted"]
-    assert [row["reason"] for row in found[:4]] == [row["reason"] for row in table()] and "needs about" in str(found[3])
+    assert [row["reason"] for row in found[:4]] == [
+        row["reason"] for row in table()
+    ] and "needs about" in str(found[3])
     assert found[2]["model.hidden"] == huge and set(found[0]) & {"optim", "optim.lr", "data"} == {"optim.lr"}
 
 
@@ -195,7 +207,10 @@ def test_a_torn_journal_is_mended(again):
     journal.write_bytes(content + b'{"op_code":4,"wor')
     done = sweep(LR, "optim=adam,sgd", "search.trials=12")
     assert "removed 17 bytes of an unfinished record" in done.stderr
-    assert journal.read_bytes() == content and Path("sweep/journal.log.torn").read_bytes() == b'{"op_code":4,"wor'
+    assert (
+        journal.read_bytes() == content
+        and Path("sweep/journal.log.torn").read_bytes() == b'{"op_code":4,"wor'
+    )
     assert timeless(table()) == timeless(old)
 
 
@@ -226,10 +241,18 @@ def test_a_trial_that_ended_untold_is_not_trained_again(again):
 
 
 def test_a_grid_has_every_combination_once():
-    sweep("optim=sgd,adam", "lr_decay=none,cosine", "lr_decay.final_lr=0,0.001", "search=grid", "search.workers=1")
+    sweep(
+        "optim=sgd,adam",
+        "lr_decay=none,cosine",
+        "lr_decay.final_lr=0,0.001",
+        "search=grid",
+        "search.workers=1",
+    )
     found = Counter((row["optim"], row["lr_decay"], row["lr_decay.final_lr"]) for row in table())
     assert found == Counter(
-        (optim, *decay) for optim in ("sgd", "adam") for decay in (("none", ""), ("cosine", "0"), ("cosine", "0.001"))
+        (optim, *decay)
+        for optim in ("sgd", "adam")
+        for decay in (("none", ""), ("cosine", "0"), ("cosine", "0.001"))
     )
 
 
@@ -316,9 +339,13 @@ def test_a_failed_trial_does_not_end_the_sweep():
 
 
 def test_where_every_trial_fails():
-    done = sweep("model.hidden=[65536,65536,65536,65536,65536],[65536,65536,65536,65536,65535]", "search=grid", code=5)
+    done = sweep(
+        "model.hidden=[65536,65536,65536,65536,65536],[65536,65536,65536,65536,65535]", "search=grid", code=5
+    )
     assert "no trial finished; the first error: a net of" in done.stderr and report()["best"] is None
-    assert "no pictures: no trial has a value to draw\n" in done.stderr and not Path("sweep/pictures").exists()
+    assert (
+        "no pictures: no trial has a value to draw\n" in done.stderr and not Path("sweep/pictures").exists()
+    )
 
 
 def test_trouble_of_the_disk_stops_the_sweep_and_loses_no_trial():
@@ -336,7 +363,7 @@ def test_what_is_not_installed_stops_the_sweep_and_loses_no_trial(monkeypatch):
         raise ImportError("cannot import name 'Tensor' from partially initialized module 'torch'")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dlfound.commands.sweeping.worker.run_training", broken)
+        patch.setattr("dlfound.sweeps.worker.run_training", broken)
         done = sweep("optim.lr=0.01,0.1", "search=grid", "search.workers=1", code=6)
     assert "partially initialized" in done.stderr and [row["state"] for row in table()] == ["interrupted"]
     sweep("optim.lr=0.01,0.1", "search=grid")
@@ -348,7 +375,9 @@ def small_disk(tmp_path):
     """A disk of 300 kB, on which nothing else lies."""
     place = tmp_path / "disk"
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)], capture_output=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)], capture_output=True
+    )
     if done.returncode:
         pytest.skip("no disk of one's own here: mounting needs rights that this user lacks")
     yield place
@@ -356,7 +385,12 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_stops_the_sweep_which_then_goes_on(small_disk):
-    words = ["optim.lr=tag(log,interval(0.001,0.1))", "search.trials=12", "search.workers=1", "model.hidden=[64,64]"]
+    words = [
+        "optim.lr=tag(log,interval(0.001,0.1))",
+        "search.trials=12",
+        "search.workers=1",
+        "model.hidden=[64,64]",
+    ]
     place = small_disk / "sweep"
     done = sweep(*words, f"run.dir={place}", code=6)
     assert "No space left on device" in done.stderr and "Traceback" not in done.stderr
@@ -375,7 +409,10 @@ def test_too_many_failures_in_a_row_end_it():
 
 
 def test_what_ends_all_trials_ends_the_sweep_with_its_own_code(capsys):
-    assert main(["sweep", LR, "data=image_folder", "data.path=nowhere", "run.dir=sweep", "search.workers=1"]) == 3
+    assert (
+        main(["sweep", LR, "data=image_folder", "data.path=nowhere", "run.dir=sweep", "search.workers=1"])
+        == 3
+    )
     assert "nowhere" in capsys.readouterr().err
     assert {row["state"] for row in table()} == {"interrupted"} and not list(Path("sweep/trials").glob("*/*"))
 
@@ -394,7 +431,10 @@ def test_what_ends_all_trials_ends_the_sweep_with_its_own_code(capsys):
         ([LR, "search.trials=all"], ["search.trials=all is for search=grid"]),
         ([LR, "search.pruner=median2"], ["search.pruner must be none or median"]),
         ([LR, "search.storage=redis://x"], ["search.storage must be journal, or an address"]),
-        ([LR, "search.storage=postgresql://me:secret@host/db", "run.dir=null"], ["search.storage needs run.dir"]),
+        (
+            [LR, "search.storage=postgresql://me:secret@host/db", "run.dir=null"],
+            ["search.storage needs run.dir"],
+        ),
         (["run.seed=1,2", "search.repeats=2"], ["search.repeats varies run.seed"]),
         (["optim.lr=0.1"], ["nothing varies"]),
         ([LR, "resume=latest"], ["resume=latest is not for a sweep"]),
@@ -428,7 +468,11 @@ def test_train_m_is_the_same(searched):
 def test_cfg_shows_the_space_and_trains_nothing(capsys):
     assert main(["sweep", *RUN, LR, "search=tpe", "--cfg"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert shown["optim.lr"] == "tag(log,interval(0.001,0.1))" and shown["search"] == "tpe" and shown["data"] == "moons"
+    assert (
+        shown["optim.lr"] == "tag(log,interval(0.001,0.1))"
+        and shown["search"] == "tpe"
+        and shown["data"] == "moons"
+    )
     assert not Path("sweep").exists()
 
 
@@ -451,11 +495,15 @@ def test_an_experiment_holds_a_space():
 
 def test_a_best_value_on_the_edge_is_told():
     done = sweep("optim=sgd", "optim.lr=range(0.0001,0.0004,0.0001)", "search=grid")
-    assert re.search(r"the best optim\.lr \(0\.0003\) lies at the upper end of .*: search higher", done.stderr)
+    assert re.search(
+        r"the best optim\.lr \(0\.0003\) lies at the upper end of .*: search higher", done.stderr
+    )
 
 
 def test_a_best_value_near_the_edge_with_worse_ones_beyond_is_none():
-    rows = [Row(n, state, {"optim.lr": lr}, Result(state, value)) for n, (state, lr, value) in enumerate(TRIED)]
+    rows = [
+        Row(n, state, {"optim.lr": lr}, Result(state, value)) for n, (state, lr, value) in enumerate(TRIED)
+    ]
     plan = make_plan([LR])
     told = [Results(plan, rows[:count], "loss", {}).warnings() for count in (2, 3)]
     assert "search higher" in told[0][0] and told[1] == []
@@ -480,12 +528,16 @@ def test_a_budget_of_seconds():
 )
 def test_a_pruned_run_is_whole_and_never_best(words):
     rates = "optim.lr=0.1,0.2,0.00001,0.00002,0.000001"
-    sweep("train.epochs=12", rates, "optim=adam", "search=grid", "search.workers=1", "search.trials=5", *words)
+    sweep(
+        "train.epochs=12", rates, "optim=adam", "search=grid", "search.workers=1", "search.trials=5", *words
+    )
     states = {row["optim.lr"]: row["state"] for row in table()}
     assert states["0.1"] == "done" and "pruned" in states.values(), states
     for row in table():
         run = dlfound.open_run(f"sweep/{row['folder']}")
-        assert run.report["status"] == row["state"] and (run.report["epochs_run"] == 12) == (row["state"] == "done")
+        assert run.report["status"] == row["state"] and (run.report["epochs_run"] == 12) == (
+            row["state"] == "done"
+        )
         assert run.report["stopped_by"] == ("epochs" if row["state"] == "done" else "pruned")
         assert run.predict([[0.0, 0.5]]).shape == (1,)
     assert states[report()["best"]["values"]["optim.lr"]] == "done"

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from dlfound.cli import main
-from dlfound.commands.resuming import configure_run
-from dlfound.commands.training import load_data
+from dlfound.runs.resume import configure_run
+from dlfound.runs.train import load_data
 
 QUICK = ["train.epochs=2", "early_stopping=none", "lr_decay=none", "model.hidden=[4]", "logger=none"]
 
@@ -227,7 +227,11 @@ def test_arrays_of_python_objects_are_refused(capsys):
     for words in (["data.path=X.npy", "data.target_path=X.npy"], ["data.path=x.npz"]):
         assert main(["train", "data=arrays", *words]) == 7
         out, err = capsys.readouterr()
-        assert out == "" and "holds Python objects: such a file can run code" in err and len(err.splitlines()) == 2
+        assert (
+            out == ""
+            and "holds Python objects: such a file can run code" in err
+            and len(err.splitlines()) == 2
+        )
 
 
 def test_parquet_of_other_types_is_refused(capsys):
@@ -267,7 +271,9 @@ def test_columns_that_tell_nothing_are_dropped(capsys):
     err = told_of(capsys, as_csv(columns))
     assert "warning: column 'one' is constant (3.0): dropped" in err
     assert "warning: column 'none' is empty: dropped" in err
-    assert "column 'name' has 40 different texts in 40 rows: dropped (data.categorical=[name] keeps it)" in err
+    assert (
+        "column 'name' has 40 different texts in 40 rows: dropped (data.categorical=[name] keeps it)" in err
+    )
     found, _ = schema(capsys)
     assert found["features"] == ["a", "b", "c", "z", "half"]
     assert schema(capsys, "data.categorical=[name]")[0]["features"] == ["a", "b", "c", "z", "name", "half"]
@@ -297,7 +303,9 @@ def test_missing_values_are_counted_filled_or_dropped(capsys):
     assert "missing values: a 4, c 2" in err
     found, _ = schema(capsys)
     assert found["rows"] == 40 and found["plan"]["flagged"] == [0]
-    assert "5 rows" not in err and "4 rows with a missing value dropped" in told(capsys, "data.missing=drop")[1]
+    assert (
+        "5 rows" not in err and "4 rows with a missing value dropped" in told(capsys, "data.missing=drop")[1]
+    )
     assert schema(capsys, "data.missing=drop")[0]["rows"] == 36
     assert "column 'a': 4 missing values (first at x.csv:2)" in told(capsys, "data.missing=error", code=3)[1]
     columns = rows_of()
@@ -325,7 +333,9 @@ def test_blank_lines_separators_and_signs_are_told(capsys):
         err = told_of(capsys, as_csv(rows_of(), sign))
         assert f"x.csv: the separator is a {name} (data.sep)" in err
         assert "separator" not in told(capsys, f"data.sep={name}")[1]
-    german = as_csv({name: [str(v).replace(".", ",") for v in cells] for name, cells in rows_of().items()}, ";")
+    german = as_csv(
+        {name: [str(v).replace(".", ",") for v in cells] for name, cells in rows_of().items()}, ";"
+    )
     assert "the decimal sign is a comma, as in 0,126 (data.decimal)" in told_of(capsys, german)
     plain, _ = schema(capsys)
     assert schema(capsys, "data.decimal=comma", "data.sep=semicolon")[0] == plain
@@ -343,7 +353,9 @@ def test_the_same_table_however_it_is_written(capsys):
         "crlf.csv": plain.replace("\n", "\r\n"),
         "cr.csv": plain.replace("\n", "\r"),
         "end.csv": plain[:-1],
-        "quoted.csv": "\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in plain.splitlines()),
+        "quoted.csv": "\n".join(
+            ",".join(f'"{cell}"' for cell in line.split(",")) for line in plain.splitlines()
+        ),
         "x.csv.gz": gzip.compress(plain.encode()),
     }
     for name, content in spelled.items():
@@ -365,7 +377,10 @@ def test_columns_by_number(capsys):
     found, _ = schema(capsys, "data.header=false", "data.categorical=[1]", "data.drop=[0]", target="3")
     assert found["features"] == ["1", "2", "4"] and found["classes"] == ["high", "low"]
     assert [column["kind"] for column in found["columns"]] == ["category", "category", "number"]
-    assert "target column 'y' not in header; columns: 0, 1, 2, 3, 4" in told(capsys, "data.header=false", code=3)[1]
+    assert (
+        "target column 'y' not in header; columns: 0, 1, 2, 3, 4"
+        in told(capsys, "data.header=false", code=3)[1]
+    )
 
 
 def test_many_columns(capsys):
@@ -375,7 +390,9 @@ def test_many_columns(capsys):
     body = "\n".join(",".join(map(str, [*rng.integers(0, 9, 10_000), row % 2])) for row in range(6))
     put("x.csv", f"{head}\n{body}\n")
     assert len(schema(capsys, "data.scale=standard")[0]["features"]) > 9_500
-    assert "10,001 columns exceed data.max_columns (10,000)" in told(capsys, "data.max_columns=10000", code=3)[1]
+    assert (
+        "10,001 columns exceed data.max_columns (10,000)" in told(capsys, "data.max_columns=10000", code=3)[1]
+    )
 
 
 def test_leaks_and_repeats_are_warned_of(capsys):
@@ -384,7 +401,9 @@ def test_leaks_and_repeats_are_warned_of(capsys):
     columns["copy"] = columns["y"]
     columns["code"] = [{"high": 7, "low": 2}[y] for y in columns["y"]]
     err = told_of(capsys, as_csv(columns))
-    assert "warning: column 'copy' equals the target 'y'" in err and "column 'code' equals the target 'y'" in err
+    assert (
+        "warning: column 'copy' equals the target 'y'" in err and "column 'code' equals the target 'y'" in err
+    )
     assert err.count("equals the target") == 2
     columns = rows_of()
     columns["copy"] = columns["z"]
@@ -398,7 +417,10 @@ def test_leaks_and_repeats_are_warned_of(capsys):
     put("x.csv", as_csv(twice))
     found, err = schema(capsys, "data.split_by=order", target="z")
     assert found["split"] == {"train": 56, "val": 12, "test": 12}
-    assert "12 of 12 validation rows stand in training too" in err and "12 of 12 test rows stand in training" in err
+    assert (
+        "12 of 12 validation rows stand in training too" in err
+        and "12 of 12 test rows stand in training" in err
+    )
     assert "stand in training" not in told_of(capsys, GOOD)
 
 
@@ -429,12 +451,16 @@ def test_texts_of_which_nothing_is_learnt_are_warned_of(capsys):
 
 def test_numbers_among_words_are_told(capsys):
     """A column that is taken as text though most of it are numbers."""
-    said = "x.csv:3: column 'n': 'unknown' is not a number, as 32 of 40 cells are: the column is taken as text"
+    said = (
+        "x.csv:3: column 'n': 'unknown' is not a number, as 32 of 40 cells are: the column is taken as text"
+    )
     columns = {**rows_of(), "n": ["unknown" if k % 5 == 1 else k % 30 + 0.5 for k in range(40)]}
     assert said in told_of(capsys, as_csv(columns))
     assert "taken as text" not in told_of(capsys, as_csv(columns), "data.categorical=[n]")
     columns["n"] = [f"{k % 7}" if k != 3 else "x" for k in range(40)]
-    assert "'x' is not a number, as 39 of 40 cells are: the column is taken as text" in told_of(capsys, as_csv(columns))
+    assert "'x' is not a number, as 39 of 40 cells are: the column is taken as text" in told_of(
+        capsys, as_csv(columns)
+    )
 
 
 # ---- types, targets, splits
@@ -510,13 +536,19 @@ def test_several_targets(capsys):
     columns = {**rows_of(), "s": ["yes", "no"] * 20, "t": [0, 0, 1, 1] * 10}
     put("x.csv", as_csv(columns))
     found, _ = schema(capsys, target="[a,z]")
-    assert (found["task"], found["targets"], found["features"]) == ("regression", ["a", "z"], ["b", "c", "y", "s", "t"])
+    assert (found["task"], found["targets"], found["features"]) == (
+        "regression",
+        ["a", "z"],
+        ["b", "c", "y", "s", "t"],
+    )
     found, _ = schema(capsys, target="[s,t]")
     assert (found["task"], found["labels"]) == ("multilabel", [["no", "yes"], ["0", "1"]])
     assert schema(capsys, "data.task=regression", target="[a,t]")[0]["task"] == "regression"
     said = refused(capsys, target="[a,s]")
     assert "target 'a' has 40 values, and 's' holds text" in said or "and 's' holds text" in said
-    assert "target 'c' has 3 classes: of several" in refused(capsys, "data.task=classification", target="[c,s]")
+    assert "target 'c' has 3 classes: of several" in refused(
+        capsys, "data.task=classification", target="[c,s]"
+    )
     assert "target 'c' has 3 values" in refused(capsys, target="[s,c]")
 
 
@@ -527,9 +559,13 @@ def test_how_rows_are_split(capsys):
     data = {}
     for words in (["data.group=g"], ["data.split_by=random"], ["data.split_by=order"], []):
         for more in ([], ["run.seed=5"], ["data.seed=3"]):
-            dataset = load_data(configure_run(["data=table", "data.path=x.csv", "data.target=y", *words, *more], [])[0])
+            dataset = load_data(
+                configure_run(["data=table", "data.path=x.csv", "data.target=y", *words, *more], [])[0]
+            )
             data[(*words, *more)] = dataset
-        first, again, other = (data[(*words, *more)].fingerprint() for more in ([], ["run.seed=5"], ["data.seed=3"]))
+        first, again, other = (
+            data[(*words, *more)].fingerprint() for more in ([], ["run.seed=5"], ["data.seed=3"])
+        )
         assert first == again and (first != other or words == ["data.split_by=order"])
     groups = np.array(columns["g"])
     parts = [set(groups[rows]) for rows in data["data.group=g",].parts.values()]
@@ -538,7 +574,9 @@ def test_how_rows_are_split(capsys):
     assert max(shares) - min(shares) < 0.1
     long = {**columns, "g": [f"9007199254740{992 + k // 4}" for k in range(60)]}
     put("long.csv", as_csv(long))
-    dataset = load_data(configure_run(["data=table", "data.path=long.csv", "data.target=y", "data.group=g"], [])[0])
+    dataset = load_data(
+        configure_run(["data=table", "data.path=long.csv", "data.target=y", "data.group=g"], [])[0]
+    )
     assert len(np.unique(dataset.groups)) == 15  # as floats, two and two would be one
 
 
@@ -558,7 +596,8 @@ def test_files_of_their_own_to_validate_and_test_on(capsys):
     assert "column 'b' is missing" in told(capsys, "data.val_path=val.csv", code=3)[1]
     put("val.csv", GOOD.replace("y,", "Y,", 1))
     assert (
-        "val.csv: column 'y' is missing; there are: a, b, c, Y, z" in told(capsys, "data.val_path=val.csv", code=3)[1]
+        "val.csv: column 'y' is missing; there are: a, b, c, Y, z"
+        in told(capsys, "data.val_path=val.csv", code=3)[1]
     )
     put("val.csv", GOOD.replace("low", "lower"))
     assert schema(capsys, "data.val_path=val.csv")[0]["classes"] == ["high", "low", "lower"]
@@ -567,7 +606,10 @@ def test_files_of_their_own_to_validate_and_test_on(capsys):
 
 def test_folds_of_a_table(capsys):
     put("x.csv", GOOD)
-    parts, whole = [], load_data(configure_run(["data=table", "data.path=x.csv", "data.target=y"], [])[0]).parts
+    parts, whole = (
+        [],
+        load_data(configure_run(["data=table", "data.path=x.csv", "data.target=y"], [])[0]).parts,
+    )
     for fold in range(4):
         words = ["data=table", "data.path=x.csv", "data.target=y", "train.folds=4", f"train.fold={fold}"]
         parts.append(load_data(configure_run(words, [])[0]).parts)
@@ -577,7 +619,9 @@ def test_folds_of_a_table(capsys):
     said = refused(capsys, "train.folds=4", "data.split_by=order")
     assert "rows in the order of time: they cannot be dealt to folds" in said and "train.folds=0" in said
     put("val.csv", GOOD)
-    assert "validation rows in a file of their own" in refused(capsys, "train.folds=4", "data.val_path=val.csv")
+    assert "validation rows in a file of their own" in refused(
+        capsys, "train.folds=4", "data.val_path=val.csv"
+    )
     assert "rows cannot be cut in 40 folds" in refused(capsys, "train.folds=40")
     _, err = told(capsys, "train.folds=4", "train.fold=4", code=2)
     assert "train.fold=4, but there are 4 folds, from 0" in err
@@ -623,7 +667,9 @@ def test_a_dry_run_shows_a_line_a_column(capsys):
     assert found["b"].startswith("number 1 ") and found["b"].endswith(" number and flag")
     common = sorted(set(c), key=lambda name: (-c.count(name), name))
     assert found["c"] == f"category 0 {', '.join(f'{name} {c.count(name)}' for name in common)} one-hot of 3"
-    assert found["k"] == "category 0 k0 4, k1 4, k2 4, 9 more embedding of 8 (1 rare)"  # no training row has it
+    assert (
+        found["k"] == "category 0 k0 4, k1 4, k2 4, 9 more embedding of 8 (1 rare)"
+    )  # no training row has it
     assert [found[name] for name in ("y", "w", "no", "g")] == ["target", "weight", "left out", "left out"]
     assert found["name"] == "dropped has 40 different texts"
     assert lines[-1] == "net: 15-4-1; nothing was trained"  # 3 numbers, 1 flag, 3 kinds, 8 of the embedding

@@ -13,14 +13,15 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from test_resume import LONG, contents, stop_and_go_on
+from support.run_files import contents
+from support.stopping import LONG, stop_and_go_on
 
 import dlfound
 from dlfound.cli import main
-from dlfound.commands.training import load_data
 from dlfound.errors import Code
+from dlfound.runs.train import load_data
+from dlfound.training.device_data import make_resident
 from dlfound.training.metrics import outputs_of
-from dlfound.training.resident import make_resident
 
 QUICK = ["train.epochs=3", "early_stopping=none", "lr_decay=none", "model.hidden=[8]", "logger=none"]
 TARGETS = {"regression": "price", "binary": "sold", "multiclass": "colour", "multilabel": "[warm,dry]"}
@@ -89,7 +90,13 @@ def runs(tmp_path_factory, file):
     others = {"price", "sold", "colour", "warm", "dry"}
     for task, target in TARGETS.items():
         drop = ",".join(sorted(others - set(target.strip("[]").split(","))))
-        words = ["data=table", f"data.path={file}", f"data.target={target}", f"data.drop=[{drop}]", "data.one_hot=4"]
+        words = [
+            "data=table",
+            f"data.path={file}",
+            f"data.target={target}",
+            f"data.drop=[{drop}]",
+            "data.one_hot=4",
+        ]
         found[task] = dlfound.train([*QUICK, *words, f"run.dir={folder / task}"])
     return found
 
@@ -160,8 +167,12 @@ def test_nothing_is_learned_from_the_rows_held_out(runs, file):
         for row in load_data(run.config).parts["test"]:
             changed["age"][row], changed["size"][row], changed["city"][row] = 1e6 + row, None, f"aa{row}"
             changed["price"][row] = -1e9 - row
-        words = [f"data.{name}={json.dumps(run.config['data'][name])}" for name in ("target", "drop", "one_hot")]
-        other = dlfound.train([*QUICK, "data=table", f"data.path={write_csv('changed.csv', changed)}", *words])
+        words = [
+            f"data.{name}={json.dumps(run.config['data'][name])}" for name in ("target", "drop", "one_hot")
+        ]
+        other = dlfound.train(
+            [*QUICK, "data=table", f"data.path={write_csv('changed.csv', changed)}", *words]
+        )
         assert (other.path / "metrics.jsonl").read_bytes() == (run.path / "metrics.jsonl").read_bytes()
         for name, tensor in run.model.state_dict().items():
             if "places" not in name:  # there a place for each category that stands in the file, known or not
@@ -177,7 +188,9 @@ def test_the_report_is_what_the_predictions_come_to(runs):
         rows, _ = own_outputs(run)
         truth, found = np.array(whole[target])[rows], run.predict(taken(whole, rows))
         if task == "regression":
-            assert run.report["test"]["rmse"] == pytest.approx(np.sqrt(np.mean((found - truth) ** 2)), rel=1e-9)
+            assert run.report["test"]["rmse"] == pytest.approx(
+                np.sqrt(np.mean((found - truth) ** 2)), rel=1e-9
+            )
         else:
             assert run.report["test"]["accuracy"] == np.mean(found == truth.astype(str))
     run = runs["multilabel"]
@@ -208,7 +221,9 @@ def test_new_categories_and_gaps_are_counted(runs, capsys):
     new["size"][9], new["when"][9], new["odd"][9] = None, None, None
     write_csv("new.csv", new)
     _, err = predicted(capsys, run, "new.csv")
-    assert "column 'kind': 'palm' was not in training (new.csv:6), nor was 1 more cell: taken as unknown" in err
+    assert (
+        "column 'kind': 'palm' was not in training (new.csv:6), nor was 1 more cell: taken as unknown" in err
+    )
     assert "column 'city': 'Atlantis' was not in training (new.csv:6)" in err
     gaps = sum(cell is None for cell in new["age"])
     kinds = sum(cell is None for cell in new["kind"])
@@ -228,7 +243,12 @@ def test_gaps_in_an_array_are_counted(tmp_path, capsys):
     """A file of NumPy's, whose rows count from 0: a code that training did not have is unknown too."""
     rng = np.random.default_rng(0)
     columns = {"a": rng.normal(size=60), "k": rng.integers(0, 3, 60), "y": rng.normal(size=60)}
-    words = ["data=table", f"data.path={write_csv('x.csv', columns)}", "data.target=y", "data.categorical=[k]"]
+    words = [
+        "data=table",
+        f"data.path={write_csv('x.csv', columns)}",
+        "data.target=y",
+        "data.categorical=[k]",
+    ]
     run = dlfound.train([*QUICK, *words])
     np.save("new.npy", [[0.5, 1], [np.nan, 7]])
     found, err = predicted(capsys, run, "new.npy")
@@ -256,9 +276,13 @@ def test_columns_that_are_missing_or_changed(runs, capsys):
     assert "new.csv: column 'size' is missing; there are: age, city" in err
     _, err = predicted(capsys, run, write_csv("new.csv", {"age": [1, 2], "other": [3, 4]}), code=3)
     assert "5 columns are missing: 'size', 'city', 'kind', 'when', 'odd'; there are: age, other" in err
-    _, err = predicted(capsys, run, write_csv("new.csv", {**new, "size": [1, 2, "many", 4, 5, 6, 7, 8]}), code=3)
+    _, err = predicted(
+        capsys, run, write_csv("new.csv", {**new, "size": [1, 2, "many", 4, 5, 6, 7, 8]}), code=3
+    )
     assert "new.csv:4: column 'size': 'many' is not a number, and it held numbers in training" in err
-    _, err = predicted(capsys, run, write_csv("new.csv", {**new, "when": ["2020-01-01"] * 5 + ["soon"] * 3}), code=3)
+    _, err = predicted(
+        capsys, run, write_csv("new.csv", {**new, "when": ["2020-01-01"] * 5 + ["soon"] * 3}), code=3
+    )
     assert "new.csv:7: column 'when': 'soon' is no date like %Y-%m-%d" in err
     _, err = predicted(capsys, run, write_csv("new.csv", {**new, "age": ["inf"] + [1] * 7}), code=3)
     assert "new.csv:2: column 'age': infinite value inf" in err and "data.drop" not in err
@@ -266,7 +290,9 @@ def test_columns_that_are_missing_or_changed(runs, capsys):
     assert "new.csv: column 'kind' holds numbers, and it held text in training" in err and "elm" in err
     _, err = predicted(capsys, run, write_csv("new.csv", {**new, "extra": range(8), "other": range(8)}))
     assert "columns that training did not have are not used: extra, other" in err
-    with pytest.raises(dlfound.Error, match="column 'size' holds string, not numbers, and it held numbers") as caught:
+    with pytest.raises(
+        dlfound.Error, match="column 'size' holds string, not numbers, and it held numbers"
+    ) as caught:
         run.predict({**new, "size": list("abcdefgh")})
     assert caught.value.code == Code.DATA
     for rows, said in {
@@ -295,7 +321,9 @@ def test_files_that_are_no_tables(runs, capsys):
     for number in range(2):
         write_csv(f"part{number}.csv", people(8, number))
     both, err = predicted(capsys, run, "part*.csv")
-    assert both["class"] == [name for k in range(2) for name in predicted(capsys, run, f"part{k}.csv")[0]["class"]]
+    assert both["class"] == [
+        name for k in range(2) for name in predicted(capsys, run, f"part{k}.csv")[0]["class"]
+    ]
     assert main(["predict", str(run.path), "part*.csv", "--out", "part1.csv"]) == 2
     assert "--out part1.csv is the file that is read" in capsys.readouterr().err
     assert len(predicted(capsys, run, "new.txt")[0]["class"]) == 8
@@ -306,7 +334,9 @@ def test_files_that_are_no_tables(runs, capsys):
 
 def test_columns_stand_beside_the_predictions(runs, capsys):
     run, new = runs["binary"], {**people(8, 3), "class": list("abcdefgh"), "row": range(8), "id": ["007"] * 8}
-    found, _ = predicted(capsys, run, write_csv("new.csv", new), "--keep", "name, row,class,id,age", "--probabilities")
+    found, _ = predicted(
+        capsys, run, write_csv("new.csv", new), "--keep", "name, row,class,id,age", "--probabilities"
+    )
     assert list(found) == [
         "row_number", "name", "row", "class", "id", "age", "predicted_class", "probability",
         "probability_no", "probability_yes",
@@ -317,7 +347,9 @@ def test_columns_stand_beside_the_predictions(runs, capsys):
     assert np.array_equal(shares, run.probabilities(new))
     assert main(["predict", str(run.path), "new.csv", "--keep", "id,age", "--out", "found.parquet"]) == 0
     kept = pl.read_parquet("found.parquet")
-    assert kept.columns == ["row", "id", "age", "class", "probability"] and kept["age"].to_list() == new["age"]
+    assert (
+        kept.columns == ["row", "id", "age", "class", "probability"] and kept["age"].to_list() == new["age"]
+    )
     assert kept["class"].to_list() == found["predicted_class"] and kept["id"][0] == "007"
     assert "8 predictions in found.parquet" in capsys.readouterr().err
     new["id"] = [2**53 + 2 * row + 1 for row in range(8)]
@@ -350,7 +382,11 @@ def test_words_that_a_spreadsheet_takes_for_formulas(tmp_path, capsys):
     """X16: quoted; with --excel-safe an apostrophe before them."""
     rng, evil = np.random.default_rng(0), ["=cmd|' /C calc'!A0", "+1", "@x", "plain"]
     size = rng.integers(0, 40, 80)
-    columns = {"size": size.tolist(), "kind": [evil[s // 10] for s in size], "note": [evil[s % 4] for s in size]}
+    columns = {
+        "size": size.tolist(),
+        "kind": [evil[s // 10] for s in size],
+        "note": [evil[s % 4] for s in size],
+    }
     write_csv("x.csv", columns)
     run = dlfound.train([*QUICK, "data=table", "data.path=x.csv", "data.target=kind"])
     plain = read_csv(predicted_text(capsys, run))
@@ -414,7 +450,15 @@ def test_eval_of_a_file(runs, capsys, file):
         out, err = capsys.readouterr()
         assert out == "" and said in err and len(err.splitlines()) == 2
     assert (
-        main(["eval", str(runs["regression"].path), "--data", write_csv("new.csv", {**test, "price": "x" * 20})]) == 3
+        main(
+            [
+                "eval",
+                str(runs["regression"].path),
+                "--data",
+                write_csv("new.csv", {**test, "price": "x" * 20}),
+            ]
+        )
+        == 3
     )
     assert "column 'price': 'x' is not a number" in capsys.readouterr().err
 
@@ -483,12 +527,21 @@ def test_a_file_that_changed_is_told(capsys):
     os.unlink("x.csv")
     assert main(["eval", "mine"]) == 3
     assert "data file 'x.csv' not found" in capsys.readouterr().err
-    assert main(["predict", "mine", write_csv("new.csv", people(5, 1))]) == 0  # needs no file of the training's
+    assert (
+        main(["predict", "mine", write_csv("new.csv", people(5, 1))]) == 0
+    )  # needs no file of the training's
 
 
 def test_a_run_in_pieces_is_the_run_in_one(file):
     """Stopped in the midst of epochs, again and again: embeddings and weights of rows included."""
-    words = [*LONG, "data=table", f"data.path={file}", "data.target=sold", "data.one_hot=2", "data.weight=size"]
+    words = [
+        *LONG,
+        "data=table",
+        f"data.path={file}",
+        "data.target=sold",
+        "data.one_hot=2",
+        "data.weight=size",
+    ]
     whole = dlfound.train(words)
     assert whole.schema["plan"]["embedded"] == [0, 1] or len(whole.schema["plan"]["embedded"]) >= 2
     stop_and_go_on(words, "pieces", [7, 1, 20, 3, 4])

@@ -93,7 +93,15 @@ def test_same_seed_same_bytes_another_seed_not(capsys):
 
 def test_same_bytes_in_another_process(tmp_path):
     for name in ("a", "b"):
-        command = [sys.executable, "-m", "dlfound", "train", *QUICK, "run.threads=1", f"run.dir={tmp_path / name}"]
+        command = [
+            sys.executable,
+            "-m",
+            "dlfound",
+            "train",
+            *QUICK,
+            "run.threads=1",
+            f"run.dir={tmp_path / name}",
+        ]
         subprocess.run(command, check=True, capture_output=True)
     for name in ("metrics.jsonl", "model.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -198,7 +206,9 @@ def test_curves_reach_tensorboard(capsys):
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
     validated = {f"{name}/val" for name in METRICS["multiclass"]}
     assert {"loss/train", "accuracy/train", "lr", *validated} <= set(events.Tags()["scalars"])
-    written = [json.loads(line)["val"]["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    written = [
+        json.loads(line)["val"]["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [e.value for e in events.Scalars("loss/val")] == pytest.approx(written, rel=1e-6)
     main(["train", *QUICK, "logger=none"])
     assert not (run_folder(capsys.readouterr().out) / "tensorboard").exists()

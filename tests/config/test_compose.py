@@ -14,14 +14,14 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from dlfound.cli import main
-from dlfound.commands.configure import catalog, configure
-from dlfound.commands.resuming import differences
 from dlfound.config.catalog import EXPERIMENT, conf_folder
 from dlfound.config.check import MISSING
 from dlfound.config.compose import compose, reopen
 from dlfound.config.config import FORMAT
-from dlfound.config.files import read_yaml
+from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Code, Error
+from dlfound.options.configure import catalog, configure
+from dlfound.runs.resume import differences
 
 HEAD = "# @package _global_\n"
 
@@ -63,7 +63,10 @@ def rows():
     words = {group: known().words(group) for group in known().groups}
     for i in range(max(map(len, words.values()))):
         chosen = {group: each[i % len(each)] for group, each in words.items()}
-        yield chosen, [f"{g}={w}" for g, w in chosen.items()] + [o for g, w in chosen.items() for o in required(g, w)]
+        yield (
+            chosen,
+            [f"{g}={w}" for g, w in chosen.items()] + [o for g, w in chosen.items() for o in required(g, w)],
+        )
 
 
 def own(folder, files):
@@ -94,7 +97,10 @@ def test_every_option_composes_to_its_callables_settings(chosen, line, tmp_path)
     for group, word in chosen.items():
         option = known().groups[group][word]
         parameters = inspect.signature(option.callable).parameters.values()
-        assert list(config[group]) == ["name", *(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)], (group, word)
+        assert list(config[group]) == ["name", *(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)], (
+            group,
+            word,
+        )
         assert config.name(group) == word
         built = config.build(group)
         assert built.func is option.callable
@@ -212,7 +218,11 @@ def test_an_own_experiment_with_an_own_option(tmp_path):
     config = configure(["experiment=try"], [tmp_path])
     assert config["optim"]["name"] == "momentum" and config["optim"]["lr"] == 0.3
     assert config["train"]["epochs"] == 77 and config["run"]["name"] == "digits_try"
-    assert config.origins["optim.name"] == config.origins["run.name"] == str(tmp_path / "experiment" / "try.yaml")
+    assert (
+        config.origins["optim.name"]
+        == config.origins["run.name"]
+        == str(tmp_path / "experiment" / "try.yaml")
+    )
     assert configure(["experiment=try", "optim=sgd"], [tmp_path]).name("optim") == "sgd"
 
 
@@ -341,7 +351,9 @@ def test_a_broken_file_that_is_not_chosen_does_no_harm(tmp_path, capsys):
     own(tmp_path, {"dropout/broken.yaml": "name: [\n", "nothing/x.yaml": "a: [", "optim/notes.txt": "x"})
     assert configure(["dropout=standard"], [tmp_path]).name("dropout") == "standard"
     pairs = refused(capsys, tmp_path, "dropout.hidden=0.5", "optm=1")
-    assert "dropout=none has no setting 'dropout.hidden'" in pairs[0][0] and "unknown key 'optm'" in pairs[1][0]
+    assert (
+        "dropout=none has no setting 'dropout.hidden'" in pairs[0][0] and "unknown key 'optm'" in pairs[1][0]
+    )
 
 
 def test_a_config_dir_that_is_none(tmp_path, capsys):
@@ -355,7 +367,10 @@ def test_a_config_dir_that_is_none(tmp_path, capsys):
 
 
 def test_root_then_option_then_experiment_then_command_line(tmp_path):
-    own(tmp_path, {"data/mine.yaml": "name: sine\nseed: 11\n", "experiment/e.yaml": f"{HEAD}data: {{seed: 12}}\n"})
+    own(
+        tmp_path,
+        {"data/mine.yaml": "name: sine\nseed: 11\n", "experiment/e.yaml": f"{HEAD}data: {{seed: 12}}\n"},
+    )
     seeds = [
         (["data=sine"], 0, "conf/config.yaml"),
         (["data=mine"], 11, str(tmp_path / "data" / "mine.yaml")),
@@ -397,7 +412,13 @@ def test_hydras_grammar(override, node, key, value):
 
 def test_cfg_prints_yaml_with_the_origin_of_each_value(tmp_path, capsys):
     own(tmp_path, {"dropout/mine.yaml": "name: standard\ninput: 0.1\n"})
-    line = ["optim.lr=0.5", "activation=tanh", "dropout=mine", "train={epochs: 3}", "experiment=sine_approximation"]
+    line = [
+        "optim.lr=0.5",
+        "activation=tanh",
+        "dropout=mine",
+        "train={epochs: 3}",
+        "experiment=sine_approximation",
+    ]
     assert main(["train", "--cfg", "--config-dir", str(tmp_path), *line]) == 0
     out, err = capsys.readouterr()
     config = configure(line, [tmp_path])
@@ -489,7 +510,22 @@ def saved(tmp_path, change=lambda text: text, config=None):
 
 
 def test_any_name_survives_saving(tmp_path):
-    for name in ("1e5", "012", "no", "null", "tRUE", "12:30", "a: b", "größe 日本", "x'y", '"', " a", "nan", "-", "~"):
+    for name in (
+        "1e5",
+        "012",
+        "no",
+        "null",
+        "tRUE",
+        "12:30",
+        "a: b",
+        "größe 日本",
+        "x'y",
+        '"',
+        " a",
+        "nan",
+        "-",
+        "~",
+    ):
         assert reopen(saved(tmp_path, config=with_run(name=name)), known())["run"]["name"] == name
     config = compose(["run.name='1e5'"], known())
     assert reopen(saved(tmp_path, config=config), known())["run"]["name"] == "1e5"
@@ -532,7 +568,9 @@ def test_a_strangers_configuration_is_refused(change, code, told, tmp_path, monk
         reopen(file, known())
     assert caught.value.code == code
     whats = [p.what for p in caught.value.problems]
-    assert any(told in what for what in whats) and all(str(file) in what or "required" in what for what in whats), whats
+    assert any(told in what for what in whats) and all(
+        str(file) in what or "required" in what for what in whats
+    ), whats
     assert "canary" not in str(whats) and all(p.fix for p in caught.value.problems)
 
 

@@ -8,13 +8,13 @@ import pytest
 
 import dlfound
 from dlfound.cli import main
-from dlfound.commands.configure import catalog, configure, full_catalog
-from dlfound.commands.groups import GROUPS, NODES, SWEEP_GROUPS
 from dlfound.config import options
 from dlfound.config.catalog import EXPERIMENT, conf_folder
 from dlfound.config.check import MISSING
 from dlfound.config.compose import reopen
-from dlfound.config.files import read_yaml
+from dlfound.config.yaml_files import read_yaml
+from dlfound.options.configure import catalog, configure, full_catalog
+from dlfound.options.groups import GROUPS, NODES, SWEEP_GROUPS
 
 CONF = Path(__file__).parents[2] / "conf"
 EVERY = GROUPS | SWEEP_GROUPS
@@ -87,7 +87,9 @@ def test_the_root_chooses_one_option_of_each_group():
     assert {next(iter(entry)): next(iter(entry.values())) for entry in chosen[:-1]} == catalog().defaults
     assert list(catalog().defaults) == list(GROUPS)
     assert set(root) - {"defaults"} <= {*GROUPS, *NODES}
-    assert {node: set(root[node]) for node in NODES} == {node: set(catalog().plain[node].settings) for node in NODES}
+    assert {node: set(root[node]) for node in NODES} == {
+        node: set(catalog().plain[node].settings) for node in NODES
+    }
 
 
 def test_every_value_has_its_reason_beside_it():
@@ -132,9 +134,13 @@ def test_options_as_json(capsys):
             count += 1
             assert set(about) == {"summary", "source", "settings"}
             assert isinstance(about["source"], str)
-            assert len(about["summary"]) > 10 and "\n" not in about["summary"], f"{group}={word} has no summary"
+            assert len(about["summary"]) > 10 and "\n" not in about["summary"], (
+                f"{group}={word} has no summary"
+            )
             assert all(set(setting) == {"type", "default"} for setting in about["settings"].values())
-            assert all(isinstance(setting["type"], str) and setting["type"] for setting in about["settings"].values())
+            assert all(
+                isinstance(setting["type"], str) and setting["type"] for setting in about["settings"].values()
+            )
             if group != EXPERIMENT:
                 assert list(about["settings"]) == list(known.option(group, word).settings)
                 values = known.common(group) | read_yaml(CONF / group / f"{word}.yaml")
@@ -198,7 +204,10 @@ def test_options_of_a_folder_are_listed_with_the_values_that_they_leave_out(caps
     shown = json.loads(printed(capsys, "options", "optim", "--json", "--config-dir", str(tmp_path)))["optim"]
     assert set(shown) == {*yamls("optim"), "mine"}
     assert shown["mine"]["summary"] == shown["momentum"]["summary"]
-    assert {name: s["default"] for name, s in shown["mine"]["settings"].items()} == {"lr": 0.5, "momentum": 0.9}
+    assert {name: s["default"] for name, s in shown["mine"]["settings"].items()} == {
+        "lr": 0.5,
+        "momentum": 0.9,
+    }
     (tmp_path / "optim" / "mine.yaml").write_text("name: momentun\n")
     ((what, fix),) = told(capsys, "options", "optim", "--config-dir", str(tmp_path))
     assert "optim/mine.yaml: name must be one of" in what and "did you mean name: momentum?" in fix
@@ -249,7 +258,14 @@ def test_a_registered_option_is_checked_like_the_others(capsys):
 
 def test_a_net_is_trained_with_a_registered_option(tmp_path):
     dlfound.register("activation", "square", square, power=2.0, shift=0, flat=False)
-    line = ["data=xor", "data.rows=40", "model.hidden=[4]", "activation=square", "train.epochs=2", "lr_decay=none"]
+    line = [
+        "data=xor",
+        "data.rows=40",
+        "model.hidden=[4]",
+        "activation=square",
+        "train.epochs=2",
+        "lr_decay=none",
+    ]
     run = dlfound.train([*line, "early_stopping=none", "logger=none", f"run.dir={tmp_path / 'run'}"])
     assert run.report["status"] == "done" and run.config.name("activation") == "square"
     # Without the registration, the run says what it lacks.

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from dlfound.cli import main
-from dlfound.commands.configure import catalog
 from dlfound.config.compose import compose
 from dlfound.config.nearest import nearest
+from dlfound.options.configure import catalog
 
 LINES = 500
 CHUNKS = 25
@@ -36,7 +36,9 @@ def wrong(capsys, *overrides, code=2, options=("--cfg",)):
     lines = err.splitlines()
     assert len(lines) % 2 == 0
     pairs = list(zip(lines[::2], lines[1::2], strict=True))
-    assert all(re.match(r"dlfound: error\[\w+\]: .", what) and fix.startswith("  fix: ") for what, fix in pairs), err
+    assert all(
+        re.match(r"dlfound: error\[\w+\]: .", what) and fix.startswith("  fix: ") for what, fix in pairs
+    ), err
     return pairs
 
 
@@ -117,7 +119,9 @@ def group(rng, head):
 
 def option(rng, head):
     head = head if head in known().groups else "optim"
-    word = misspell(rng, rng.choice(known().words(head)), [*known().words(head), "nan", "inf", "null", "true", "false"])
+    word = misspell(
+        rng, rng.choice(known().words(head)), [*known().words(head), "nan", "inf", "null", "true", "false"]
+    )
     return Wrong(f"{rng.choice(['', '+', '++'])}{head}={word}", word, head)
 
 
@@ -172,7 +176,9 @@ def value(rng, head):
     kind = in_default(node)[setting]
     bad = [text for text in VALUES if not fits(kind, text)]
     return Wrong(
-        f"{rng.choice(['', '++'])}{node}.{setting}={rng.choice(bad)}", f"{node}.{setting}", f"{node}.{setting}"
+        f"{rng.choice(['', '++'])}{node}.{setting}={rng.choice(bad)}",
+        f"{node}.{setting}",
+        f"{node}.{setting}",
     )
 
 
@@ -191,7 +197,22 @@ def grammar(rng, head):
     node, setting = a_key(rng, head)
     path = f"{node}.{setting}"
     end = rng.choice(
-        ["=[1", "=[1}", "={a: 1", "='x", '="x', "=]", "=f(", "=f(1,", "=[1,,2]", "=a=b", "=x=y=z", "=(", "=1]", ""]
+        [
+            "=[1",
+            "=[1}",
+            "={a: 1",
+            "='x",
+            '="x',
+            "=]",
+            "=f(",
+            "=f(1,",
+            "=[1,,2]",
+            "=a=b",
+            "=x=y=z",
+            "=(",
+            "=1]",
+            "",
+        ]
     )
     return Wrong(path + end, path + end, path)
 
@@ -199,7 +220,16 @@ def grammar(rng, head):
 def broken_key(rng, head):
     node, setting = a_key(rng, head)
     word = rng.choice(
-        [f"{node}.", f".{setting}", f"{node}..{setting}", f"{node} {setting}", f"[{setting}]", f"{node}.{{", "1", ""]
+        [
+            f"{node}.",
+            f".{setting}",
+            f"{node}..{setting}",
+            f"{node} {setting}",
+            f"[{setting}]",
+            f"{node}.{{",
+            "1",
+            "",
+        ]
     )
     return Wrong(f"{word}=1", word)
 
@@ -231,7 +261,12 @@ def control(rng, head):
 def long(rng, head):
     node, setting = a_key(rng, head)
     x = rng.choice("xyz_") * rng.randint(4000, 6000)
-    choices = [Wrong(f"{x}=1", x), Wrong(f"optim={x}", x, "optim"), Wrong(f"{node}.{x}=1", f"{node}.{x}"), Wrong(x, x)]
+    choices = [
+        Wrong(f"{x}=1", x),
+        Wrong(f"optim={x}", x, "optim"),
+        Wrong(f"{node}.{x}=1", f"{node}.{x}"),
+        Wrong(x, x),
+    ]
     return rng.choice([*choices, Wrong(f"{node}.{setting}=['{x}'", f"{node}.{setting}", node)])
 
 
@@ -298,7 +333,12 @@ def sweep(rng, head):
         ]
     )
     text = rng.choice(
-        [f"{node}.{setting}={many}", "optim=adam,sgd", "optim=glob(*)", f"{misspell(rng, head, existing())}={many}"]
+        [
+            f"{node}.{setting}={many}",
+            "optim=adam,sgd",
+            "optim=glob(*)",
+            f"{misspell(rng, head, existing())}={many}",
+        ]
     )
     return Wrong(text, text, text.partition("=")[0])
 
@@ -312,7 +352,9 @@ def removal(rng, head):
 def needless_plus(rng, head):
     node, setting = a_key(rng, head)
     head = head if head in known().groups else "optim"
-    text, word = rng.choice([(f"{head}={known().defaults[head]}", head), (f"{node}.{setting}=1", f"{node}.{setting}")])
+    text, word = rng.choice(
+        [(f"{head}={known().defaults[head]}", head), (f"{node}.{setting}=1", f"{node}.{setting}")]
+    )
     return Wrong(f"+{text}", word, word)
 
 
@@ -321,7 +363,12 @@ def mapping(rng, head):
     setting = rng.choice(sorted(in_default(node)))
     bad = misspell(rng, setting, in_default(node))
     text, word = rng.choice(
-        [(f"{node}=3", node), (f"{node}=null", node), (f"{node}={{{bad}: 1}}", f"{node}.{bad}"), (f"{node}=[1]", node)]
+        [
+            (f"{node}=3", node),
+            (f"{node}=null", node),
+            (f"{node}={{{bad}: 1}}", f"{node}.{bad}"),
+            (f"{node}=[1]", node),
+        ]
     )
     return Wrong(text, word, "" if bad in word else node)
 
@@ -539,7 +586,10 @@ def test_settings_of_a_refused_option_are_still_looked_up(capsys):
         "no dropout named 'standart'",
         "unknown key 'dropout.hiden'",
     ]
-    assert [fix for _, fix in pairs] == ["  fix: did you mean dropout=standard?", "  fix: did you mean dropout.hidden?"]
+    assert [fix for _, fix in pairs] == [
+        "  fix: did you mean dropout=standard?",
+        "  fix: did you mean dropout.hidden?",
+    ]
 
 
 def test_rules_across_groups_are_told_with_the_rest(capsys):
@@ -552,7 +602,8 @@ def test_rules_across_groups_are_told_with_the_rest(capsys):
 
 
 @pytest.mark.parametrize(
-    "twice", [["optim.lr=1", "optim.lr=2"], ["optim.lr=1", "++optim.lr=2"], ["optim=sgd", "optim=adam", "optim.lr=2"]]
+    "twice",
+    [["optim.lr=1", "optim.lr=2"], ["optim.lr=1", "++optim.lr=2"], ["optim=sgd", "optim=adam", "optim.lr=2"]],
 )
 def test_the_last_of_two_counts_with_a_warning(twice):  # C17
     config = compose(twice, catalog())
@@ -564,7 +615,9 @@ def test_the_last_of_two_counts_with_a_warning(twice):  # C17
 
 
 def test_no_warning_where_nothing_is_said_twice():
-    assert compose(["optim=adam", "optim.lr=1", "lr_decay=none", "model.hidden=[3]"], catalog()).warnings == []
+    assert (
+        compose(["optim=adam", "optim.lr=1", "lr_decay=none", "model.hidden=[3]"], catalog()).warnings == []
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

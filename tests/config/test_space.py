@@ -2,12 +2,12 @@
 
 import pytest
 
-from dlfound.commands.configure import catalog
-from dlfound.commands.rules import RULES
 from dlfound.config.catalog import SEARCH, SPACE
 from dlfound.config.compose import Composer, compose
 from dlfound.config.space import Choice, Interval, check_space, experiment_words, read_space
 from dlfound.errors import Error
+from dlfound.options.configure import catalog
+from dlfound.options.rules import RULES
 
 
 def space(*words):
@@ -33,7 +33,10 @@ def problems(*words):
         ("optim.lr=interval(0.1, 0.5)", Interval("optim.lr", 0.1, 0.5)),
         ("optim.lr=tag(log, interval(1e-4, 1e-1))", Interval("optim.lr", 1e-4, 0.1, log=True)),
         ("train.batch_size=int(interval(16,256))", Interval("train.batch_size", 16, 256, integer=True)),
-        ("train.batch_size=tag(log, int(interval(16,256)))", Interval("train.batch_size", 16, 256, True, True)),
+        (
+            "train.batch_size=tag(log, int(interval(16,256)))",
+            Interval("train.batch_size", 16, 256, True, True),
+        ),
         ("train.epochs=range(5,20,5)", Interval("train.epochs", 5, 15, integer=True, step=5)),
         ("train.epochs=range(3)", Interval("train.epochs", 0, 2, integer=True, step=1)),
         ("dropout.hidden=range(0.1,0.5,0.1)", Interval("dropout.hidden", 0.1, 0.4, step=0.1)),

@@ -16,13 +16,19 @@ def drawn(kind="classes", rows=40):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, 3))
     score = x @ [1, -2, 0.5]
-    return x, {"classes": (score > 0).astype(int), "numbers": score, "words": np.where(score > 0, "up", "down")}[kind]
+    return x, {
+        "classes": (score > 0).astype(int),
+        "numbers": score,
+        "words": np.where(score > 0, "up", "down"),
+    }[kind]
 
 
 def refused(capsys, *words, code=3):
     assert main(["train", "data=arrays", *QUICK, *words]) == code
     out, err = capsys.readouterr()
-    assert out == "" and len(err.splitlines()) == 2 and "Traceback" not in err and not Path("outputs").exists()
+    assert (
+        out == "" and len(err.splitlines()) == 2 and "Traceback" not in err and not Path("outputs").exists()
+    )
     return err
 
 
@@ -36,8 +42,12 @@ def test_files_train_what_python_hands_over(kind, capsys):
     whole = dlfound.train(QUICK, data=(x, y))
     for words in (["data.path=x.npz"], ["data.path=x.npy", "data.target_path=y.npy"]):
         run = dlfound.train(["data=arrays", *QUICK, *words])
-        assert (run.path / "model.safetensors").read_bytes() == (whole.path / "model.safetensors").read_bytes()
-        assert run.schema == whole.schema and run.report["task"] == ("regression" if kind == "numbers" else "binary")
+        assert (run.path / "model.safetensors").read_bytes() == (
+            whole.path / "model.safetensors"
+        ).read_bytes()
+        assert run.schema == whole.schema and run.report["task"] == (
+            "regression" if kind == "numbers" else "binary"
+        )
         assert main(["eval", str(run.path), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["test"] == run.report["test"]
     assert main(["eval", str(whole.path)]) == 3

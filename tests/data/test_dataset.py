@@ -65,7 +65,9 @@ def test_too_few_rows_are_told(rows, split):
     assert told.value.problems[0].fix
 
 
-@pytest.mark.parametrize(("rows", "split"), [(10, [0.02, 0.49, 0.49]), (3, [0.1, 0.45, 0.45]), (5, [0.01, 0.5, 0.49])])
+@pytest.mark.parametrize(
+    ("rows", "split"), [(10, [0.02, 0.49, 0.49]), (3, [0.1, 0.45, 0.45]), (5, [0.01, 0.5, 0.49])]
+)
 def test_a_small_share_of_training_gets_a_row(rows, split):
     """Three rows or more give each part one, whatever the fractions."""
     assert min(len(part) for part in cut(rows, split, 0).values()) >= 1
@@ -75,7 +77,9 @@ def test_the_fingerprint_changes_with_any_value():
     """One input, one target, their types, their shapes, or the split: another fingerprint; names do not matter."""
     inputs, targets, classes, features, parts = make()
     first = classification(inputs, targets, classes, features, parts).fingerprint()
-    assert first == classification(inputs.copy(), targets.copy(), classes, features, dict(parts)).fingerprint()
+    assert (
+        first == classification(inputs.copy(), targets.copy(), classes, features, dict(parts)).fingerprint()
+    )
     assert len(first) == 64 and int(first, 16) >= 0
     found = {first}
     for i in np.ndindex(inputs.shape):

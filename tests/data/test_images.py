@@ -95,7 +95,11 @@ DAMAGES = {
     "dimensions": (0, lambda b: b[:3] + b"\x01" + b[4:], "1 dimensions"),
     "cut": (0, lambda b: b[:-7], "header says 60x5x4 = 1200 bytes, file has 1193"),
     "longer": (2, lambda b: b + b"x", "file has 401"),
-    "huge sizes": (0, lambda b: b[:4] + struct.pack(">3I", 2**31, 2**31, 4) + b[16:], "says 2147483648x2147483648x4"),
+    "huge sizes": (
+        0,
+        lambda b: b[:4] + struct.pack(">3I", 2**31, 2**31, 4) + b[16:],
+        "says 2147483648x2147483648x4",
+    ),
     "no rows": (0, lambda b: idx(np.zeros((0, 5, 4), np.uint8)), "no rows"),
     "header cut": (0, lambda b: b[:9], "no IDX file"),
     "empty": (1, lambda b: b"", "no IDX file (it begins with nothing)"),
@@ -142,7 +146,8 @@ def test_a_compressed_file_is_unpacked_no_further_than_its_header_says(tmp_path)
     rest = gzip.compress(bytes(5_000_000))[:-9]  # ends early
     for head, words in {
         rows: "header says 50x8 = 400 bytes, file has 401 or more",
-        rows[:4] + struct.pack(">2I", 2**31, 2): "header says 2147483648x2 = 4294967296 bytes, more than 2048 MB",
+        rows[:4]
+        + struct.pack(">2I", 2**31, 2): "header says 2147483648x2 = 4294967296 bytes, more than 2048 MB",
         b"\0\0\x0d" + rows[3:]: "type 0x0d",
     }.items():
         file.write_bytes(gzip.compress(head) + rest)
@@ -155,7 +160,9 @@ def test_a_compressed_file_is_unpacked_no_further_than_its_header_says(tmp_path)
 
 
 def test_without_network_the_message_says_which_files_go_where(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens there: the same with and without a network
+    monkeypatch.setenv(
+        "http_proxy", "http://127.0.0.1:9"
+    )  # nobody listens there: the same with and without a network
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     for data, files in (("mnist", PARTS), ("fashion_mnist", PARTS), ("cifar10", ["cifar-10-batches-py"])):
         assert main(["train", f"data={data}", f"data.root={tmp_path / data}"]) == 3
@@ -170,10 +177,23 @@ def test_mnist_itself(data_root, tmp_path, capsys):
 
     data = mnist(root=str(data_root), seed=0, split=[0.9, 0.1])
     assert data.inputs.shape == (70000, 784) and data.image == (1, 28, 28)
-    assert np.bincount(data.targets[:60000]).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(data.targets[:60000]).tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
     assert data.targets[60000:60010].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     pixels = data.inputs[:60000] / 255
-    assert pixels.mean() == pytest.approx(0.1307, abs=1e-4) and pixels.std() == pytest.approx(0.3081, abs=1e-4)
+    assert pixels.mean() == pytest.approx(0.1307, abs=1e-4) and pixels.std() == pytest.approx(
+        0.3081, abs=1e-4
+    )
     assert main(["train", "data=mnist", f"data.root={data_root}", *QUICK, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test"]["accuracy"] > 0.9
 
@@ -191,7 +211,9 @@ def test_cifar10_is_read_channel_by_channel(tmp_path, monkeypatch):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     names = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
-    batches = {n: (rng.integers(0, 256, (20, 3072), dtype=np.uint8), rng.integers(0, 10, 20).tolist()) for n in names}
+    batches = {
+        n: (rng.integers(0, 256, (20, 3072), dtype=np.uint8), rng.integers(0, 10, 20).tolist()) for n in names
+    }
     for name, (pixels, labels) in batches.items():
         (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": labels}))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["airplane"]}))
@@ -201,7 +223,9 @@ def test_cifar10_is_read_channel_by_channel(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": digests["batches.meta"]})
     data = cifar10(root=str(tmp_path), seed=0, split=[0.9, 0.1])
     assert data.image == (3, 32, 32) and data.classes[:2] == ["airplane", "automobile"]
-    np.testing.assert_array_equal(data.inputs[data.parts["test"]], batches["test_batch"][0])  # red, green, blue planes
+    np.testing.assert_array_equal(
+        data.inputs[data.parts["test"]], batches["test_batch"][0]
+    )  # red, green, blue planes
     assert data.targets[data.parts["test"]].tolist() == batches["test_batch"][1]
     assert {name: len(rows) for name, rows in data.parts.items()} == {"train": 90, "val": 10, "test": 20}
     damaged = folder / "data_batch_3"

@@ -110,7 +110,9 @@ def folds_of(parts, count, **more):
 @pytest.mark.parametrize("by", ["random", "stratified", "groups"])
 def test_folds_are_disjoint_and_cover_all_but_the_test_rows(count, by):
     labels, groups = drawn_labels(), np.arange(1000) // 7
-    more = {"random": {}, "stratified": {"labels": labels}, "groups": {"labels": labels, "groups": groups}}[by]
+    more = {"random": {}, "stratified": {"labels": labels}, "groups": {"labels": labels, "groups": groups}}[
+        by
+    ]
     parts = cut_groups(groups, HELD_OUT, 0) if by == "groups" else cut_randomly(1000, HELD_OUT, 0)
     found, pool = folds_of(parts, count, **more), set(parts["train"]) | set(parts["val"])
     assert all(np.array_equal(one["test"], parts["test"]) and complete(one, 1000) for one in found)

@@ -19,7 +19,7 @@ from dlfound.data import table_csv, table_rows, table_text
 from dlfound.data.tables import read_table
 from dlfound.errors import Code, Error
 
-PROVE = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "prove" / "files.py"))
+PROVE = runpy.run_path(str(Path(__file__).parents[2] / "tests" / "proofs" / "files.py"))
 NA, NUMBER, drawn_table, oracle = (PROVE[name] for name in ("NA", "NUMBER", "drawn_table", "oracle"))
 
 
@@ -64,7 +64,10 @@ def megabytes(request, monkeypatch):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    for path, part in [("none.csv", "data file 'none.csv' not found (looked in "), ("*.csv", "no data file matches")]:
+    for path, part in [
+        ("none.csv", "data file 'none.csv' not found (looked in "),
+        ("*.csv", "no data file matches"),
+    ]:
         with pytest.raises(Error, match=re.escape(part)) as caught:
             read(path)
         assert caught.value.code == Code.DATA
@@ -98,7 +101,9 @@ def test_refused_types(tmp_path):
 
 def test_bytes_that_are_no_text(tmp_path, megabytes):
     fault(tmp_path, b"a,b\n1,2\nfoo\0,bar\n", "x.csv is not text (byte 0x00 at 11)")
-    fault(tmp_path, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)), "x.csv is not text (byte 0x00 at 8)")
+    fault(
+        tmp_path, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)), "x.csv is not text (byte 0x00 at 8)"
+    )
     fault(tmp_path, b"a\n" + b"1\n" * 3_000_000 + b"\0\n", "x.csv is not text (byte 0x00 at 6000002)")
     fault(tmp_path, gzip.compress(b"a,b\n1,2\n"), "packed by gzip")
 
@@ -112,13 +117,18 @@ def test_compressed_files(tmp_path):
     assert table(tmp_path, halves + bytes(600), name).frame.equals(plain.frame)
     for end in (1, 5, 8, 9, 100, len(packed) // 2, len(packed) - 3):
         fault(
-            tmp_path, packed[:-end], "x.csv.gz: compressed file ends early" if end < len(packed) - 3 else "", name=name
+            tmp_path,
+            packed[:-end],
+            "x.csv.gz: compressed file ends early" if end < len(packed) - 3 else "",
+            name=name,
         )
     fault(tmp_path, packed[:-8] + b"abcd" + packed[-4:], "x.csv.gz: checksum mismatch", name=name)
     fault(tmp_path, packed + b"junk", "x.csv.gz: junk after end", name=name)
     fault(tmp_path, packed + GZIP_HEAD, "x.csv.gz: compressed file ends early", name=name)
     fault(tmp_path, content, "x.csv.gz: not a gzip file", name=name)
-    fault(tmp_path, packed[:40] + b"\xff" * 40 + packed[80:], "x.csv.gz: compressed data are damaged", name=name)
+    fault(
+        tmp_path, packed[:40] + b"\xff" * 40 + packed[80:], "x.csv.gz: compressed data are damaged", name=name
+    )
 
 
 def test_a_compressed_file_that_ends_within_the_sample(tmp_path):
@@ -166,7 +176,10 @@ def test_marks_and_other_encodings(tmp_path):
         asked = encoding if len(encoding) > 6 else encoding[:6]
         fault(tmp_path, wide, f"x.csv looks like {asked.upper()}", f"data.encoding={asked}")
         assert columns(table(tmp_path, content.encode(encoding), encoding=encoding)) == plain
-    assert columns(table(tmp_path, "a;b\né;ü\n".encode("cp1252"), encoding="cp1252")) == {"a": ["é"], "b": ["ü"]}
+    assert columns(table(tmp_path, "a;b\né;ü\n".encode("cp1252"), encoding="cp1252")) == {
+        "a": ["é"],
+        "b": ["ü"],
+    }
 
 
 def test_bytes_of_another_encoding(tmp_path, megabytes):
@@ -213,7 +226,9 @@ def test_ragged_rows(tmp_path):
     fault(tmp_path, "1,2\n3\n", "x.csv:2: 1 field, header has 2", header=False)
 
 
-@pytest.mark.parametrize("row", ["1,2", "1,2,3,4", "1,2\n1,2,3,4", "1,2,3,4\n1,2", '"1",2', "1,2,3,,\n1", "x,y"])
+@pytest.mark.parametrize(
+    "row", ["1,2", "1,2,3,4", "1,2\n1,2,3,4", "1,2,3,4\n1,2", '"1",2', "1,2,3,,\n1", "x,y"]
+)
 def test_a_ragged_row_far_in(tmp_path, megabytes, row):
     before, after = "1,2,3\n" * 900_000, "4,5,6\n" * 1000
     fault(tmp_path, f"a,b,c\n{before}{row}\n{after}", "x.csv:900002: ", "header has 3", max_bytes=1 << 30)
@@ -222,7 +237,9 @@ def test_a_ragged_row_far_in(tmp_path, megabytes, row):
 def test_rows_that_are_right_only_in_sum(tmp_path):
     (tmp_path / "x.csv").write_text("a,b,c\n1,2,3\n4,5,6,7\n8,9\n")
     text = table_text.Text(Path("x.csv"), "utf-8", 1 << 20)
-    blocks = table_rows.Blocks(text, table_csv.read_form(text, sep=None, decimal=None, header=None, max_columns=9))
+    blocks = table_rows.Blocks(
+        text, table_csv.read_form(text, sep=None, decimal=None, header=None, max_columns=9)
+    )
     block = next(iter(blocks))
     assert block.rows == 3 and not block.exact
     with pytest.raises(Error, match=r"x.csv:3: 4 fields, header has 3"):
@@ -277,7 +294,10 @@ def test_blank_lines_anywhere_are_those_of_pythons_csv_module(tmp_path, pieces):
 def test_lines_are_counted_across_blank_ones(tmp_path, pieces, rows, blank):
     """As the csv module counts them, to which a piece that holds a quote out of place is left."""
     content = f"{blank}\na,b\n" + "".join(f"{rows}\n" + f"{blank}\n" * (row % 3) for row in range(30))
-    found, slow = table(tmp_path, content), table(tmp_path, content.replace("1", ' "1"') if rows == "1,2" else content)
+    found, slow = (
+        table(tmp_path, content),
+        table(tmp_path, content.replace("1", ' "1"') if rows == "1,2" else content),
+    )
     places, line = [], 3
     for row in range(30):
         places.append(f"x.csv:{line}")
@@ -338,14 +358,18 @@ def test_quotes_out_of_place(tmp_path, megabytes):
     fault(tmp_path, 'a,b\n1,"x\n2,"y"\n', "x.csv:2: text goes on after a closing quote (in line 3)")
     fault(tmp_path, 'a,b\n1,2\n3,"x"y\n', "x.csv:3: text goes on after a closing quote")
     fault(tmp_path, '"a,b\n1,2\n', "x.csv:1: quote opened here is never closed")
-    fault(tmp_path, 'a,b\n1,"x\n' + "2,3\n" * 900_000, "x.csv:2: field larger than 1 MB (is its quote closed?)")
+    fault(
+        tmp_path, 'a,b\n1,"x\n' + "2,3\n" * 900_000, "x.csv:2: field larger than 1 MB (is its quote closed?)"
+    )
 
 
 def test_long_cells_and_lines(tmp_path, megabytes):
     long = "x" * (1 << 20)
     assert table(tmp_path, f"a,b\n1,{long}\n").frame["b"][0] == long
     fault(tmp_path, "a,b\n1,2\n1,2\n1,2\n" + f"1,{long}x\n" + "1,2\n" * 9, "x.csv:5: field larger than 1 MB")
-    fault(tmp_path, "a,b\n" + "1,2\n" * 99 + "1," * 8_000_000 + "\n", "x.csv:101: 8000001 fields, header has 2")
+    fault(
+        tmp_path, "a,b\n" + "1,2\n" * 99 + "1," * 8_000_000 + "\n", "x.csv:101: 8000001 fields, header has 2"
+    )
     fault(tmp_path, "y" * 20_000_000, "x.csv:1: a line of more than 16 MB")
 
 
@@ -447,7 +471,9 @@ def test_what_is_a_number(tmp_path):
 def test_text_that_comes_late(tmp_path, megabytes):
     content = "a,b\n" + "".join(f"0{row % 7}.50,{row}\n" for row in range(700_000)) + "x,1\n"
     read = table(tmp_path, content)
-    assert read.frame["a"][0] == "00.50" and read.frame["a"][-1] == "x" and read.frame["b"].dtype == pl.Float64
+    assert (
+        read.frame["a"][0] == "00.50" and read.frame["a"][-1] == "x" and read.frame["b"].dtype == pl.Float64
+    )
     assert read.others["a"].what == "x.csv:700002: column 'a': 'x' is not a number"
     assert read.place_of(700_000) == "x.csv:700002" and read.frame.height == 700_001
 
@@ -520,7 +546,9 @@ def test_parquet_that_is_refused(tmp_path):
     odd = {"list": [[1], [2]], "struct": [{"u": 1}, {"u": 2}], "bytes": [b"a", b"b"]}
     for name, values in odd.items():
         pl.DataFrame({"n": [1, 2], name: values}).write_parquet("x.parquet")
-        with pytest.raises(Error, match=f"x.parquet: column '{name}' has type .*, only numbers, strings") as caught:
+        with pytest.raises(
+            Error, match=f"x.parquet: column '{name}' has type .*, only numbers, strings"
+        ) as caught:
             read("x.parquet")
         assert caught.value.code == Code.DATA
     pl.DataFrame({"d": pl.Series(["1.5"]).cast(pl.Decimal(10, 2))}).write_parquet("x.parquet")
@@ -530,7 +558,9 @@ def test_parquet_that_is_refused(tmp_path):
     with pytest.raises(Error, match=r"x\.parquet has no rows"):
         read("x.parquet")
     pl.DataFrame({"a": np.zeros(1_000_000)}).write_parquet("x.parquet")
-    with pytest.raises(Error, match=r"1,000,000 rows of 1 columns: more than 5,000,000 bytes .*data.max_bytes"):
+    with pytest.raises(
+        Error, match=r"1,000,000 rows of 1 columns: more than 5,000,000 bytes .*data.max_bytes"
+    ):
         read("x.parquet", max_bytes=5_000_000)
     pl.DataFrame({"a": [1, 2**53 + 1], "b": [1.0, float("-inf")]}).write_parquet("x.parquet")
     problems = read("x.parquet").problems
@@ -554,12 +584,20 @@ def test_parquet_of_a_few_bytes_and_much_text(tmp_path, pages, monkeypatch):
     pq.write_table(bomb, "x.parquet", compression="zstd", row_group_size=400, **TEXT_PAGES[pages])
     assert (tmp_path / "x.parquet").stat().st_size < 12_000
     assert read("x.parquet", max_bytes=31_000_000).frame.equals(pl.from_arrow(bomb))
-    monkeypatch.setattr(pl, "from_arrow", lambda table: pytest.fail() if table.num_rows else pl.DataFrame(NO_ROWS))
-    with pytest.raises(Error, match=r"x\.parquet: .* bytes of (cells|pages).*: more than 29,000,000 .*data.max_bytes"):
+    monkeypatch.setattr(
+        pl, "from_arrow", lambda table: pytest.fail() if table.num_rows else pl.DataFrame(NO_ROWS)
+    )
+    with pytest.raises(
+        Error, match=r"x\.parquet: .* bytes of (cells|pages).*: more than 29,000,000 .*data.max_bytes"
+    ):
         read("x.parquet", max_bytes=29_000_000)
 
 
-NO_ROWS = {"a": pl.Series([], dtype=pl.Int64), "c": pl.Series([], dtype=pl.String), "y": pl.Series([], dtype=pl.String)}
+NO_ROWS = {
+    "a": pl.Series([], dtype=pl.Int64),
+    "c": pl.Series([], dtype=pl.String),
+    "y": pl.Series([], dtype=pl.String),
+}
 
 
 @pytest.mark.parametrize("pages", TEXT_PAGES)
@@ -580,7 +618,9 @@ def test_parquet_with_a_long_cell(tmp_path, pages):
 def test_parquet_of_each_type_of_text(tmp_path, pages, kind):
     words = pa.array(["a", None, "bé"], kind)
     pq.write_table(
-        pa.table({"c": words, "d": words.cast("string").dictionary_encode()}), "x.parquet", **TEXT_PAGES[pages]
+        pa.table({"c": words, "d": words.cast("string").dictionary_encode()}),
+        "x.parquet",
+        **TEXT_PAGES[pages],
     )
     assert columns(read("x.parquet")) == {"c": ["a", None, "bé"], "d": ["a", None, "bé"]}
 
@@ -597,7 +637,10 @@ def test_parquet_with_a_thousand_million_rows(tmp_path):
     sound = (tmp_path / "x.parquet").read_bytes()
     length = int.from_bytes(sound[-8:-4], "little")
     head, footer = sound[: -8 - length], sound[-8 - length : -8]
-    nine, many = b"\x16\x12", b"\x16" + bytes([0x80, 0xA8, 0xD6, 0xB9, 0x07])  # 9 and 10^9, as Thrift packs them
+    nine, many = (
+        b"\x16\x12",
+        b"\x16" + bytes([0x80, 0xA8, 0xD6, 0xB9, 0x07]),
+    )  # 9 and 10^9, as Thrift packs them
     places = [place for place in range(length) if footer.startswith(nine, place)]
     forged = [footer[:place] + many + footer[place + 2 :] for place in places]
     rows, values, of_group = (head + one + struct.pack("<I", len(one)) + b"PAR1" for one in forged)
@@ -610,7 +653,15 @@ def test_parquet_that_is_damaged(tmp_path, capfd):
     pl.DataFrame({"a": np.arange(999.0), "b": ["x", "y", "z"] * 333}).write_parquet("x.parquet")
     sound = (tmp_path / "x.parquet").read_bytes()
     long = sound[:-8] + struct.pack("<I", 1 << 31) + b"PAR1"
-    for damaged in (sound[:-1], sound[:-100], sound[1:], b"PAR1", sound[:4] + sound[-8:], long, b"a,b\n1,2\n"):
+    for damaged in (
+        sound[:-1],
+        sound[:-100],
+        sound[1:],
+        b"PAR1",
+        sound[:4] + sound[-8:],
+        long,
+        b"a,b\n1,2\n",
+    ):
         fault(tmp_path, damaged, "x.parquet: damaged (", name="x.parquet")
     fault(tmp_path, b"", "x.parquet is empty", name="x.parquet")
     rng, ends = np.random.default_rng(0), {"error": 0, "read": 0}
@@ -643,7 +694,9 @@ def test_real_tables(data_root, name):
         numbers = column.dtype == pl.Float64
         assert column.to_list() == [(float(cell) if numbers else cell) if cell else None for cell in cells]
     texts = {key for key, dtype in table.frame.schema.items() if dtype == pl.String}
-    assert texts == ({"Name", "Sex", "Ticket", "Cabin", "Embarked"} if name[0] == "t" else {"ocean_proximity"})
+    assert texts == (
+        {"Name", "Sex", "Ticket", "Cabin", "Embarked"} if name[0] == "t" else {"ocean_proximity"}
+    )
 
 
 # ---- an oracle: Python's csv module over generated tables

@@ -204,7 +204,9 @@ def test_parity(bits):
     assert set(np.unique(data.inputs)) == {0, 1}
     assert np.array_equal(data.targets, np.bitwise_xor.reduce(data.inputs.astype(int), axis=1))
     assert np.abs(data.inputs.mean(0) - 0.5).max() < 5 * 0.5 / np.sqrt(ROWS)
-    assert np.abs([np.corrcoef(column, data.targets)[0, 1] for column in data.inputs.T]).max() < 5 / np.sqrt(ROWS)
+    assert np.abs([np.corrcoef(column, data.targets)[0, 1] for column in data.inputs.T]).max() < 5 / np.sqrt(
+        ROWS
+    )
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.5])

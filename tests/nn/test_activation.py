@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dlfound.commands.configure import configure
 from dlfound.nn.activation import TABLE
+from dlfound.options.configure import configure
 
 POINTS = np.concatenate([np.linspace(-6, 6, 241) + 0.013, [-30.0, 30.0]])  # none on a kink
 

@@ -51,7 +51,9 @@ def test_evaluation_normalises_by_the_moving_averages():
         norm.var.copy_(normal(7, seed=4).square() + 0.1)
     gain, shift, mean, var = (t.detach().numpy().copy() for t in (norm.gain, norm.shift, norm.mean, norm.var))
     found = norm.eval()(a).detach()
-    assert np.allclose(found.numpy(), gain * (a.numpy() - mean) / np.sqrt(var + EPS) + shift, rtol=1e-12, atol=1e-12)
+    assert np.allclose(
+        found.numpy(), gain * (a.numpy() - mean) / np.sqrt(var + EPS) + shift, rtol=1e-12, atol=1e-12
+    )
     assert torch.allclose(torch.cat([norm(row[None]) for row in a]), found, rtol=0, atol=1e-15)
     assert np.array_equal(norm.mean.numpy(), mean)
     assert np.array_equal(norm.var.numpy(), var)

@@ -14,7 +14,9 @@ RATES = [0.1, 0.2, 0.5, 0.9]
 
 
 def factors(rate: float, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
-    return dropout.standard(input=0.0, hidden=rate).draw(shape, rate, stream(seed, "dropout")).double().numpy()
+    return (
+        dropout.standard(input=0.0, hidden=rate).draw(shape, rate, stream(seed, "dropout")).double().numpy()
+    )
 
 
 def build(noise, hidden=(6,), inputs=4, outputs=3, name="tanh") -> MLP:
@@ -119,7 +121,10 @@ def test_training_multiplies_inputs_and_activations():
     model = build(dropout.standard(input=0.3, hidden=0.5), (8, 7)).train()
     x = torch.randn(50, 4, generator=stream(4, "x"), dtype=torch.float64)
     drawn = model.noise(50, stream(0, "dropout"))
-    m, (w, v, u) = [d.double().numpy() for d in drawn], [layer.linear for layer in model.hidden] + [model.output]
+    m, (w, v, u) = (
+        [d.double().numpy() for d in drawn],
+        [layer.linear for layer in model.hidden] + [model.output],
+    )
     h = x.numpy() * m[0]
     for layer, mask in ((w, m[1]), (v, m[2])):
         h = np.tanh(h @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()) * mask

@@ -52,7 +52,9 @@ def test_glorot_uniform(units, inputs, gain):
 @pytest.mark.parametrize(("units", "inputs"), SHAPES + ONE_UNIT)
 def test_he_normal(units, inputs, gain):
     """Normal with variance gain^2 2 / inputs: the units count for nothing."""
-    assert_distributed(many("he_normal", (units, inputs), gain=gain), stats.norm(0, gain * math.sqrt(2 / inputs)))
+    assert_distributed(
+        many("he_normal", (units, inputs), gain=gain), stats.norm(0, gain * math.sqrt(2 / inputs))
+    )
 
 
 @pytest.mark.parametrize("std", [0.01, 3.0])
@@ -97,7 +99,8 @@ def test_units_and_inputs_are_independent(name, settings):
 
 
 @pytest.mark.parametrize(
-    ("activation", "option"), [("relu", "he_normal"), ("sigmoid", "glorot_uniform"), ("tanh", "glorot_uniform")]
+    ("activation", "option"),
+    [("relu", "he_normal"), ("sigmoid", "glorot_uniform"), ("tanh", "glorot_uniform")],
 )
 def test_auto_takes_the_recipe_of_the_activation(activation, option):
     """He for ReLU, Glorot uniform for what saturates at both ends."""

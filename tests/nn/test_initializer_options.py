@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dlfound.commands.configure import configure
 from dlfound.nn.initializer import TABLE, recipe
+from dlfound.options.configure import configure
 from dlfound.streams import stream
 
 FAMILY = ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal"]
@@ -47,7 +47,9 @@ def test_moments(name, shape):
 
 @pytest.mark.parametrize("name", [*FAMILY, "orthogonal"])
 def test_gain_scales(name):
-    np.testing.assert_allclose(drawn(name, (20, 30), "initializer.gain=3"), 3 * drawn(name, (20, 30)), rtol=1e-5)
+    np.testing.assert_allclose(
+        drawn(name, (20, 30), "initializer.gain=3"), 3 * drawn(name, (20, 30)), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (8, 100), (100, 8), (1, 50), (50, 1), (1, 1)], ids=str)

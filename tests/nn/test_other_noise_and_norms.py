@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import dlfound
-from dlfound.commands.configure import catalog
 from dlfound.nn.batchnorm import TABLE as NORMS
 from dlfound.nn.dropout import TABLE as NOISES
 from dlfound.objective.regularizer import TABLE as PENALTIES
+from dlfound.options.configure import catalog
 from dlfound.streams import stream
 
 
@@ -18,7 +18,9 @@ def test_gaussian_noise_has_the_mean_and_variance_of_dropout(rate):
     g, s = (noise.draw((2000, 100), rate, stream(0, "noise")).double() for noise in (gaussian, standard))
     n, sigma = g.numel(), np.sqrt(rate / (1 - rate))
     assert abs(g.mean() - 1) < 5 * sigma / np.sqrt(n) and abs(s.mean() - 1) < 5 * sigma / np.sqrt(n)
-    assert g.std().item() == pytest.approx(sigma, rel=0.02) and s.std().item() == pytest.approx(sigma, rel=0.02)
+    assert g.std().item() == pytest.approx(sigma, rel=0.02) and s.std().item() == pytest.approx(
+        sigma, rel=0.02
+    )
     assert ((g - 1) ** 4).mean().item() / sigma**4 == pytest.approx(3, rel=0.05)  # normal
 
 

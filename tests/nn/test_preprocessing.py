@@ -55,7 +55,9 @@ def test_columns_of_zeros_and_ones_stay(kind):
 def test_a_value_between_zero_and_one_is_not_binary():
     """0, 0.5 and 1: three values, so normalised."""
     x = np.array([[0.0], [0.5], [1.0]])
-    assert np.allclose(normalised(x, fit_columns(torch.from_numpy(x)))[:, 0], np.array([-1, 0, 1]) * np.sqrt(1.5))
+    assert np.allclose(
+        normalised(x, fit_columns(torch.from_numpy(x)))[:, 0], np.array([-1, 0, 1]) * np.sqrt(1.5)
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 0.1, 1 / 3, 7.7, 1e-30, 123456.789, -1e10, 1e30, 255.0])
@@ -103,7 +105,9 @@ def test_any_number_type_becomes_float32(kind):
 def test_images_by_one_mean_and_deviation_a_channel(channels, kind):
     """Against NumPy over rows, height and width; each pixel keeps its place."""
     rng = np.random.default_rng(channels)
-    x = (rng.integers(0, 256, (30, channels, 5, 4)) // np.array([1, 2, 4])[:channels, None, None]).astype(kind)
+    x = (rng.integers(0, 256, (30, channels, 5, 4)) // np.array([1, 2, 4])[:channels, None, None]).astype(
+        kind
+    )
     wide = x.astype(float)
     mean, deviation = wide.mean((0, 2, 3), keepdims=True), wide.std((0, 2, 3), keepdims=True)
     z = normalised(x.reshape(30, -1), fit_images(torch.from_numpy(x.reshape(30, -1)), channels))

@@ -13,7 +13,9 @@ TYPES = [(torch.float32, 1e-6), (torch.float64, 1e-14)]
 def matrix(seed: int, dtype: torch.dtype, shape=(40, 13)) -> torch.Tensor:
     """Rows of norms from 0.01 to 100."""
     w = torch.randn(shape, generator=stream(seed, "test"), dtype=torch.float64)
-    return (w * torch.logspace(-2, 2, len(w), dtype=torch.float64)[:, None] / w.norm(dim=1, keepdim=True)).to(dtype)
+    return (w * torch.logspace(-2, 2, len(w), dtype=torch.float64)[:, None] / w.norm(dim=1, keepdim=True)).to(
+        dtype
+    )
 
 
 def project(w: torch.Tensor, limit: float) -> torch.Tensor:

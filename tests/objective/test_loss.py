@@ -24,7 +24,9 @@ def labels(rows: int, classes: int, seed: int = 1) -> np.ndarray:
 
 def value(of, outputs: np.ndarray, targets: np.ndarray) -> float:
     """The loss of raw targets, encoded as a run does it, in the outputs' own type."""
-    return of(torch.from_numpy(outputs), of.encode(torch.from_numpy(targets)).to(encoded_type(of, outputs))).item()
+    return of(
+        torch.from_numpy(outputs), of.encode(torch.from_numpy(targets)).to(encoded_type(of, outputs))
+    ).item()
 
 
 def encoded_type(of, outputs: np.ndarray) -> torch.dtype:
@@ -104,13 +106,19 @@ def test_small_probabilities_keep_their_logarithm():
 
 @pytest.mark.parametrize(
     ("of", "outputs", "targets"),
-    [(CE, logits(9, 4), labels(9, 4)), (BCE, logits(9, 1), labels(9, 2)), (MSE, logits(9, 2), logits(9, 2, seed=5))],
+    [
+        (CE, logits(9, 4), labels(9, 4)),
+        (BCE, logits(9, 1), labels(9, 2)),
+        (MSE, logits(9, 2), logits(9, 2, seed=5)),
+    ],
     ids=["cross_entropy", "binary_cross_entropy", "mse"],
 )
 def test_gradient_of_the_outputs(of, outputs, targets):
     """(prediction - target) / rows: softmax less one-hot, sigmoid less label, twice the error over rows and columns."""
     o = torch.from_numpy(outputs).requires_grad_()
-    (found,) = torch.autograd.grad(of(o, of.encode(torch.from_numpy(targets)).to(encoded_type(of, outputs))), o)
+    (found,) = torch.autograd.grad(
+        of(o, of.encode(torch.from_numpy(targets)).to(encoded_type(of, outputs))), o
+    )
     if of is CE:
         expected = (np.exp(outputs - logsumexp(outputs, 1, keepdims=True)) - np.eye(4)[targets]) / 9
     elif of is BCE:

@@ -53,7 +53,9 @@ def test_cross_entropy(smoothing, weights):
     def expected(o):
         return -(w[targets] * (wanted * log_softmax(o, 1)).sum(1)).mean()
 
-    agree("cross_entropy", expected, outputs, targets, counts, label_smoothing=smoothing, class_weight=weights)
+    agree(
+        "cross_entropy", expected, outputs, targets, counts, label_smoothing=smoothing, class_weight=weights
+    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -67,7 +69,15 @@ def test_binary_cross_entropy(smoothing, weights):
     def expected(o):
         return -(w[targets][:, None] * (one * log_expit(o) + (1 - one) * log_expit(-o))).mean()
 
-    agree("binary_cross_entropy", expected, outputs, targets, [20, 20], label_smoothing=smoothing, class_weight=weights)
+    agree(
+        "binary_cross_entropy",
+        expected,
+        outputs,
+        targets,
+        [20, 20],
+        label_smoothing=smoothing,
+        class_weight=weights,
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -107,7 +117,9 @@ def test_balanced_is_what_scikit_learn_calls_balanced():
     labels = np.repeat([0, 1, 2], [5, 70, 25])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     np.testing.assert_allclose(class_weights("balanced", [5, 70, 25]).numpy(), expected, rtol=1e-6)
-    assert class_weights("balanced", [4, 0, 4]).tolist() == pytest.approx([8 / 12, 1, 8 / 12])  # an absent class: 1
+    assert class_weights("balanced", [4, 0, 4]).tolist() == pytest.approx(
+        [8 / 12, 1, 8 / 12]
+    )  # an absent class: 1
 
 
 def test_too_few_weights_are_told():
@@ -122,7 +134,12 @@ def test_a_rare_class_is_found_more_often_with_balanced_weights():
     x = rng.standard_normal((2000, 2)) + 1.2 * y[:, None]
     found = {}
     for weight in ("none", "balanced"):
-        words = ["model=perceptron", "loss=binary_cross_entropy", f"loss.class_weight={weight}", "train.epochs=30"]
+        words = [
+            "model=perceptron",
+            "loss=binary_cross_entropy",
+            f"loss.class_weight={weight}",
+            "train.epochs=30",
+        ]
         run = dlfound.train([*words, "logger=none"], data=(x, y))
         found[weight] = (run.predict(x[y == 1]) == "1").mean()
     assert found["balanced"] > found["none"] + 0.3

@@ -69,4 +69,7 @@ def test_the_strength_may_be_a_tensor(name):
     """So that it can change without a new trace: the same number as with a float."""
     weights = [torch.from_numpy(w) for w in matrices(0)]
     of = regularizer.TABLE[name]
-    assert of(weights, strength=torch.tensor(0.3, dtype=torch.float64)).item() == of(weights, strength=0.3).item()
+    assert (
+        of(weights, strength=torch.tensor(0.3, dtype=torch.float64)).item()
+        == of(weights, strength=0.3).item()
+    )

@@ -17,7 +17,9 @@ LOSSES = {
     "cross_entropy": lambda: TABLE["cross_entropy"]((5, 5, 5), **PLAIN),
     "cross_entropy with classes weighed": lambda: TABLE["cross_entropy"]((5, 5, 5), **SMOOTH),
     "binary_cross_entropy": lambda: TABLE["binary_cross_entropy"]((5, 5), **PLAIN),
-    "binary with classes weighed": lambda: TABLE["binary_cross_entropy"]((5, 5), **{**SMOOTH, "class_weight": [1, 3]}),
+    "binary with classes weighed": lambda: TABLE["binary_cross_entropy"](
+        (5, 5), **{**SMOOTH, "class_weight": [1, 3]}
+    ),
     "several labels": lambda: TABLE["binary_cross_entropy"]((), **PLAIN),
     "hinge": lambda: TABLE["hinge"](()),
     "mse": lambda: TABLE["mse"](),

@@ -34,7 +34,11 @@ WRITTEN = {
     "below zero": ([-1, -2, -2, -1, -1.5, -9], {}, 5),
     "min_delta: too small a gain": ([5, 4.9, 4.8, 4.7], {"min_delta": 0.5}, 4),
     "min_delta: of that very size is too small": ([5, 4.5, 4.5, 4.5], {"min_delta": 0.5}, 4),
-    "min_delta: small gains add up against the best": ([5, 4.7, 4.4, 4.2, 3.8, 3.8, 3.8, 3.8], {"min_delta": 0.5}, 8),
+    "min_delta: small gains add up against the best": (
+        [5, 4.7, 4.4, 4.2, 3.8, 3.8, 3.8, 3.8],
+        {"min_delta": 0.5},
+        8,
+    ),
     "min_delta is absolute": ([500, 499, 498, 497, 496], {"min_delta": 0.5}, None),
 }
 

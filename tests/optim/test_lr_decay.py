@@ -13,7 +13,9 @@ NAN = math.nan
 
 
 def plateau(*, patience: int = 2, factor=0.5, min_delta=0.0, min_lr=0.0, warmup=0.0):
-    return TABLE["plateau"](1000, factor=factor, patience=patience, min_delta=min_delta, min_lr=min_lr, warmup=warmup)
+    return TABLE["plateau"](
+        1000, factor=factor, patience=patience, min_delta=min_delta, min_lr=min_lr, warmup=warmup
+    )
 
 
 def rates(values: list[float], lr: float = 1.0, **settings) -> list[float]:
@@ -27,12 +29,20 @@ def rates(values: list[float], lr: float = 1.0, **settings) -> list[float]:
 
 WRITTEN = {
     "ever better": ([5, 4, 3, 2, 1], {}, [1, 1, 1, 1, 1]),
-    "at the second in a row, and the count starts anew": ([5, 6, 6, 6, 6, 6], {}, [1, 1, 0.5, 0.5, 0.25, 0.25]),
+    "at the second in a row, and the count starts anew": (
+        [5, 6, 6, 6, 6, 6],
+        {},
+        [1, 1, 0.5, 0.5, 0.25, 0.25],
+    ),
     "a tie is no improvement": ([5, 5, 5, 5, 5], {}, [1, 1, 0.5, 0.5, 0.25]),
     "an improvement between starts the count anew": ([5, 6, 4, 6, 3, 6, 6], {}, [1, 1, 1, 1, 1, 1, 0.5]),
     "back at the best is not better": ([5, 6, 5, 6, 5], {}, [1, 1, 0.5, 0.5, 0.25]),
     "better than the last but not than the best": ([5, 9, 8, 7, 6], {}, [1, 1, 0.5, 0.5, 0.25]),
-    "the best is kept through a decay": ([5, 6, 6, 5.5, 5.5, 4, 6, 6], {}, [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]),
+    "the best is kept through a decay": (
+        [5, 6, 6, 5.5, 5.5, 4, 6, 6],
+        {},
+        [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125],
+    ),
     "patience of one": ([5, 5, 4, 5, 5], {"patience": 1}, [1, 0.5, 0.5, 0.25, 0.125]),
     "patience of three": ([5] * 8, {"patience": 3}, [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]),
     "NaN never improves": ([5, NAN, NAN, NAN, 4, NAN, 3], {}, [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5]),
@@ -41,7 +51,11 @@ WRITTEN = {
     "below zero": ([-1, -2, -1, -2, -3], {}, [1, 1, 1, 0.5, 0.5]),
     "min_delta: too small a gain": ([5, 4.9, 4.8, 4.7, 4.6], {"min_delta": 0.5}, [1, 1, 0.5, 0.5, 0.25]),
     "min_delta: of that very size is too small": ([5, 4.5, 4.5], {"min_delta": 0.5}, [1, 1, 0.5]),
-    "min_delta: small gains add up against the best": ([5, 4.7, 4.4, 4.1, 3.9], {"min_delta": 0.5}, [1, 1, 1, 1, 1]),
+    "min_delta: small gains add up against the best": (
+        [5, 4.7, 4.4, 4.1, 3.9],
+        {"min_delta": 0.5},
+        [1, 1, 1, 1, 1],
+    ),
     "min_delta is absolute": ([500, 499.4, 498.8, 498.2], {"min_delta": 0.5}, [1, 1, 1, 1]),
     "factor of a tenth": ([5] * 5, {"factor": 0.1}, [1, 1, 0.1, 0.1, 0.01]),
     "min_lr is reached and kept": ([5] * 9, {"min_lr": 0.3}, [1, 1, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3]),
@@ -60,7 +74,9 @@ def test_plateau_as_written_down(case):
 
 def test_a_metric_that_grows():
     """Accuracy through `watch`: more is better, and one that is undefined never is."""
-    seen = [watch("accuracy")({"loss": 1.0, "accuracy": a}) for a in (0.5, 0.6, 0.6, 0.55, 0.7, None, 0.7, 0.8)]
+    seen = [
+        watch("accuracy")({"loss": 1.0, "accuracy": a}) for a in (0.5, 0.6, 0.6, 0.55, 0.7, None, 0.7, 0.8)
+    ]
     assert rates(seen) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from dlfound.commands.configure import configure
 from dlfound.nn.modules import build_mlp
 from dlfound.objective.loss import TABLE as LOSSES
 from dlfound.optim.muon import orthogonalised
+from dlfound.options.configure import configure
 from dlfound.streams import stream
 from dlfound.training.step import Step
 
@@ -100,7 +100,9 @@ def test_muon_two_hundred_steps_beside_torch():
 
 
 def test_muons_two_rates_decay_together():
-    fast, slow = (step_with("optim=muon", *words) for words in ([], ["optim.lr=0.01", "optim.vector_lr=0.0005"]))
+    fast, slow = (
+        step_with("optim=muon", *words) for words in ([], ["optim.lr=0.01", "optim.vector_lr=0.0005"])
+    )
     x, y = data()
     fast.set_lr(0.01)
     fast(x, y, ())
@@ -181,7 +183,9 @@ def test_the_line_search_never_climbs():
 def test_lbfgs_takes_the_full_batch_and_no_other():
     import dlfound
 
-    run = dlfound.train(["optim=lbfgs", "train.epochs=3", "early_stopping=none", "lr_decay=none", "data=moons"])
+    run = dlfound.train(
+        ["optim=lbfgs", "train.epochs=3", "early_stopping=none", "lr_decay=none", "data=moons"]
+    )
     assert run.report["batch_size"] == 700
     for words in (["train.batch_size=64"], ["constraint=max_norm"]):
         with pytest.raises(dlfound.Error) as caught:

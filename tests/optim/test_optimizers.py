@@ -88,10 +88,14 @@ def test_two_hundred_steps_are_those_of_torch(name, settings, gradient):
     if name == "adam":
         optimizer = torch.optim.Adam([theirs], settings["lr"], tuple(settings["betas"]), settings["eps"])
     else:
-        optimizer = torch.optim.SGD([theirs], settings["lr"], momentum=settings.get("momentum", 0), dampening=0)
+        optimizer = torch.optim.SGD(
+            [theirs], settings["lr"], momentum=settings.get("momentum", 0), dampening=0
+        )
     slots, start = zeros(option, w), w.clone()
     for t in range(1, 201):
-        w, slots = option.rule(w, torch.from_numpy(gradient(w.numpy())), slots, torch.tensor(float(t)).double())
+        w, slots = option.rule(
+            w, torch.from_numpy(gradient(w.numpy())), slots, torch.tensor(float(t)).double()
+        )
         theirs.grad = torch.from_numpy(gradient(theirs.detach().numpy()))
         optimizer.step()
         assert torch.allclose(w, theirs, rtol=1e-9, atol=1e-10)
@@ -167,7 +171,11 @@ def column(*values: float) -> torch.Tensor:
 
 def together_of(values: list):
     """One number of each member -> a column; one list of each -> a list of columns."""
-    return [column(*each) for each in zip(*values, strict=True)] if isinstance(values[0], list) else column(*values)
+    return (
+        [column(*each) for each in zip(*values, strict=True)]
+        if isinstance(values[0], list)
+        else column(*values)
+    )
 
 
 POPULATIONS = [
@@ -193,7 +201,9 @@ def test_settings_broadcast_over_a_population(option, members):
     for k in range(1, 11):
         g, t = tensor(3, 30, seed=k), torch.tensor(float(k), dtype=torch.float64)
         w, slots = together.rule(w, g, slots, t)
-        singles = [o.rule(row, g[i], s, t) for i, (o, (row, s)) in enumerate(zip(alone, singles, strict=True))]
+        singles = [
+            o.rule(row, g[i], s, t) for i, (o, (row, s)) in enumerate(zip(alone, singles, strict=True))
+        ]
         assert torch.allclose(w, torch.stack([row for row, _ in singles]), rtol=1e-13, atol=1e-14)
 
 

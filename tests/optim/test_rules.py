@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dlfound.commands.configure import configure
 from dlfound.optim.optimizers import TABLE
+from dlfound.options.configure import configure
 
 ELEMENTWISE = sorted(set(TABLE) - {"muon", "lbfgs"})
 
@@ -37,7 +37,9 @@ def numpy_path(name, w, gradient, steps):
         elif name == "momentum":
             d = g + 0.9 * d
             w = w - 0.01 * d
-        elif name == "nesterov":  # Sutskever et al. 2013, rewritten for the gradient at the looked-ahead point
+        elif (
+            name == "nesterov"
+        ):  # Sutskever et al. 2013, rewritten for the gradient at the looked-ahead point
             d = g + 0.9 * d
             w = w - 0.01 * (g + 0.9 * d)
         elif name == "adagrad":
@@ -128,7 +130,9 @@ def test_two_hundred_steps_of_torch_optim(name):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_kernels_do_what_the_rule_says(name, dtype):
     optimizer = rule_of(name)
-    ours = follow(optimizer, torch.tensor(START, dtype=dtype), lambda w: torch.tensor(SCALES, dtype=dtype) * w, 50)
+    ours = follow(
+        optimizer, torch.tensor(START, dtype=dtype), lambda w: torch.tensor(SCALES, dtype=dtype) * w, 50
+    )
     w, skip, t = torch.tensor(START, dtype=dtype), torch.zeros(()), torch.zeros((), dtype=dtype)
     slots = tuple(torch.zeros_like(w) for _ in optimizer.slots)
     for row in ours:
@@ -145,5 +149,7 @@ def test_settings_broadcast_over_a_population(name):
     w = torch.tensor(START).expand(3, -1)
     path = follow(together, w, lambda w: torch.tensor(SCALES) * w, 5)
     for i, rate in enumerate(rates[:, 0].tolist()):
-        alone = follow(rule_of(name, f"optim.lr={rate}"), torch.tensor(START), lambda w: torch.tensor(SCALES) * w, 5)
+        alone = follow(
+            rule_of(name, f"optim.lr={rate}"), torch.tensor(START), lambda w: torch.tensor(SCALES) * w, 5
+        )
         np.testing.assert_allclose(path[:, i], alone, rtol=1e-12)

@@ -33,7 +33,9 @@ def test_as_written_down(name):
     decay = TABLE[name](epochs, **settings, **({} if name == "none" else {"warmup": 0.0}))
     for epoch, rate in table.items():
         assert decay.rate(1.0, epoch, 0.01) == pytest.approx(rate, abs=1e-12), epoch
-        assert decay.rate(0.3, epoch, 0.01) == pytest.approx(_scaled(name, 0.3, rate, settings), abs=1e-12), epoch
+        assert decay.rate(0.3, epoch, 0.01) == pytest.approx(_scaled(name, 0.3, rate, settings), abs=1e-12), (
+            epoch
+        )
 
 
 def _scaled(name, lr, rate, settings):
@@ -86,7 +88,13 @@ def test_the_rate_reaches_the_steps_and_the_metrics():
     import dlfound
     from dlfound.runs.folder import RunFolder
 
-    words = ["lr_decay=step", "lr_decay.step_size=2", "lr_decay.gamma=0.5", "train.epochs=6", "early_stopping=none"]
+    words = [
+        "lr_decay=step",
+        "lr_decay.step_size=2",
+        "lr_decay.gamma=0.5",
+        "train.epochs=6",
+        "early_stopping=none",
+    ]
     run = dlfound.train([*words, "data=xor", "model.hidden=[4]", "optim=sgd", "logger=none"])
     rates = [line["lr"] for line in RunFolder(run.path).read_lines("metrics.jsonl")]
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025])

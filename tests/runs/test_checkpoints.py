@@ -78,7 +78,13 @@ def test_the_step_decides_and_no_clock(kept):
 
 
 def test_files_of_others_stay(kept):
-    foreign = ["notes.txt", "step-11.safetensors", "step-000000000001-abc.safetensors", ".tmp-mine", "best.pt"]
+    foreign = [
+        "notes.txt",
+        "step-11.safetensors",
+        "step-000000000001-abc.safetensors",
+        ".tmp-mine",
+        "best.pt",
+    ]
     for name in foreign:
         (kept.path / name).write_text("mine")
     aside = kept.path / ".tmp-0123456789abcdef"
@@ -112,7 +118,9 @@ def test_of_the_damaged_ones_the_newest_few_stay_and_that_is_told(kept):
         damage(file_of(kept, step))
         bad.append(f"{file_of(kept, step).name}.bad")
         found, told = kept.newest()
-        assert found.step == 11 and told[1:] == [f"{name}, damaged long ago, is removed" for name in bad[-5:-4]]
+        assert found.step == 11 and told[1:] == [
+            f"{name}, damaged long ago, is removed" for name in bad[-5:-4]
+        ]
     assert set(names(kept)) == {file_of(kept, 11).name, *bad[-4:], *foreign}
 
 
@@ -193,7 +201,9 @@ def test_a_disk_that_refuses_leaves_what_was_there(kept, monkeypatch, name, numb
 
     before = {path.name: path.read_bytes() for path in kept.path.iterdir()}
     monkeypatch.setattr(os, name, refuse)
-    with pytest.raises(Error, match=f"{os.strerror(number)}; the last good checkpoint is that of step 11") as caught:
+    with pytest.raises(
+        Error, match=f"{os.strerror(number)}; the last good checkpoint is that of step 11"
+    ) as caught:
         kept.save(12, tensors(12), {})
     monkeypatch.undo()
     assert caught.value.code == 6

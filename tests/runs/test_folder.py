@@ -62,7 +62,9 @@ def test_a_run_has_several_names(monkeypatch):
     assert find_run("~/a/1").samefile(first) and len(find_runs(["~/a"])) == 2
 
 
-@pytest.mark.parametrize("word", ["", "nope", "outputs/a", "~nobody_of_this_name", "a" * 300, "a\0b", "outputs/a/1/x"])
+@pytest.mark.parametrize(
+    "word", ["", "nope", "outputs/a", "~nobody_of_this_name", "a" * 300, "a\0b", "outputs/a/1/x"]
+)
 def test_a_word_that_means_no_run(word):
     made("outputs/a/1")
     with pytest.raises(Error) as caught:
@@ -100,7 +102,12 @@ def test_what_is_no_plain_file_is_not_read(tmp_path):
     (tmp_path / "folder").mkdir()
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(2**30)
-    for name, why in [("zeros", "has no"), ("pipe", "has no"), ("folder", "has no"), ("huge", "larger than 64 MiB")]:
+    for name, why in [
+        ("zeros", "has no"),
+        ("pipe", "has no"),
+        ("folder", "has no"),
+        ("huge", "larger than 64 MiB"),
+    ]:
         with pytest.raises(Error, match=why):
             RunFolder(tmp_path).read_json(name)
 

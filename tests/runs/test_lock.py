@@ -93,7 +93,9 @@ def test_where_a_file_system_cannot_lock_that_is_told(tmp_path, monkeypatch, num
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with locked(tmp_path) as trouble:
-        assert trouble == f"cannot lock {tmp_path} on this file system: make sure that only one run writes there"
+        assert (
+            trouble == f"cannot lock {tmp_path} on this file system: make sure that only one run writes there"
+        )
 
 
 def test_a_link_is_not_followed(tmp_path):

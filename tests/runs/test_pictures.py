@@ -101,7 +101,9 @@ def test_agreement_lies_on_the_grey_line():
     """Far from the points the line is seen; equal numbers lie on it, larger predictions above it."""
     same = np.array([-3.0, 4.0])
     image = pictures.scatter(same, same)
-    assert near(image[SIDE // 2 - 1 : SIDE // 2 + 1, SIDE // 2 - 1 : SIDE // 2 + 1].reshape(-1, 3).min(0), GREY, 0)
+    assert near(
+        image[SIDE // 2 - 1 : SIDE // 2 + 1, SIDE // 2 - 1 : SIDE // 2 + 1].reshape(-1, 3).min(0), GREY, 0
+    )
     found = blue(pictures.scatter(np.array([0.0, 9.0, 4.0]), np.array([0.0, 9.0, 8.0])))
     off = found[np.abs(found[:, 0] - found[:, 1]) > 6]
     assert len(off) and (off[:, 1] > off[:, 0]).all()
@@ -166,7 +168,9 @@ def test_what_is_no_number_is_white():
 def test_mixed_colours():
     """A sure answer has its class's own colour, a doubtful one lies between; an eleventh class begins anew."""
     assert np.array_equal(pictures.mixed(np.eye(10)), COLOURS)
-    assert np.allclose(pictures.mixed(np.array([0.25, 0.75])), 0.25 * np.array(BLUE) + 0.75 * np.array(ORANGE))
+    assert np.allclose(
+        pictures.mixed(np.array([0.25, 0.75])), 0.25 * np.array(BLUE) + 0.75 * np.array(ORANGE)
+    )
     assert pictures.mixed(np.full((4, 5, 3), 1 / 3)).shape == (4, 5, 3)
     many = pictures.mixed(np.eye(23))
     assert np.array_equal(many[10], many[0]) and np.array_equal(many[22], COLOURS[2])

@@ -39,7 +39,9 @@ def cases(classes, tied: bool = False, columns=None):
 
 def area(targets, scores) -> float:
     """scikit-learn's, of class 1 or the mean over classes; NaN where a class has no rows, or all."""
-    columns = [(targets == k, s) for k, s in enumerate(scores.T)] if scores.ndim == 2 else [(targets == 1, scores)]
+    columns = (
+        [(targets == k, s) for k, s in enumerate(scores.T)] if scores.ndim == 2 else [(targets == 1, scores)]
+    )
     if any(len(set(right)) < 2 for right, _ in columns):
         return math.nan
     return np.mean([roc_auc_score(right, s) for right, s in columns])
@@ -79,7 +81,9 @@ def test_several_classes_against_scikit_learn(classes):
         assert found["auroc"] == pytest.approx(area(c, p), rel=1e-9, nan_ok=True)
         if len(set(c)) == classes > 2:
             defined += 1
-            assert found["auroc"] == pytest.approx(roc_auc_score(c, p, multi_class="ovr", average="macro"), rel=1e-9)
+            assert found["auroc"] == pytest.approx(
+                roc_auc_score(c, p, multi_class="ovr", average="macro"), rel=1e-9
+            )
     assert defined > 10
 
 
@@ -94,7 +98,9 @@ def test_two_classes_against_scikit_learn(tied):
     for o, c in cases(2, tied):
         p, found = softmax(o.astype(float), 1), measure(CE, o, c)
         agree(found, c, o.argmax(1), p)
-        assert found["auroc"] == pytest.approx(area(c, (o[:, 1] - o[:, 0]).astype(float)), rel=1e-12, nan_ok=True)
+        assert found["auroc"] == pytest.approx(
+            area(c, (o[:, 1] - o[:, 0]).astype(float)), rel=1e-12, nan_ok=True
+        )
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -103,7 +109,9 @@ def test_scores_rank_as_they_are(classes, tied):
     """Hinge: two classes by the difference of their scores, more by each one's; what needs probabilities is absent."""
     for o, c in cases(classes, tied):
         found = measure(HINGE, o, c)
-        assert tuple(found) == tuple(name for name in METRICS["multiclass"][1:] if name not in OF_PROBABILITIES)
+        assert tuple(found) == tuple(
+            name for name in METRICS["multiclass"][1:] if name not in OF_PROBABILITIES
+        )
         scores = o.astype(float)[:, 1] - o[:, 0] if classes == 2 else o
         assert found["auroc"] == pytest.approx(area(c, scores), rel=1e-12, nan_ok=True)
 
@@ -128,7 +136,10 @@ def test_smoothing_and_weights_change_the_loss_and_not_the_metrics():
     for name, outputs in (("cross_entropy", o), ("binary_cross_entropy", o[:, 1:] - o[:, :1])):
         other = loss.TABLE[name]((90, 180), label_smoothing=0.3, class_weight=[1.0, 5.0])
         assert measure(other, outputs, c) == pytest.approx(plain, rel=1e-6)
-        assert other(torch.from_numpy(outputs), other.encode(torch.from_numpy(c))).item() > plain["log_loss"] * 1.1
+        assert (
+            other(torch.from_numpy(outputs), other.encode(torch.from_numpy(c))).item()
+            > plain["log_loss"] * 1.1
+        )
 
 
 def test_what_increases_evenly_keeps_the_area():
@@ -150,7 +161,9 @@ def test_neither_the_order_of_rows_nor_the_names_of_classes_matter():
         rows, names = rng.permutation(len(c)), rng.permutation(5)
         renamed = np.empty_like(o)
         renamed[:, names] = o
-        assert measure(CE, renamed[rows], names[c][rows]) == pytest.approx(measure(CE, o, c), rel=1e-9, nan_ok=True)
+        assert measure(CE, renamed[rows], names[c][rows]) == pytest.approx(
+            measure(CE, o, c), rel=1e-9, nan_ok=True
+        )
 
 
 def test_by_hand():
@@ -173,7 +186,9 @@ def test_a_bin_of_confidence_holds_its_upper_edge():
     assert calibration_error(p, torch.tensor([1, 1])).item() == pytest.approx(0.025)
     edge = torch.linspace(0, 1, 16, dtype=torch.float64)[12].item()  # 0.8, with 0.75 below it and 0.85 above
     p = torch.tensor([[1 - s, s] for s in (edge, 0.75, 0.85)], dtype=torch.float64)
-    assert calibration_error(p, torch.tensor([0, 1, 1])).item() == pytest.approx((abs(1 - 0.8 - 0.75) + 0.15) / 3)
+    assert calibration_error(p, torch.tensor([0, 1, 1])).item() == pytest.approx(
+        (abs(1 - 0.8 - 0.75) + 0.15) / 3
+    )
 
 
 @pytest.mark.parametrize("rows", [2, 13, 270, 1001])
@@ -240,7 +255,9 @@ def test_the_metrics_of_several_labels_are_scikit_learns(rows, labels):
         assert found["exact_match"].item() == pytest.approx(accuracy_score(targets, said), rel=1e-12)
         met = (targets + said).any(0)
         scores = f1_score(targets, said, average=None, zero_division=0)[met]
-        assert found["f1_macro"].item() == pytest.approx(scores.mean() if met.any() else math.nan, nan_ok=True)
+        assert found["f1_macro"].item() == pytest.approx(
+            scores.mean() if met.any() else math.nan, nan_ok=True
+        )
         areas = [roc_auc_score(t, s) for t, s in zip(targets.T, outputs.T, strict=True) if len(set(t)) == 2]
         assert found["auroc"].item() == pytest.approx(np.mean(areas) if areas else math.nan, nan_ok=True)
         entropy = -(targets * np.log(p) + (1 - targets) * np.log1p(-p)).mean()

@@ -15,10 +15,14 @@ GIB = 2**30
     ("groups", "files", "free"),
     [
         pytest.param("0::/", {}, 4 * GIB, id="no limit"),
-        pytest.param("0::/a/b", {"a/b/memory.max": "max", "a/memory.max": f"{GIB}"}, GIB, id="of the group above"),
+        pytest.param(
+            "0::/a/b", {"a/b/memory.max": "max", "a/memory.max": f"{GIB}"}, GIB, id="of the group above"
+        ),
         pytest.param("0::/a/b", {"a/b/memory.max": f"{9 * GIB}"}, 4 * GIB, id="more than there is"),
         pytest.param("0::/outside", {"memory.max": f"{2 * GIB}"}, 2 * GIB, id="a container"),
-        pytest.param("3:cpu:/a\n4:memory:/a\n0::/", {"memory/a/memory.limit_in_bytes": "7"}, 7, id="the first version"),
+        pytest.param(
+            "3:cpu:/a\n4:memory:/a\n0::/", {"memory/a/memory.limit_in_bytes": "7"}, 7, id="the first version"
+        ),
     ],
 )
 def test_free_memory(groups, files, free, tmp_path):

@@ -18,9 +18,9 @@ from dlfound.objective import loss, regularizer
 from dlfound.optim.lr_decay import TABLE as DECAYS
 from dlfound.optim.optimizers import TABLE
 from dlfound.streams import stream
+from dlfound.training.device_data import Part
 from dlfound.training.loop import Best, Diverged, fit
 from dlfound.training.metrics import evaluate
-from dlfound.training.resident import Part
 from dlfound.training.step import Step
 
 INPUTS = 4
@@ -56,7 +56,9 @@ def part(rows: int, of=CE, seed: int = 1) -> Part:
     return Part(x, y, y)
 
 
-def make(of=CE, *, norm=False, drop=False, hidden=(6,), seed=0, optim="adam", **settings) -> tuple[Network, Recorded]:
+def make(
+    of=CE, *, norm=False, drop=False, hidden=(6,), seed=0, optim="adam", **settings
+) -> tuple[Network, Recorded]:
     body = build_mlp(
         INPUTS, 3 if of is CE else 2, list(hidden), activation=activation.TABLE["tanh"],
         initialize=lambda w, g: initializer.glorot_uniform(w, g, gain=1.0),
@@ -68,10 +70,14 @@ def make(of=CE, *, norm=False, drop=False, hidden=(6,), seed=0, optim="adam", **
     return network, Recorded(body, of, regularizer.none, None, option)
 
 
-def train(network, step, of, rows, *, epochs=2, batch_size=4, seed=0, decay=None, between=lambda epoch: None) -> list:
+def train(
+    network, step, of, rows, *, epochs=2, batch_size=4, seed=0, decay=None, between=lambda epoch: None
+) -> list:
     found, decay = [], decay or DECAYS["none"](epochs)
     held_out = part(5, of, seed=9)
-    for epoch in fit(network, step, of, decay, rows, held_out, epochs=epochs, batch_size=batch_size, seed=seed):
+    for epoch in fit(
+        network, step, of, decay, rows, held_out, epochs=epochs, batch_size=batch_size, seed=seed
+    ):
         found.append(epoch)
         between(epoch)
     return found
@@ -102,7 +108,12 @@ def test_an_epoch_visits_every_row_once(rows, batch_size, norm):
 
 def test_a_tail_of_one_row_stays_alone_without_batch_statistics():
     """Nothing is merged where each row stands for itself; with them the tail of one joins, one of two does not."""
-    for norm, rows, sizes in ((False, 9, [4, 4, 1]), (True, 9, [4, 5]), (True, 10, [4, 4, 2]), (True, 5, [5])):
+    for norm, rows, sizes in (
+        (False, 9, [4, 4, 1]),
+        (True, 9, [4, 5]),
+        (True, 10, [4, 4, 2]),
+        (True, 5, [5]),
+    ):
         network, step = make(norm=norm)
         train(network, step, CE, part(rows), epochs=1)
         assert [len(batch) for batch in step.seen] == sizes
@@ -227,7 +238,9 @@ def test_each_step_has_the_rate_of_the_decay():
     network, step = make(MSE, hidden=(), optim="sgd", lr=0.5)
     rows, decay, rates = part(11, MSE), Halving(), []
     start = step.params.clone()
-    found = train(network, step, MSE, rows, epochs=3, decay=decay, between=lambda epoch: rates.append(step.lr))
+    found = train(
+        network, step, MSE, rows, epochs=3, decay=decay, between=lambda epoch: rates.append(step.lr)
+    )
     done = [k / 3 for k in range(9)]
     assert decay.asked == [(0.5, pytest.approx(at), pytest.approx(1 / 3)) for at in done]
     assert [epoch.lr for epoch in found] == rates == pytest.approx([0.5 * 0.5**at for at in done[2::3]])
@@ -244,7 +257,9 @@ def test_each_step_has_the_rate_of_the_decay():
 def run_bits(*, norm: bool, drop: bool = True, seed: int = 0, disturb=None) -> tuple[list, list[bytes]]:
     """Batches and the final bits of a run; `disturb(network)` is called between epochs."""
     network, step = make(norm=norm, drop=drop)
-    train(network, step, CE, part(10), epochs=3, seed=seed, between=lambda epoch: disturb and disturb(network))
+    train(
+        network, step, CE, part(10), epochs=3, seed=seed, between=lambda epoch: disturb and disturb(network)
+    )
     return step.seen, step.after[-1]
 
 
@@ -355,7 +370,11 @@ def test_a_validation_that_is_not_finite_is_told():
     held_out = part(5, MSE, seed=9)
     held_out.encoded[2, 0] = math.inf
     with pytest.raises(Diverged, match="validation loss is not finite after epoch 1"):
-        next(fit(network, step, MSE, DECAYS["none"](3), part(10, MSE), held_out, epochs=3, batch_size=4, seed=0))
+        next(
+            fit(
+                network, step, MSE, DECAYS["none"](3), part(10, MSE), held_out, epochs=3, batch_size=4, seed=0
+            )
+        )
 
 
 # The best weights.

@@ -16,7 +16,7 @@ from dlfound.objective import loss
 from dlfound.objective.tasks import GROWING, METRICS, OF_PROBABILITIES
 from dlfound.streams import stream
 from dlfound.training import metrics
-from dlfound.training.resident import Part
+from dlfound.training.device_data import Part
 
 PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
 CE, BCE = (loss.TABLE[name]((), **PLAIN) for name in ("cross_entropy", "binary_cross_entropy"))
@@ -33,7 +33,9 @@ def network(target: Standardise | None = None, outputs: int = 3, norm=False, hid
     return Network(empty(4, image=True), body, target)
 
 
-def measure(of, outputs: np.ndarray, targets: np.ndarray, target: Standardise | None = None, brief=False) -> dict:
+def measure(
+    of, outputs: np.ndarray, targets: np.ndarray, target: Standardise | None = None, brief=False
+) -> dict:
     """Of given outputs, the targets encoded as a run does it."""
     wanted = torch.from_numpy(targets)
     encoded = of.encode(wanted if target is None else target(wanted))
@@ -77,7 +79,9 @@ def test_numbers_against_scikit_learn(seed, columns):
     assert found["rmse"] == pytest.approx(math.sqrt(mean_squared_error(y, p)), rel=1e-4)
     assert found["mae"] == pytest.approx(mean_absolute_error(y, p), rel=1e-4)
     assert found["r2"] == pytest.approx(r2_score(y, p), rel=1e-4)
-    assert found["r2"] == pytest.approx(np.mean([r2_score(y[:, k], p[:, k]) for k in range(columns)]), rel=1e-4)
+    assert found["r2"] == pytest.approx(
+        np.mean([r2_score(y[:, k], p[:, k]) for k in range(columns)]), rel=1e-4
+    )
     assert found["loss"] == pytest.approx(((o - target(torch.from_numpy(y)).numpy()) ** 2).mean(), rel=1e-4)
 
 
@@ -171,7 +175,10 @@ def test_numbers_that_are_not_finite_give_no_metric(bad):
 def test_evaluation_in_pieces_is_evaluation_at_once(rows):
     """Every row counts once, also the few of a last piece: the mean over rows, in NumPy."""
     net = network(norm=True)
-    x, c = torch.randn(rows, 4, generator=stream(1, "x")), torch.randint(0, 3, (rows,), generator=stream(2, "c"))
+    x, c = (
+        torch.randn(rows, 4, generator=stream(1, "x")),
+        torch.randint(0, 3, (rows,), generator=stream(2, "c")),
+    )
     found = metrics.evaluate(net, CE, Part(x, c, c))
     net.eval()
     with torch.no_grad():

@@ -36,7 +36,11 @@ def make_loss(name: str):
 
 
 def make_penalty(name: str):
-    return regularizer.none if name == "none" else lambda weights: regularizer.TABLE[name](weights, strength=STRENGTH)
+    return (
+        regularizer.none
+        if name == "none"
+        else lambda weights: regularizer.TABLE[name](weights, strength=STRENGTH)
+    )
 
 
 def make_net(outputs: int, *, norm=False, drop=False, g="tanh", hidden=(5, 4)) -> MLP:
@@ -69,7 +73,9 @@ def make_batch(of: str, dtype: torch.dtype = torch.float64, rows: int = ROWS):
     return x, classes if of == "cross_entropy" else classes[:, None].to(dtype)
 
 
-def objective(net: MLP, vector: np.ndarray, x, y, noise, of: str, penalty: str, g: str) -> tuple[float, np.ndarray]:
+def objective(
+    net: MLP, vector: np.ndarray, x, y, noise, of: str, penalty: str, g: str
+) -> tuple[float, np.ndarray]:
     """Loss plus penalty, and the outputs, of the parameters in this vector: the whole of it in NumPy."""
     x, y, noise = x.numpy(), y.numpy(), [n.numpy() for n in noise]
     tensors, cut = {}, 0
@@ -127,7 +133,9 @@ def check_gradient(of: str, penalty: str, norm: bool, drop: bool, g: str) -> Non
     def difference(direction: np.ndarray) -> float:
         return (f(w + 1e-6 * direction) - f(w - 1e-6 * direction)) / 2e-6
 
-    assert np.allclose(found.outputs.numpy(), objective(net, w, x, y, noise, of, penalty, g)[1], rtol=1e-11, atol=1e-12)
+    assert np.allclose(
+        found.outputs.numpy(), objective(net, w, x, y, noise, of, penalty, g)[1], rtol=1e-11, atol=1e-12
+    )
     assert np.isclose(found.loss.item(), objective(net, w, x, y, noise, of, "none", g)[0], rtol=1e-12)
     for i, e in enumerate(np.eye(len(w))):
         assert abs(gradient[i] - difference(e)) < 1e-8
@@ -221,7 +229,9 @@ def test_the_penalty_is_in_the_gradient_but_not_in_the_loss():
     plain, penalised = make_step(make_net(3)), make_step(make_net(3), penalty="l2")
     a, b = (s.loss_grad(s.params, s.buffers, x, y, []) for s in (plain, penalised))
     assert torch.equal(a.loss, b.loss)
-    expected = torch.cat([2 * STRENGTH * p.detach().flatten() * (p.ndim == 2) for p in penalised.model.parameters()])
+    expected = torch.cat(
+        [2 * STRENGTH * p.detach().flatten() * (p.ndim == 2) for p in penalised.model.parameters()]
+    )
     assert torch.allclose(b.grads - a.grads, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -358,7 +368,11 @@ def test_a_rule_without_a_kernel_trains_a_net():
 
 # What is not finite.
 
-POISONS = {"NaN input": (torch.nan, 0.0), "infinite target": (0.0, torch.inf), "square overflows": (0.0, 1e30)}
+POISONS = {
+    "NaN input": (torch.nan, 0.0),
+    "infinite target": (0.0, torch.inf),
+    "square overflows": (0.0, 1e30),
+}
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -414,7 +428,9 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss():
 def test_a_large_gradient_is_not_an_infinite_one(size):
     """Finite loss, finite gradient: the step is made, though the squares of the gradient are beyond float32."""
     net = make_net(2, hidden=()).float()
-    step = Step(net, lambda outputs, y: size * outputs.mean(), regularizer.none, None, TABLE["sgd"](lr=1 / size))
+    step = Step(
+        net, lambda outputs, y: size * outputs.mean(), regularizer.none, None, TABLE["sgd"](lr=1 / size)
+    )
     before = step.params.clone()
     value, *_ = step(*make_batch("mse", torch.float32), [])
     assert value.isfinite()
@@ -440,7 +456,9 @@ def test_the_net_shares_its_vectors():
     assert all(isinstance(m, BatchNorm) == hasattr(m, "mean") for m in net.modules())
     step.buffers.fill_(2)
     assert all((b == 2).all() for b in net.buffers())
-    assert net.training and set(net.state_dict()) == {n for n, _ in [*net.named_parameters(), *net.named_buffers()]}
+    assert net.training and set(net.state_dict()) == {
+        n for n, _ in [*net.named_parameters(), *net.named_buffers()]
+    }
 
 
 def test_a_net_without_hidden_layers_or_buffers():
@@ -463,7 +481,9 @@ def test_project_limits_each_matrix_of_any_vector():
             assert torch.equal(now, was)
         else:
             rows, old = now.view(parameter.shape).numpy(), was.view(parameter.shape).numpy()
-            assert np.allclose(rows, old * np.minimum(1, 0.5 / np.linalg.norm(old, axis=1, keepdims=True)), rtol=1e-13)
+            assert np.allclose(
+                rows, old * np.minimum(1, 0.5 / np.linalg.norm(old, axis=1, keepdims=True)), rtol=1e-13
+            )
     make_step(make_net(3), limit=None).project(vector)
 
 

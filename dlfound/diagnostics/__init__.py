@@ -1,1 +1,0 @@
-"""What goes on inside a net, in numbers and in plain words; no drawing."""

@@ -1,1 +1,0 @@
-"""Plots: files in, files out. Nothing here knows a net or a training."""

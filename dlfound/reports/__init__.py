@@ -1,0 +1,1 @@
+"""Pictures made from a run's or a sweep's files. Knows no model and no loop."""

@@ -1,1 +1,0 @@
-"""The search for settings: a space into trials, by Optuna, in a storage that many processes share."""

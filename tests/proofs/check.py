@@ -1,0 +1,220 @@
+"""Plant faults one by one and see whether `dlfound check` finds and names each, and leaves sound settings in peace.
+
+python tests/proofs/check.py                          all of them, five seeds each
+python tests/proofs/check.py --seeds 1 --only rate digits    those whose name holds one of the words
+python tests/proofs/check.py --seeds 1 --quick        of a fault only its own check, and twelve sound cases
+"""
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+import planted
+import torch
+
+import dlfound
+from dlfound.checks.run import Verdicts
+from dlfound.errors import Error
+from dlfound.options.configure import configure
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration, and what the checks must say of it.
+
+    Attributes:
+        words: overrides; the seeds are added.
+        check, signs: the check that must find the fault, and the words for it, one of which must be told; empty for
+            what is sound, where nothing but passes may come.
+        only: the checks that are made; all where none is named.
+    """
+
+    name: str
+    words: str
+    check: str = ""
+    signs: tuple[str, ...] = ()
+
+    def judge(self, verdicts: Verdicts) -> str:
+        """What is wrong with the verdicts; empty where nothing is."""
+        told = [(name, f.sign, f.verdict) for name, f in verdicts.findings() if f.verdict != "pass"]
+        if not self.check:
+            return ", ".join(f"{verdict} {name}: {sign}" for name, sign, verdict in told)
+        found = any(name == self.check and sign in self.signs for name, sign, _ in told)
+        return "" if found else f"not found; told: {told}"
+
+
+def fault(name: str, words: str, where: str) -> Case:
+    """`where`: check/sign, or check/sign|sign."""
+    check, _, signs = where.partition("/")
+    return Case(name, words, check, tuple(signs.split("|")))
+
+
+SMALL_NET = "model.hidden=[32,32]"  # where a case names none
+DEEP = "model.hidden=[32,32,32,32,32,32,32]"
+SMALL = "activation=tanh initializer=normal initializer.std=0.01"
+
+FAULTS = [
+    fault("backward twice as large", "activation=double_backward", "gradients/wrong"),
+    fault("backward of another activation", "activation=slope_of_sigmoid", "gradients/wrong"),
+    fault("backward with the wrong sign", "activation=turned_backward", "gradients/wrong"),
+    fault("backward wrong for few units", "activation=one_in_a_hundred", "gradients/wrong"),
+    fault("detached layer", "activation=detached", "gradients/wrong"),
+    fault("half of an activation detached", "activation=half_detached", "gradients/wrong"),
+    fault("statistics detached", "batchnorm=meek", "gradients/wrong"),
+    fault("loss half cut off", "loss=half_cut_off", "gradients/wrong"),
+    fault("loss cut off", "loss=cut_off", "gradients/cut_off"),
+    fault("penalty half cut off", "regularizer=half_penalty", "gradients/wrong"),
+    fault("penalty on biases", "activation=offset regularizer=l2 regularizer.strength=0.01", "gradients/penalised"),
+    fault("softmax twice", "loss=softmax_twice", "initial_loss/squashed"),
+    fault("loss with the wrong sign", "loss=wrong_sign", "initial_loss/sign"),
+    fault("loss summed over rows", "loss=summed", "initial_loss/summed"),
+    fault("huge first weights", "initializer=normal initializer.std=1", "initial_loss/high"),
+    fault("huge first weights, numbers", "data=sine initializer=normal initializer.std=1", "initial_loss/high"),
+    fault("zero first weights", "initializer=zeros", "initial_state/copies"),
+    fault("constant first weights", "initializer=constant activation=tanh", "initial_state/copies"),
+    fault("units in equal pairs", "initializer=pairs", "initial_state/copies"),
+    fault("saturated start", "activation=tanh initializer=normal initializer.std=2", "initial_state/saturated"),
+    fault("dead units by a bias of -10", "activation=biased_to_death", "initial_state/dead"),
+    fault("small weights in a deep net", f"{DEEP} {SMALL}", "initial_state/signal_fades"),
+    fault("deep net of sigmoids", f"{DEEP} activation=sigmoid", "initial_state/gradient_fades"),
+    fault("rate x 1000", "optim.lr=1", "learning_rate/diverges"),
+    fault("rate / 10,000", "optim.lr=1e-7", "learning_rate/crawls"),
+    fault("rate of sgd x 1000", "optim=sgd optim.lr=100", "learning_rate/diverges"),
+    fault("rate of sgd / 10,000", "optim=sgd optim.lr=1e-5", "learning_rate/crawls"),
+    fault("rate x 1000, numbers", "data=sine optim.lr=1", "learning_rate/diverges"),
+    fault("rate / 10,000, numbers", "data=sine optim.lr=1e-7", "learning_rate/crawls"),
+    fault("rate x 1000 where a cycle leads", "lr_decay=one_cycle lr_decay.max_lr=10", "learning_rate/diverges"),
+    fault("steps uphill", "optim=uphill", "learning_rate/nowhere"),
+    fault("frozen layer", "optim=frozen", "updates/frozen"),
+    fault("one hidden unit", "model.hidden=[1] data=spirals", "overfit/net"),
+    fault("a net without hidden layers", "model=perceptron data=xor", "overfit/net"),
+    fault("weights kept tiny", "constraint=max_norm constraint.max_norm=0.001", "overfit/constraint"),
+    fault("a layer that is deaf", "activation=deaf", "inputs/ignored"),
+    fault("blank inputs", "data=blank", "inputs/ignored"),
+    fault("a layer that mixes rows", "activation=mixes_rows", "rows/mixed"),
+    fault("softmax over rows", "activation=softmax_over_rows", "rows/mixed"),
+    fault("noise from the global generator", "activation=noisy", "determinism/differs"),
+    fault("weights from the global generator", "initializer=from_elsewhere", "determinism/differs"),
+    fault("data from the global generator", "data=never_the_same", "determinism/data"),
+    fault("target in a column", "data=leaked_class", "data/copies"),
+    fault("target in a column, with some noise", "data=leaked_nearly", "data/copies"),
+    fault("target in a column for each class", "data=leaked_one_hot", "data/copies"),
+    fault("target in a column, numbers", "data=leaked_number", "data/copies"),
+    fault("test rows in training", "data=test_rows_in_training", "data/overlap"),
+    fault("one test row in training", "data=one_test_row_in_training", "data/overlap"),
+    fault("all rows twice", "data=all_rows_twice", "data/overlap"),
+    fault("a constant column", "data=constant_column", "data/constant"),
+    fault("a column twice", "data=duplicate_column", "data/duplicate"),
+    fault("a rare class", "data=rare_class", "data/imbalance"),
+    fault("an outlier of 1e8", "data=outlier", "data/outliers"),
+    fault("inputs unnormalised at scale 1e4", "data=scale_1e4", "data/uneven"),
+    fault("test rows in another unit", "data=other_unit", "data/unlike"),
+    fault("shuffled labels", "data=shuffled_digits", "data/chance"),
+    fault("shuffled numbers", "data=shuffled_numbers", "data/chance"),
+    fault("classes shifted in half of the rows", "data=half_of_the_classes_shifted", "data/shifted"),
+    fault("classes shifted in the second half", "data=second_half_of_the_classes_shifted", "data/contradiction"),
+    fault("labels a row late in the second half", "data=second_half_a_row_late", "data/contradiction"),
+]  # fmt: skip
+
+SOUND = [
+    Case("digits, as it is", "model.hidden=[256,256]"),
+    Case("tanh", "activation=tanh model.hidden=[64,64]"),
+    Case("selu, four layers", "activation=selu model.hidden=[64,64,64,64]"),
+    Case("gelu, layer normalisation, adamw", "activation=gelu batchnorm=layer optim=adamw"),
+    Case("maxout, momentum", "activation=maxout optim=momentum model.hidden=[64,64]"),
+    Case("batch normalisation", "batchnorm=batch"),
+    Case("dropout, penalty, sgd", "dropout=standard regularizer=l2 optim=sgd"),
+    Case("numbers: sine", "data=sine"),
+    Case("two classes: moons", "data=moons"),
+    Case("two classes: xor, full batch, L-BFGS", "data=xor optim=lbfgs activation=tanh model.hidden=[16]"),
+    Case("linear net on digits", "model=perceptron"),
+    Case("an activation of one's own", "activation=tame batchnorm=plain"),
+    Case("sigmoid", "activation=sigmoid model.hidden=[64]"),
+    Case("sigmoids under batch normalisation", "batchnorm=batch activation=sigmoid model.hidden=[64,64,64]"),
+    Case("numbers: grades", "data=passfail data.target=grade activation=tanh"),
+    Case("numbers: prices in the order of places", "data=by_place"),
+    Case("two classes: circles, hinge", "data=circles loss=hinge"),
+    Case("spirals, three layers", "data=spirals model.hidden=[64,64,64] optim=rmsprop"),
+    Case("parity", "data=parity"),
+    Case("a cycle of rates", "lr_decay=one_cycle early_stopping=none train.epochs=30"),
+    Case("muon", "optim=muon"),
+]
+QUICK = 12  # of them, the first ones
+REAL = [
+    Case("MNIST", "data=mnist data.root={root} model.hidden=[256,256]"),
+    Case("a table: titanic", "data=table data.path={root}/titanic.csv data.target=Survived"),
+    Case("a table: housing", "data=table data.path={root}/housing.csv data.target=median_house_value"),
+]
+
+
+def run(case: Case, seed: int, quick: bool) -> str:
+    """What is wrong with the verdicts on a case; empty where nothing is."""
+    words = case.words.format(root=os.environ.get("DLFOUND_DATA", "")).split()
+    small = [] if "model" in case.words else [SMALL_NET]
+    only = [case.check] if quick and case.check else []
+    seeds = [f"run.seed={seed}", f"data.seed={seed}"]
+    try:
+        verdicts = dlfound.check([*small, *words, *seeds, "run.threads=1"], only=only)
+    except Error as error:
+        return f"{error.code!r}: {error}"
+    return case.judge(verdicts) or unfit([*small, *words], verdicts)
+
+
+def unfit(words: list[str], verdicts: Verdicts) -> str:
+    """The first override of the verdicts that cannot take the place of the words for its group; empty where all can."""
+    for _, finding in verdicts.findings():
+        new = finding.override.split()
+        chosen = {word.partition("=")[0] for word in new if "." not in word.partition("=")[0]}
+        kept = [word for word in words if word.partition("=")[0].partition(".")[0] not in chosen]
+        try:
+            configure([*kept, *new])
+        except Error as error:
+            return f"{finding.override} cannot be pasted: {error}"
+    return ""
+
+
+def chosen(words: list[str], quick: bool) -> list[Case]:
+    """The cases whose name holds one of the words; all where none is given."""
+    cases = [*FAULTS, *SOUND[: QUICK if quick else None], *(REAL if os.environ.get("DLFOUND_DATA") else [])]
+    return [case for case in cases if not words or any(word in case.name for word in words)]
+
+
+def main() -> int:
+    """Print a line for each case and the sum; 1 where a fault was missed or something sound was blamed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument(
+        "--quick", action="store_true", help="of a fault only its own check, and twelve sound cases"
+    )
+    parser.add_argument("--only", nargs="*", default=[], metavar="WORD")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    planted.register()
+    missed = {"fault": 0, "sound": 0}
+    counts = dict(missed)
+    for case in chosen(args.only, args.quick):
+        kind, began = "fault" if case.check else "sound", time.process_time()
+        wrong = {
+            seed: told
+            for seed in range(args.first, args.first + args.seeds)
+            if (told := run(case, seed, args.quick))
+        }
+        counts[kind] += args.seeds
+        missed[kind] += len(wrong)
+        seconds = (time.process_time() - began) / args.seeds
+        where = f"{case.check}: {' or '.join(case.signs)}" if case.check else "nothing but passes"
+        print(f"{'NO ' if wrong else 'yes'} {kind} {case.name}: {where} ({seconds:.1f} s)", flush=True)
+        for seed, told in wrong.items():
+            print(f"      seed {seed}: {told}", flush=True)
+    print(f"faults: {counts['fault']} planted, {missed['fault']} missed")
+    print(f"sound: {counts['sound']} checked, {missed['sound']} blamed")
+    return int(any(missed.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
