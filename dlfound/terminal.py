@@ -1,27 +1,59 @@
-"""Standard output and standard error of the command: what is said may be lost, the exit code never.
+"""The process and its terminal: messages on standard error, numbers as text, streams that may fail, signals.
 
-A stream fails where nobody reads it any more, where a terminal was closed, or where it is a file on a full disk. None
-of that may end a training, or change how it is reported: so no error of these streams ever comes up.
+A stream fails when its reader is gone, its terminal was closed, or its disk is full. None of that may end a training or
+change an exit code, so these streams never raise.
 """
 
 import errno
 import io
 import os
+import signal
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from dlfound.errors import printable
+
+SIGNAL_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}  # signal -> exit code
+SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides the cursor
+
+
+def say(text: str) -> None:
+    """Print a message on standard error."""
+    print(f"dlfound: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def number_text(value: float | None) -> str:
+    """Four significant digits; from 10,000 on whole numbers with thousands separators; a dash for None."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:#.4g}".rstrip(".")
+
+
+def age_text(seconds: int) -> str:
+    """A duration in days, hours, minutes or seconds: the largest unit of which it has at least two (one minute)."""
+    for unit, length, least in (("d", 86400, 2), ("h", 3600, 2), ("min", 60, 1)):
+        if seconds >= least * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+# Streams.
 
 
 class Stream(io.FileIO):
-    """A stream of the process that goes on in silence once it failed.
+    """A standard stream that goes on silently after it has failed.
 
     Attributes:
-        failed: the error since which nothing is written.
+        failed: the first error; nothing is written after it.
     """
 
     failed: OSError | None = None
 
     def write(self, data) -> int:
-        """As a file's; after an error everything counts as written."""
+        """Write as a file does; after an error, pretend that everything was written."""
         try:
             return len(data) if self.failed else super().write(data)
         except OSError as error:
@@ -29,30 +61,78 @@ class Stream(io.FileIO):
             return len(data)
 
     def lost(self) -> str:
-        """Why what was said does not stand where it should; empty where it does, or nobody is there to read it."""
+        """Why output is missing where somebody would look for it; empty if nothing is missing or nobody reads it."""
         if self.failed is None or self.failed.errno == errno.EPIPE:
             return ""
         if self.failed.errno == errno.EIO and not stat.S_ISREG(os.fstat(self.fileno()).st_mode):
-            return ""  # how a closed terminal shows
+            return ""  # a terminal that was closed
         return str(self.failed.strerror)
 
 
 def ready_streams() -> Stream:
-    """Print on any terminal; where the caller closed a stream, to nowhere, and never into a file of ours.
+    """Replace the standard streams by streams that never raise; a stream that the caller closed goes to /dev/null.
 
     Returns:
         Standard output.
     """
-    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
+    while (
+        file := os.open(os.devnull, os.O_RDWR)
+    ) <= 2:  # else a file of ours would get the number of a stream
         pass
     os.close(file)
-    out, err = Stream(1, "w", closefd=False), Stream(2, "w", closefd=False)
-    sys.stdout, sys.stderr = _text(out, sys.stdout), _text(err, sys.stderr)
+    out = Stream(1, "w", closefd=False)
+    err = Stream(2, "w", closefd=False)
+    sys.stdout = _text_stream(out, sys.stdout)
+    sys.stderr = _text_stream(err, sys.stderr)
     return out
 
 
-def _text(stream: Stream, old: io.TextIOWrapper | None) -> io.TextIOWrapper:
-    """Text into the stream, written as `old` would have done; signs that its encoding does not know are escaped."""
+def _text_stream(stream: Stream, old: io.TextIOWrapper | None) -> io.TextIOWrapper:
+    """Text into the stream in the encoding of `old`; characters that the encoding lacks are escaped."""
     by_line = old is None or old.line_buffering or old.write_through
     encoding = old.encoding if old else "utf-8"
     return io.TextIOWrapper(io.BufferedWriter(stream), encoding, "backslashreplace", line_buffering=by_line)
+
+
+# Signals.
+
+
+class Stop:
+    """Whether a signal has asked the command to end.
+
+    Attributes:
+        code: the exit code to end with; 0 until a signal comes.
+        training: True once there is something to save: until then a signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        self.training = False
+
+    def __call__(self) -> bool:
+        """True once a signal has come."""
+        return self.code != 0
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Ask the training to end after its step; end at once at a second Ctrl-C, or with nothing to save."""
+        code = SIGNAL_CODES[signal.Signals(number)]
+        if not self.training or (number == signal.SIGINT and self.code == code):
+            with suppress(OSError):  # nobody reads any more
+                os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + b"\ndlfound: interrupted\n")
+            os._exit(code)
+        self.code = code
+
+
+@contextmanager
+def stoppable(stop: Stop | None = None) -> Iterator[Stop]:
+    """Listen to SIGINT, SIGTERM and SIGHUP; a signal that the caller ignores (SIGHUP under nohup) stays ignored."""
+    stop = stop or Stop()
+    before = {}
+    for number in SIGNAL_CODES:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, stop.handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -17,13 +17,12 @@ from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error, Problem, printable
 from dlfound.reports import learning_rate
 from dlfound.runs.folder import RunFolder, check_place, make_folder
-from dlfound.runs.progress import watched
-from dlfound.runs.report import versions
+from dlfound.runs.parts import check_task
 from dlfound.runs.resume import configure_run
-from dlfound.runs.run_log import Journal
-from dlfound.runs.train import check_task, load_data
+from dlfound.runs.run_log import RunLog, item_bar
+from dlfound.runs.train import load_data
 from dlfound.training.assemble import resolve
-from dlfound.training.device import count_threads, find_device, threads
+from dlfound.training.device import count_threads, find_device, threads, versions
 
 FORMAT = 1
 FILE, PLOT = "check.json", "learning_rate.png"
@@ -101,7 +100,7 @@ def examine(
     subject = Subject(config, dataset, device)
     count = count_threads(config["run"]["threads"], subject.weights, subject.base.batch_size)
     checks, content = {}, []
-    with threads(count), watched(names, shown) as begin:
+    with threads(count), item_bar(names, shown) as begin:
         for name in names:
             begin(name)
             for done, seconds in run_checks(subject, [name]):
@@ -196,12 +195,12 @@ def refuse_failed(verdicts: Verdicts) -> None:
         raise Error.of(wrong, Code.NUMERIC)
 
 
-def attach(verdicts: Verdicts, folder: RunFolder, journal: Journal) -> None:
+def attach(verdicts: Verdicts, log: RunLog) -> None:
     """What was found, into a run's folder and its log; to the person what is not as it should be."""
-    keep(verdicts, folder)
+    keep(verdicts, log.folder)
     for name, finding in verdicts.findings():
         text = f"check {line_of(name, finding)}"
         if finding.verdict == PASS:
-            journal.write(text)
+            log.write(text)
         else:
-            journal.tell(f"{text}; {remedy(finding)}")
+            log.tell(f"{text}; {remedy(finding)}")

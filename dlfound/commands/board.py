@@ -46,7 +46,8 @@ def command(args: argparse.Namespace) -> int:
 
 def _logs(runs: list[str]) -> list[str]:
     """What TensorBoard is to read, in its own words: one folder, or several with a name each."""
-    from dlfound.runs.folder import OUTPUTS, find_run, list_runs
+    from dlfound.runs.find import find_run, list_runs
+    from dlfound.runs.folder import OUTPUTS
 
     if not runs:
         if not list_runs():

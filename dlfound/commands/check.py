@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dlfound.checks import NAMES
 from dlfound.errors import printable
 from dlfound.options.configure import load_options, own_options
-from dlfound.runs.stop import stoppable
+from dlfound.terminal import stoppable
 
 if TYPE_CHECKING:
     from dlfound.checks.run import Verdicts

@@ -17,10 +17,10 @@ from dlfound.config.nearest import nearest
 from dlfound.config.options import MISSING
 from dlfound.errors import Code, Error, printable
 from dlfound.options.configure import catalog
-from dlfound.runs.folder import find_runs
-from dlfound.runs.progress import say
+from dlfound.runs.find import find_runs
 from dlfound.runs.summary import PARTS, rank, read_settings, read_summary
 from dlfound.sweeps.folder import Compared, is_sweep, read_trials, sweep_of
+from dlfound.terminal import say
 
 SUMMARY = "show runs side by side: the settings that differ, and what came out"
 EXAMPLES = """\

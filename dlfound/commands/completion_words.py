@@ -19,7 +19,7 @@ from dlfound.data.sources import task_of
 from dlfound.errors import Error
 from dlfound.objective.tasks import METRICS
 from dlfound.options.configure import catalog, full_catalog
-from dlfound.runs.folder import list_runs, run_name
+from dlfound.runs.find import list_runs, run_name
 
 NOTHING, FILES, FOLDERS = "nothing", "files", "folders"
 _TOP = {"--help": "what the verbs are", "--version": "which dlfound this is"}

@@ -11,8 +11,8 @@ from dlfound.config.config import Config
 from dlfound.data.columns import CATEGORY, FIRST, MISSING, UNKNOWN
 from dlfound.data.dataset import Dataset
 from dlfound.errors import printable
-from dlfound.runs.progress import say
 from dlfound.runs.train import check_task, load_data
+from dlfound.terminal import say
 from dlfound.training.assemble import assemble, resolve
 from dlfound.training.device import find_device
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dlfound.commands.result_table import result_table
 from dlfound.errors import Code, Error
 from dlfound.options.configure import load_options, own_options, read_words, reading_options
-from dlfound.runs.progress import say
-from dlfound.runs.result_table import result_table
+from dlfound.terminal import say
 
 SUMMARY = "measure a finished run again, on its own data or on new rows"
 EXAMPLES = """\

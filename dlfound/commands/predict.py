@@ -9,7 +9,7 @@ from typing import Any
 from dlfound.commands.prediction_table import destination, write
 from dlfound.errors import Code, Error, printable
 from dlfound.options.configure import load_options, own_options, read_words, reading_options
-from dlfound.runs.progress import say
+from dlfound.terminal import say
 
 SUMMARY = "predict the class or the number of new rows, images or arrays"
 EXAMPLES = """\

@@ -12,9 +12,10 @@ from typing import Any
 
 from dlfound.commands.text_table import metric_text, print_table
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.folder import OUTPUTS, begun, find_runs, list_runs, run_name
-from dlfound.runs.progress import age_text, say
+from dlfound.runs.find import begun, find_runs, list_runs, run_name
+from dlfound.runs.folder import OUTPUTS
 from dlfound.runs.summary import Summary, read_summary
+from dlfound.terminal import age_text, say
 
 SUMMARY = "list the runs that are there, the newest last"
 EXAMPLES = """\

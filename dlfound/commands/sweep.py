@@ -10,7 +10,7 @@ from typing import Any
 
 from dlfound.errors import Code, Error, Stopped
 from dlfound.options.configure import load_options, own_options
-from dlfound.runs.stop import Stop, stoppable
+from dlfound.terminal import Stop, stoppable
 
 SUMMARY = "search for settings: train many configurations and find the best"
 EXAMPLES = """\
@@ -63,10 +63,10 @@ def _configured(plan: Any, as_json: bool) -> str:
 
 def run(plan: Any, as_json: bool, stop: Stop) -> int:
     """Search as planned; exit code."""
-    from dlfound.runs.progress import say
     from dlfound.sweeps.progress import View
     from dlfound.sweeps.worker import Leaving, join, run_worker  # brings in torch
     from dlfound.sweeps.worker_pool import LOG, Team, call
+    from dlfound.terminal import say
 
     plan.begin()
     if told := plan.repeated():
@@ -94,9 +94,9 @@ def run(plan: Any, as_json: bool, stop: Stop) -> int:
 
 def _end(plan: Any, monitor: str, stop: Stop, failure: Error | None, as_json: bool) -> int:
     """Write and tell what came out; the exit code, or what ended the sweep."""
-    from dlfound.runs.progress import say
     from dlfound.sweeps.results import Results, draw_pictures
     from dlfound.sweeps.worker import look
+    from dlfound.terminal import say
 
     rows, importances = look(plan)
     results = Results(plan, rows, monitor, importances)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlfound.errors import printable
-from dlfound.runs.progress import say
+from dlfound.terminal import say
 
 GAP = "  "
 LONGEST = 32  # characters of a cell, in a terminal

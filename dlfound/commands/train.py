@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 from dlfound.commands import sweep
+from dlfound.commands.result_table import result_table
 from dlfound.errors import Code, printable
 from dlfound.objective.tasks import BRIEF
 from dlfound.options.configure import load_options, own_options
-from dlfound.runs.result_table import result_table
 from dlfound.runs.resume import configure_run
-from dlfound.runs.stop import stoppable
+from dlfound.terminal import stoppable
 
 SUMMARY = "train a net"
 EXAMPLES = """\
@@ -66,11 +66,11 @@ def command(args: argparse.Namespace) -> int:
         show(config, args.json)
         return Code.DONE
     with stoppable() as stop:
-        from dlfound.runs.train import nothing_to_attach, raise_failure, run_training  # brings in torch
+        from dlfound.runs.train import add_nothing, raise_failure, run_training  # brings in torch
 
         command = f"dlfound {shlex.join(sys.argv[1:])}"
-        attach = _checked(config, command) if args.check else nothing_to_attach
-        run, code = run_training(config, path, None, command, shown=True, stop=stop, attach=attach)
+        add_files = _checked(config, command) if args.check else add_nothing
+        run, code = run_training(config, path, None, command, shown=True, stop=stop, add_files=add_files)
     print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else describe(run))
     raise_failure(run, code)
     return code

@@ -11,8 +11,8 @@ import torch
 from dlfound.data.files import Rows
 from dlfound.errors import printable
 from dlfound.objective.tasks import gives_probabilities
-from dlfound.runs.progress import say
 from dlfound.runs.run import Run
+from dlfound.terminal import say
 from dlfound.training.metrics import EVALUATION_ROWS
 
 FAR = 0.5  # deviations of the training's pixels between an image's mean and theirs; the digits' own stay below 0.4

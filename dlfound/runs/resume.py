@@ -1,6 +1,5 @@
-"""Going on with a run: which run, and what may be different about it."""
+"""Resuming from the command line: which run is meant, and which of its settings may change."""
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,30 +10,35 @@ from dlfound.config.config import Config
 from dlfound.errors import Code, Error
 from dlfound.options.configure import catalog, configure
 from dlfound.options.rules import RULES
-from dlfound.runs.folder import CONFIG, find_run
+from dlfound.runs.find import find_run
+from dlfound.runs.folder import CONFIG
 
 OF_TRAIN = ("train.epochs", "train.checkpoint", "train.allow_changed")
-# Where the data lie: whether they are the same, their fingerprint says. A finished run asks for none.
+# Where the data are: the fingerprint tells whether they are the same. A finished run reads none.
 PLACES = ("data.path", "data.target_path", "data.val_path", "data.test_path", "data.root")
-MAY_CHANGE = (*OF_TRAIN, *PLACES, "run.name", "run.dir")  # all else would make another run of it
+MAY_CHANGE = (*OF_TRAIN, *PLACES, "run.name", "run.dir")  # any other setting would make it another run
 ANY_LENGTH = (
     "none",
     "plateau",
     "step",
     "exponential",
     "inverse_time",
-)  # decays that do not look at train.epochs
+)  # decays that don't depend on train.epochs
 WORD = "resume="
 
+Difference = tuple[str, Any, Any]  # a setting, the run's value, the value asked for
 
-def configure_run(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> tuple[Config, Path | None]:
-    """The configuration that the words ask for; with resume=RUN among them, that run's own, and its folder.
+
+def configure_run(
+    overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()
+) -> tuple[Config, Path | None]:
+    """The configuration that the overrides ask for; with resume=RUN, that run's own configuration and its folder.
 
     Raises:
-        Error: mistakes in the words (code 2); no such run, or a setting that may not change on the way (code 4).
+        Error: mistakes in the overrides (code 2); no such run, or a setting that may not change (code 4).
     """
-    runs = [word.removeprefix(WORD) for word in words if word.startswith(WORD)]
-    others = [word for word in words if not word.startswith(WORD)]
+    runs = [text.removeprefix(WORD) for text in overrides if text.startswith(WORD)]
+    others = [text for text in overrides if not text.startswith(WORD)]
     if not runs:
         return configure(others, config_dirs), None
     if len(runs) > 1:
@@ -43,28 +47,28 @@ def configure_run(words: Sequence[str], config_dirs: Sequence[str | Path] = ()) 
 
     path = find_run(runs[0])
     saved = reopen(path / CONFIG, catalog(config_dirs))
-    whole = any(word.startswith(f"{EXPERIMENT}=") for word in others)  # it is a configuration of its own
-    asked = configure(others, config_dirs) if whole else compose_over(saved, others)
+    has_experiment = any(text.startswith(f"{EXPERIMENT}=") for text in others)  # a whole configuration
+    asked = configure(others, config_dirs) if has_experiment else compose_over(saved, others)
     typed = _typed(others, asked)
     if {"run.dir", "run.name"} & typed:
         raise Error(
             "resume=RUN names the folder, and so does run.dir or run.name", "leave one out", Code.CONFIG
         )
-    fix = "leave these as they were; or leave resume out, and choose another run.dir"
-    _refuse(path, [found for found in differences(saved, asked) if found[0] in typed], fix)
+    fix = "leave these settings unchanged; or leave resume out and choose another run.dir"
+    _refuse(path, [difference for difference in differences(saved, asked) if difference[0] in typed], fix)
     return _changed(saved, asked, typed), path
 
 
-def _typed(words: Sequence[str], asked: Config) -> set[str]:
-    """The settings and groups whose value the words give."""
-    heads = {word.partition("=")[0] for word in words}
+def _typed(overrides: Sequence[str], asked: Config) -> set[str]:
+    """The settings and groups whose values the overrides give."""
+    heads = {text.partition("=")[0] for text in overrides}
     if EXPERIMENT in heads:
         return {*asked.origins, *asked.tree}
-    return {key for key, origin in asked.origins.items() if origin in words} | (heads & set(asked.tree))
+    return {key for key, origin in asked.origins.items() if origin in overrides} | (heads & set(asked.tree))
 
 
 def check_same(path: Path, saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE) -> None:
-    """Refuse to go on with a run under a configuration that is not its own.
+    """Refuse to continue a run under another configuration.
 
     Args:
         free: the settings that may differ.
@@ -72,42 +76,34 @@ def check_same(path: Path, saved: Config, asked: Config, free: Collection[str] =
     Raises:
         Error: naming each setting that differs, with both values (code 4).
     """
-    _refuse(path, differences(saved, asked, free), "leave these as they were, or choose another run.dir")
+    fix = "leave these settings unchanged, or choose another run.dir"
+    _refuse(path, differences(saved, asked, free), fix)
 
 
-def differences(
-    saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE
-) -> list[tuple[str, Any, Any]]:
-    """(setting, the run's value, the value asked for) where they differ and may not; absent is null."""
+def differences(saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE) -> list[Difference]:
+    """The settings that differ and may not; a setting that one side lacks is null there."""
     found = []
     for node in saved.tree:
         old, new = saved.tree[node], asked.tree[node]
-        keys = ["name"] if old.get("name") != new.get("name") and node != "run" else {**old, **new}
-        for key in keys:
+        other_option = node != "run" and old.get("name") != new.get("name")
+        for key in ["name"] if other_option else {**old, **new}:
             name = f"{node}.{key}"
             if old.get(key) != new.get(key) and name not in free:
-                found.append((node if key == "name" and node != "run" else name, old.get(key), new.get(key)))
+                found.append((node if other_option else name, old.get(key), new.get(key)))
     return found
 
 
-def fixed_settings(config: Config) -> dict[str, Any]:
-    """All the settings that may not change, as JSON gives them back."""
-    return json.loads(
-        json.dumps({name: value for name, value in config.flat().items() if name not in MAY_CHANGE})
-    )
-
-
-def _refuse(path: Path, found: Sequence[tuple[str, Any, Any]], fix: str) -> None:
+def _refuse(path: Path, found: Sequence[Difference], fix: str) -> None:
     if found:
-        told = "; ".join(f"{key} was {old}, and {new} is asked for" for key, old, new in found)
-        raise Error(f"{path} is a run of another configuration: {told}", fix, Code.RUN)
+        listed = "; ".join(f"{key} was {old}, now {new}" for key, old, new in found)
+        raise Error(f"{path} is a run with another configuration: {listed}", fix, Code.RUN)
 
 
 def _changed(saved: Config, asked: Config, typed: set[str]) -> Config:
-    """The run's configuration with what the person typed and may change.
+    """The run's configuration with the changes that were typed.
 
     Raises:
-        Error: it breaks a rule by that (code 2).
+        Error: a change breaks a rule (code 2).
     """
     tree = {node: dict(settings) for node, settings in saved.tree.items()}
     for name in typed.intersection((*OF_TRAIN, *PLACES)):
@@ -120,18 +116,21 @@ def _changed(saved: Config, asked: Config, typed: set[str]) -> Config:
 
 
 def check_length(path: Path, saved: Config, asked: Config, done: int) -> None:
-    """Refuse another length where it would have made another run from the start.
+    """Refuse another number of epochs if it would have changed the run from its start.
+
+    Args:
+        done: how many epochs are over.
 
     Raises:
         Error: the decay depends on the length, or more epochs are done (code 4).
     """
-    old, new, decay = saved["train"]["epochs"], asked["train"]["epochs"], asked.name("lr_decay")
+    old, new = saved["train"]["epochs"], asked["train"]["epochs"]
     if new == old:
         return
+    decay = asked.name("lr_decay")
     if decay not in ANY_LENGTH:
-        what = f"{path}: train.epochs was {old}, and {new} is asked for, but lr_decay={decay} depends on the length"
-        raise Error(what, "train anew in another run.dir", Code.RUN)
+        message = f"{path}: train.epochs was {old}, now {new}, but lr_decay={decay} depends on the length"
+        raise Error(message, "train anew in another run.dir", Code.RUN)
     if new < done:
-        raise Error(
-            f"{path} has {done} epochs done, and train.epochs={new} is asked for", "ask for more", Code.RUN
-        )
+        message = f"{path} has finished {done} epochs, but train.epochs={new}"
+        raise Error(message, f"train.epochs={done} or more", Code.RUN)

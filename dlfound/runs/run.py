@@ -17,8 +17,9 @@ from dlfound.errors import Code, Error
 from dlfound.nn.network import Network
 from dlfound.objective.tasks import REGRESSION, gives_probabilities
 from dlfound.options.configure import catalog
-from dlfound.runs.folder import RunFolder, find_run
-from dlfound.runs.form import check_report
+from dlfound.runs.find import find_run
+from dlfound.runs.folder import RunFolder, load_weights
+from dlfound.runs.report import check_report
 from dlfound.training.assemble import empty_network
 from dlfound.training.device import threads
 from dlfound.training.metrics import outputs_of
@@ -58,9 +59,9 @@ class Run:
     def check(self) -> None:
         """Raise where a file that the run's end wrote is not there, or damaged (code 4)."""
         if self.schema.get("fingerprint") != self.report["data"]["fingerprint"]:
-            what = f"{self.path / 'schema.json'} is not of its report.json"
+            what = f"{self.path / 'schema.json'} does not belong to its report.json"
             raise Error(what, "the folder's files must come from one run", Code.RUN)
-        self._folder.load_weights()
+        load_weights(self.path)
 
     @cached_property
     def loss(self) -> Any:
@@ -75,7 +76,7 @@ class Run:
             Error: the weights do not fit the configuration (code 4).
         """
         network = empty_network(self.config, self.loss, self.schema)
-        stored, wanted = self._folder.load_weights(), network.state_dict()
+        stored, wanted = load_weights(self.path), network.state_dict()
         shapes = {name: tuple(t.shape) for name, t in stored.items()}
         if shapes != {name: tuple(t.shape) for name, t in wanted.items()}:
             what = f"{self.path / 'model.safetensors'} does not fit config.yaml"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.folder import SWEEP, TRIALS, RunFolder, list_runs
+from dlfound.runs.find import list_runs
+from dlfound.runs.folder import SWEEP, TRIALS, RunFolder
 from dlfound.runs.summary import Metrics, Summary, finite, read_metrics, read_settings, read_summary
 
 

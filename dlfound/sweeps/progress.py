@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlfound.errors import printable
-from dlfound.runs.progress import age_text, say
-from dlfound.runs.result_table import number
 from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.trials import DIVERGED, DONE, FAILED, PRUNED
+from dlfound.terminal import age_text, say
+from dlfound.terminal import number_text as number
 
 EVERY = 0.25  # seconds between two pictures of the table
 

@@ -18,9 +18,9 @@ from dlfound.config.yaml_files import dump_yaml
 from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import BRIEF, GROWING
 from dlfound.runs.folder import RunFolder, make_folder
-from dlfound.runs.result_table import number
 from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.trials import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, Row, best_row
+from dlfound.terminal import number_text as number
 
 FORMAT = 1
 EDGE = 0.05  # of a range: so near to an end counts as at it

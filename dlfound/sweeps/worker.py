@@ -23,13 +23,13 @@ from dlfound.runs.durable import name_aside
 from dlfound.runs.folder import TRIALS, RunFolder, make_folder
 from dlfound.runs.run import Run
 from dlfound.runs.state import Epoch
-from dlfound.runs.stop import Stop
 from dlfound.runs.train import read_source, run_training, take_fold
 from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.samplers import make_pruner, make_sampler
 from dlfound.sweeps.storage import open_storage
 from dlfound.sweeps.trial_locks import Claims
 from dlfound.sweeps.trials import DIVERGED, DONE, FAILED, PRUNED, RUNNING, Claimed, Result, Row, Trials
+from dlfound.terminal import Stop
 from dlfound.training.device import TooLarge
 from dlfound.training.metrics import monitored, watch
 

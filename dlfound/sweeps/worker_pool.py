@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.errors import Code, Error, Problem
-from dlfound.runs.stop import CODES, Stop
+from dlfound.terminal import SIGNAL_CODES as CODES
+from dlfound.terminal import Stop
 
 LOG = "workers.log"  # what nobody should have said
 TICK = 0.2  # seconds between two looks where nothing happens

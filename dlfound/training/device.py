@@ -1,14 +1,17 @@
 """Where and with how many threads a run computes."""
 
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dlfound.errors import Code, Error
+from dlfound.version import VERSION
 
 
 class TooLarge(Error):
@@ -46,6 +49,16 @@ def kind_of(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"{device.type} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computes a run."""
+    return {
+        "dlfound": VERSION,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def check_memory(parameters: int, device: torch.device) -> None:

@@ -1,13 +1,16 @@
 """The loop: epochs of steps, as a generator. Whoever trains writes a `for` over it, and decides between epochs."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dlfound.config.setting_types import Count, NonNegative, Whole
 from dlfound.errors import Code, Error
 from dlfound.nn.modules import BatchNorm
 from dlfound.nn.network import Network
@@ -42,22 +45,23 @@ class Epoch:
 
 
 @dataclass
-class Place:
-    """Where a training stands: so many batches into an epoch, and what came of them.
+class EpochProgress:
+    """The position of a training inside an epoch, and the results of the batches that are done.
 
     Attributes:
-        epoch: the one that is being trained: 1, 2, ...
-        batches: of it that are done.
-        losses, norms, outputs: of each of these batches: loss and gradient's norm (scalars), (rows, outputs).
-        seconds: of training spent in the epoch.
+        epoch: the epoch in training: 1, 2, ...
+        batches: how many of its batches are done.
+        seconds: training time spent in the epoch.
+        losses, norms: the loss and the gradient's norm of each of these batches, (batches,).
+        outputs: the net's outputs on their rows, in the order of training, (rows, outputs).
     """
 
-    epoch: int = 1
-    batches: int = 0
-    losses: list[Tensor] = field(default_factory=list)
-    norms: list[Tensor] = field(default_factory=list)
-    outputs: list[Tensor] = field(default_factory=list)
-    seconds: float = 0.0
+    epoch: Count = 1
+    batches: Whole = 0
+    seconds: NonNegative = 0.0
+    losses: Tensor = field(default_factory=lambda: torch.empty(0))
+    norms: Tensor = field(default_factory=lambda: torch.empty(0))
+    outputs: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 class Diverged(Error):
@@ -68,7 +72,7 @@ class Diverged(Error):
 
 
 def never() -> bool:
-    """No pause."""
+    """Never pause."""
     return False
 
 
@@ -83,72 +87,104 @@ def fit(
     epochs: int,
     batch_size: int,
     seed: int,
-    place: Place | None = None,
+    progress: EpochProgress | None = None,
     pause: Callable[[], bool] = never,
-) -> Iterator[Epoch | Place]:
-    """Train, epoch by epoch; between two of them the caller may log, tell the decay, or stop.
+) -> Iterator[Epoch | EpochProgress]:
+    """Train epoch by epoch. Between two epochs the caller may log, decay the learning rate, or stop.
 
     Args:
-        decay: one of `optim.lr_decay`: the rate of each step.
-        place: where to go on; the start where there is none.
-        pause: asked after each step but an epoch's last: where it is true, the place inside the epoch comes out.
+        decay: one of `optim.lr_decay`: the learning rate of each step.
+        progress: where to continue; None starts with the first epoch.
+        pause: called after each step except an epoch's last; if it returns True, the progress is yielded.
 
     Yields:
-        Each epoch once it is over; and each pause, with the vectors of `step` as they are then.
+        Each finished epoch; and at each pause the progress inside the epoch, while `step` holds the vectors of
+        that moment.
 
     Raises:
-        Diverged: a loss or gradient was not finite; `step` holds the state before it.
+        Diverged: a loss or gradient was not finite; `step` holds the state before that step.
     """
-    place = place or Place()
-    while place.epoch <= epochs:
-        before, order = yield from _pass(network, step, loss, decay, train, batch_size, seed, place, pause)
-        outputs, encoded, targets = torch.cat(place.outputs), train.encoded[order], train.targets[order]
-        measured = measure(network, loss, outputs, encoded, targets, brief=True)
-        norm, started = finite(torch.stack(place.norms).mean()), time.perf_counter()
+    progress = progress or EpochProgress()
+    while progress.epoch <= epochs:
+        done = yield from _pass(network, step, loss, decay, train, batch_size, seed, progress, pause)
+        encoded, targets = train.encoded[done.order], train.targets[done.order]
+        measured = measure(network, loss, done.outputs, encoded, targets, brief=True)
+        started = time.perf_counter()
         validated = evaluate(network, loss, val)
         if validated["loss"] is None:
-            what = f"the validation loss is not finite after epoch {place.epoch} (lr {step.lr:g})"
-            raise Diverged(what, _advice(network, step, decay))
-        seconds = place.seconds, time.perf_counter() - started
-        done, place = place.epoch, Place(place.epoch + 1)
-        yield Epoch(done, step.lr, measured, validated, norm, before, *seconds)
+            message = f"the validation loss is not finite after epoch {progress.epoch} (lr {step.lr:g})"
+            raise Diverged(message, _advice(network, step, decay))
+        val_seconds = time.perf_counter() - started
+        yield Epoch(
+            progress.epoch, step.lr, measured, validated, finite(done.norms.mean()), done.before,
+            done.seconds, val_seconds,
+        )  # fmt: skip
+        progress = EpochProgress(progress.epoch + 1)
+
+
+class _Pass(NamedTuple):
+    """The result of one pass over the training rows.
+
+    Attributes:
+        before: the parameters before its last step.
+        order: the rows in the order of training.
+        outputs: the net's outputs on them, (rows, outputs).
+        norms: the gradient's norm at each step.
+        seconds: wall-clock time.
+    """
+
+    before: Tensor
+    order: Tensor
+    outputs: Tensor
+    norms: Tensor
+    seconds: float
 
 
 def _pass(
-    network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int, place: Place, pause
-):
-    """The rest of one pass over the training rows, every row once; returns `Epoch.before` and the rows' order."""
+    network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int,
+    progress: EpochProgress, pause: Callable[[], bool],
+):  # fmt: skip
+    """The rest of one pass over the training rows, every row once; yields the progress at each pause."""
     network.train()
-    started, rest = time.perf_counter() - place.seconds, place.batches
-    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", place.epoch)).to(
+    started = time.perf_counter() - progress.seconds
+    epoch = progress.epoch
+    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", epoch)).to(
         train.inputs.device
     )
     batches = _batches(order, batch_size, merge_single=has_batch_statistics(network))
-    advice = partial(_advice, network, step, decay)
-    generator, first = torch.Generator(train.inputs.device), (place.epoch - 1) * len(batches)
+    generator = torch.Generator(train.inputs.device)
+    first = (epoch - 1) * len(batches)  # the number of this pass's first step
+    resumed = progress.batches > 0
+    losses = list(progress.losses)
+    norms = list(progress.norms)
+    outputs = [progress.outputs] if resumed else []
 
     def rows(i: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         generator.manual_seed(stream_seed(seed, "dropout", first + i))
         noise = network.body.noise(len(batches[i]), generator)
         return network.ready(train.inputs[batches[i]]), train.encoded[batches[i]], noise
 
-    for i in range(rest, len(batches)):
-        step.set_lr(decay.rate(step.base_lr, place.epoch - 1 + i / len(batches), 1 / len(batches)))
+    def check() -> None:
+        _check_finite(losses, epoch, first, step, rows, partial(_advice, network, step, decay))
+
+    for i in range(progress.batches, len(batches)):
+        step.set_lr(decay.rate(step.base_lr, epoch - 1 + i / len(batches), 1 / len(batches)))
         if i + 1 == len(batches):
             before = step.params.clone()
         value, out, norm = step(*rows(i))
-        place.batches = i + 1
-        place.losses.append(value)
-        place.outputs.append(out)
-        place.norms.append(norm)
+        losses.append(value)
+        outputs.append(out)
+        norms.append(norm)
         if i + 1 < len(batches) and pause():
-            _check_finite(place, first, step, rows, advice)
-            place.seconds = time.perf_counter() - started
-            yield place
-            started, _ = time.perf_counter() - place.seconds, network.train()
-    _check_finite(place, first, step, rows, advice)
-    place.seconds = time.perf_counter() - started
-    return before, order
+            check()
+            seconds = time.perf_counter() - started
+            yield EpochProgress(
+                epoch, i + 1, seconds, torch.stack(losses), torch.stack(norms), torch.cat(outputs)
+            )
+            started = time.perf_counter() - seconds
+            network.train()
+    check()
+    return _Pass(before, order, torch.cat(outputs), torch.stack(norms), time.perf_counter() - started)
 
 
 def _batches(order: Tensor, batch_size: int, merge_single: bool) -> list[Tensor]:
@@ -165,30 +201,32 @@ def has_batch_statistics(network: Network) -> bool:
 
 
 def _check_finite(
-    place: Place, first: int, step: Step, again: Callable[[int], tuple], advice: Callable[[], str]
-) -> None:
-    """Raise Diverged where a step was not made; `again`: number of a batch -> its rows, targets and noise."""
+    losses: Sequence[Tensor], epoch: int, first: int, step: Step, again: Callable[[int], tuple],
+    advice: Callable[[], str],
+) -> None:  # fmt: skip
+    """Raise Diverged if a step was skipped; `again`: number of a batch -> its rows, targets and noise."""
     if not step.skip.item():
         return
-    at = int(torch.stack(place.losses).isfinite().logical_not().nonzero()[0])
+    at = int(torch.stack(losses).isfinite().logical_not().nonzero()[0])
     culprit = _culprit(step, *again(at))
     if first + at == 0:
         what = f"{culprit} at the very first step, before any update"
         raise Diverged(what, "look at the data, the initializer, the loss and the regularizer")
-    raise Diverged(f"{culprit} at step {first + at + 1} (epoch {place.epoch}, lr {step.lr:g})", advice())
+    raise Diverged(f"{culprit} at step {first + at + 1} (epoch {epoch}, lr {step.lr:g})", advice())
 
 
 def _advice(network: Network, step: Step, decay) -> str:
     """What to try against a step that was too large."""
-    key, rate = "optim.lr", min(step.lr / 10, 0.1)
+    key = "optim.lr"
+    rate = min(step.lr / 10, 0.1)
     if step.lr > step.base_lr and hasattr(
         decay, "max_lr"
-    ):  # the only one that takes the rate above where it begins
-        key, rate = "lr_decay.max_lr", rate if rate > step.base_lr else (step.base_lr * step.lr) ** 0.5
-    normed = (
-        has_batch_statistics(network) or len(network.body.layers()) == 1
-    )  # or there is no hidden layer to norm
-    return f"try a smaller rate, {key}={rate:.3g}{'' if normed else ', or batchnorm=batch'}"
+    ):  # the one decay that raises the rate above its start
+        key = "lr_decay.max_lr"
+        rate = rate if rate > step.base_lr else (step.base_lr * step.lr) ** 0.5
+    perceptron = len(network.body.layers()) == 1
+    norm = "" if perceptron or has_batch_statistics(network) else ", or batchnorm=batch"
+    return f"try a smaller rate, {key}={rate:.3g}{norm}"
 
 
 def _culprit(step: Step, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> str:
@@ -214,32 +252,35 @@ def _culprit(step: Step, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> str:
     return f"the gradient of {names[-1]} is not finite" if names else "the gradient is not finite"
 
 
+@dataclass
 class Best:
-    """The weights of the best validation so far, strictly better than all before; the initial ones until then.
+    """The weights of the best validation so far, strictly better than all before; at first the initial weights.
 
     Attributes:
-        value: of the monitor; lower is better.
-        epoch: whose validation it was; 0 before the first.
-        params, buffers: the vectors of `step` at that time.
+        params, buffers: the vectors of `step` at that validation.
+        epoch: its number; 0 before the first.
+        value: the monitor there (lower is better); None before the first.
     """
 
-    def __init__(self, step: Step) -> None:
-        self.value, self.epoch = float("inf"), 0
-        self.params, self.buffers = step.params.clone(), step.buffers.clone()
+    params: Tensor
+    buffers: Tensor
+    epoch: Whole = 0
+    value: float | None = None
 
-    def see(self, value: float, epoch: int, step: Step) -> None:
-        """Keep the step's weights if `value` (NaN is never better) beats all before."""
-        if self.judge(value, epoch):
-            self.params, self.buffers = step.params.clone(), step.buffers.clone()
+    @classmethod
+    def initial(cls, step: Step) -> "Best":
+        """The weights before any validation."""
+        return cls(step.params.clone(), step.buffers.clone())
 
-    def judge(self, value: float, epoch: int) -> bool:
-        """True where `value` beats all before; it is the one to beat from now on."""
-        if not value < self.value:
-            return False
-        self.value, self.epoch = value, epoch
-        return True
+    def update(self, value: float, epoch: int, step: Step) -> None:
+        """Keep the step's weights if `value` is better than all before; NaN never is."""
+        if value < (math.inf if self.value is None else self.value):
+            self.value = value
+            self.epoch = epoch
+            self.params = step.params.clone()
+            self.buffers = step.buffers.clone()
 
     def restore(self, step: Step) -> None:
-        """Go back to the best weights."""
+        """Copy the best weights back into the step's vectors."""
         step.params.copy_(self.params)
         step.buffers.copy_(self.buffers)

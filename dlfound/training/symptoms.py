@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 from dlfound.config.config import Config
 from dlfound.nn.initializer import recipe
@@ -27,6 +27,37 @@ SKILL = 1 / 3  # between always the same answer (0) and none wrong (1)
 START = "at the start"
 
 
+@dataclass
+class Memory:
+    """The part of the symptoms that later epochs depend on. A loss that is not finite is None.
+
+    Attributes:
+        reported: the names of the symptoms that were reported: each is reported once a run.
+        initial_loss, sample_loss: the loss before the first step, on all training rows and on the sample.
+        lowest_loss: the lowest training loss of an epoch.
+    """
+
+    reported: list[str] = field(default_factory=list)
+    initial_loss: float | None = None
+    sample_loss: float | None = None
+    lowest_loss: float | None = None
+
+    @property
+    def initial(self) -> float:
+        """`initial_loss`; NaN, which compares as false, where it is unknown."""
+        return math.nan if self.initial_loss is None else self.initial_loss
+
+    @property
+    def sample(self) -> float:
+        """`sample_loss`; NaN where it is unknown."""
+        return math.nan if self.sample_loss is None else self.sample_loss
+
+    @property
+    def lowest(self) -> float:
+        """`lowest_loss`; infinity before the first epoch."""
+        return math.inf if self.lowest_loss is None else self.lowest_loss
+
+
 class Symptoms:
     """Looks for signs of trouble at the start, after each epoch, and at the end; returns what to say.
 
@@ -37,17 +68,23 @@ class Symptoms:
         rows: training, validation and test rows.
     """
 
-    def __init__(self, config: Config, lr: float, class_counts: Sequence[int], rows: Mapping[str, int]):
+    def __init__(
+        self,
+        config: Config,
+        lr: float,
+        class_counts: Sequence[int],
+        rows: Mapping[str, int],
+        memory: Memory | None = None,
+    ):
         self.config, self.lr, self.rows = config, lr, rows
         self.classes = sum(count > 0 for count in class_counts)
         self.sample = min(SAMPLE_ROWS, rows["train"])
-        self._told: set[str] = set()
-        self._initial = self._sample = math.nan
-        self._lowest = math.inf
+        self.memory = memory or Memory()
 
     def start(self, whole: float, loss: float, layers: Sequence[LayerState]) -> list[str]:
         """Before the first step; `whole`, `loss`: the mean loss on the training rows and on the sample."""
-        self._initial, self._sample = whole, loss
+        self.memory.initial_loss = whole if math.isfinite(whole) else None
+        self.memory.sample_loss = loss if math.isfinite(loss) else None
         return self._once({name: sign(layers, START) for name, sign in self._of_layers().items()})
 
     def epoch(self, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> list[str]:
@@ -57,29 +94,16 @@ class Symptoms:
         found |= {f"undefined {name}": self._undefined(name, value) for name, value in epoch.val.items()}
         found["rate"] = self._jumps(epoch) or self._crawls(epoch, loss, layers)
         if epoch.train["loss"] is not None:
-            self._lowest = min(self._lowest, epoch.train["loss"])
+            self.memory.lowest_loss = min(self.memory.lowest, epoch.train["loss"])
         return self._once(found)
 
     def end(self, train: Measured, val: Measured) -> list[str]:
         """Once the best weights are back and measured."""
         return self._once({"fit": self._underfits(train, val) or self._overfits(train, val)})
 
-    def state(self) -> dict[str, Any]:
-        """What the next epochs' judgement depends on, as JSON."""
-        known = {"initial": self._initial, "sample": self._sample, "lowest": self._lowest}
-        return {"told": sorted(self._told)} | {k: v if math.isfinite(v) else None for k, v in known.items()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        self._told = set(state["told"])
-        self._initial, self._sample = (
-            math.nan if state[k] is None else state[k] for k in ("initial", "sample")
-        )
-        self._lowest = math.inf if state["lowest"] is None else state["lowest"]
-
     def _once(self, found: Mapping[str, str]) -> list[str]:
-        new = {name: text for name, text in found.items() if text and name not in self._told}
-        self._told |= new.keys()
+        new = {name: text for name, text in found.items() if text and name not in self.memory.reported}
+        self.memory.reported += new
         return list(new.values())
 
     def _try(self, *words: str) -> str:
@@ -147,12 +171,12 @@ class Symptoms:
     # The loss.
 
     def _jumps(self, epoch: Epoch) -> str:
-        loss, allowed = epoch.train["loss"], self._lowest + REBOUND * self._initial
+        loss, allowed = epoch.train["loss"], self.memory.lowest + REBOUND * self.memory.initial
         if loss is None or not loss > min(
-            JUMP * self._initial, allowed
+            JUMP * self.memory.initial, allowed
         ):  # also where nothing is known of the start
             return ""
-        before = min(self._lowest, self._initial)
+        before = min(self.memory.lowest, self.memory.initial)
         told = f"the training loss jumped to {loss:.3g} in epoch {epoch.number}, from {before:.3g}"
         return f"{told}: the learning rate is too large; {self._try(self._rate(0.1))}"
 
@@ -162,13 +186,11 @@ class Symptoms:
         if (
             epoch.number < PATIENCE
             or epoch.lr < STEADY * self.lr
-            or loss <= STILL * self._sample
+            or not loss > STILL * self.memory.sample  # also if it is unknown
             or largest >= TINY
         ):
             return ""
-        told = (
-            f"the loss hardly moves: {self._sample:.4g} at the start, {loss:.4g} after epoch {epoch.number}"
-        )
+        told = f"the loss hardly moves: {self.memory.sample:.4g} at the start, {loss:.4g} after epoch {epoch.number}"
         why = f"a step changes the weights by {largest:.0e} of their size, where 1e-03 is usual"
         return f"{told}, and {why}: the learning rate is too small; {self._try(self._rate(100))}"
 

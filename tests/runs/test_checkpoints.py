@@ -10,7 +10,7 @@ import torch
 
 from dlfound.errors import Error
 from dlfound.runs.checkpoints import Checkpoints
-from dlfound.runs.folder import RunFolder
+from dlfound.runs.folder import remove_half_written
 
 
 def tensors(step):
@@ -89,7 +89,7 @@ def test_files_of_others_stay(kept):
         (kept.path / name).write_text("mine")
     aside = kept.path / ".tmp-0123456789abcdef"
     aside.write_bytes(b"half a checkpo")
-    RunFolder(kept.path.parent).tidy()
+    remove_half_written(kept.path.parent)
     kept.save(12, tensors(12), {})
     assert not aside.exists() and kept.newest()[0].step == 12
     assert all((kept.path / name).read_text() == "mine" for name in foreign)
@@ -101,7 +101,7 @@ def test_a_damaged_one_is_set_aside_and_the_one_before_is_used(kept):
     content = path.read_bytes()
     found, told = kept.newest()
     assert found.step == 10 and found.state["epoch"] == 10
-    assert told == [f"the checkpoint of step 11 is damaged; it is set aside as {path.name}.bad"]
+    assert told == [f"the checkpoint of step 11 is damaged; it is now {path.name}.bad"]
     assert path.with_name(f"{path.name}.bad").read_bytes() == content and not path.exists()
     assert kept.newest()[0].step == 10 and kept.newest()[1] == []
     kept.save(12, tensors(12), {})
@@ -119,7 +119,7 @@ def test_of_the_damaged_ones_the_newest_few_stay_and_that_is_told(kept):
         bad.append(f"{file_of(kept, step).name}.bad")
         found, told = kept.newest()
         assert found.step == 11 and told[1:] == [
-            f"{name}, damaged long ago, is removed" for name in bad[-5:-4]
+            f"removed {name}, an old damaged checkpoint" for name in bad[-5:-4]
         ]
     assert set(names(kept)) == {file_of(kept, 11).name, *bad[-4:], *foreign}
 
@@ -177,7 +177,7 @@ def test_a_folder_that_is_a_link_is_not_followed(kept, tmp_path):
     kept.path.rename(elsewhere)
     (elsewhere / ".tmp-0123456789abcdef").write_text("mine")
     kept.path.symlink_to(elsewhere)
-    RunFolder(tmp_path).tidy()
+    remove_half_written(tmp_path)
     with pytest.raises(Error, match="is a link") as caught:
         kept.newest()
     assert caught.value.code == 4 and (elsewhere / ".tmp-0123456789abcdef").exists()
@@ -202,7 +202,7 @@ def test_a_disk_that_refuses_leaves_what_was_there(kept, monkeypatch, name, numb
     before = {path.name: path.read_bytes() for path in kept.path.iterdir()}
     monkeypatch.setattr(os, name, refuse)
     with pytest.raises(
-        Error, match=f"{os.strerror(number)}; the last good checkpoint is that of step 11"
+        Error, match=f"{os.strerror(number)}; the last good checkpoint is of step 11"
     ) as caught:
         kept.save(12, tensors(12), {})
     monkeypatch.undo()

@@ -93,7 +93,7 @@ def test_the_last_good_state_is_kept(capsys):
     )
     assert f"(epoch {len(lines) + 1}, lr " in what and "the best net so far is in here" in fix
     kept, told = Checkpoints(Path("here")).newest()
-    assert told == [] and kept.state["epoch"] == len(lines) + 1
+    assert told == [] and kept.state["progress"]["epoch"] == len(lines) + 1
     tensors = [*kept.tensors.values(), *load_file("here/model.safetensors").values()]
     assert all(tensor.isfinite().all() for tensor in tensors)
     before = {
@@ -101,7 +101,9 @@ def test_the_last_good_state_is_kept(capsys):
     }
     assert main(["train", "resume=here", "train.epochs=400"]) == 5  # it is over, and says the same again
     err = capsys.readouterr().err
-    assert what in err and f"it diverged after epoch {len(lines)}: more epochs would not go on" in err
+    assert (
+        what in err and f"it diverged after epoch {len(lines)}, so more epochs would not continue it" in err
+    )
     assert all(path.read_bytes() == content for path, content in before.items())
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dlfound.errors import Error
-from dlfound.runs.folder import RunFolder, find_run, find_runs, list_runs, run_name
+from dlfound.runs.find import find_run, find_runs, list_runs, run_name
+from dlfound.runs.folder import RunFolder
 
 
 def made(path, minutes=0):
@@ -78,13 +79,13 @@ def test_a_word_that_means_no_run(word):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b'{"a": 1', "cannot be read"),
+        (b'{"a": 1', "is not valid JSON"),
         (b"[1]", "holds no JSON object"),
         (b"null", "holds no JSON object"),
-        (b"[" * 100_000, "cannot be read"),
-        (b'{"a": ' + b"9" * 10_000 + b"}", "cannot be read"),
-        (b"\xff\xfe", "cannot be read"),
-        (b"", "cannot be read"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b'{"a": ' + b"9" * 10_000 + b"}", "is not valid JSON"),
+        (b"\xff\xfe", "cannot read"),
+        (b"", "is not valid JSON"),
         (None, "has no report.json"),
     ],
 )

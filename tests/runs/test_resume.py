@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import dlfound
 from dlfound.cli import main
-from dlfound.runs import state as session
+from dlfound.runs import checkpoints
 from dlfound.runs.checkpoints import Checkpoints
 
 NOISY = ["batchnorm=batch", "dropout=standard", "dropout.hidden=0.2"]
@@ -84,7 +84,7 @@ def test_a_run_that_early_stopping_ended_is_over_however_long_it_may_be(capsys):
     before = contents(run.path)
     assert contents(dlfound.train([f"resume={run.path}", "train.epochs=400"]).path) == before
     assert main(["train", f"resume={run.path}", "train.epochs=400"]) == 0
-    told = f"(early stopping ended it after epoch {run.report['epochs_run']}: more epochs would not go on, another"
+    told = f"(early stopping ended it after epoch {run.report['epochs_run']}, so more epochs would not continue it; another"
     assert told in capsys.readouterr().err
 
 
@@ -126,14 +126,14 @@ def test_words_are_looked_up_in_the_run_s_own_options(capsys):
     run = dlfound.train([*LONG, *own, "run.dir=mine"])
     (run.path / "DONE").unlink()
     assert main(["train", "resume=mine", "optim.momentum=0.5"]) == 4
-    assert "optim.momentum was 0.8, and 0.5 is asked for" in capsys.readouterr().err
+    assert "optim.momentum was 0.8, now 0.5" in capsys.readouterr().err
     assert main(["train", "resume=mine", "train={batch_size:7,epochs:12}"]) == 4
     err = capsys.readouterr().err
-    assert "train.batch_size was 16, and 7" in err and "epochs" not in err
+    assert "train.batch_size was 16, now 7" in err and "epochs" not in err
     assert main(["train", "resume=mine", "optim.betas=0.5"]) == 2
     assert "optim=momentum has no setting 'optim.betas'" in capsys.readouterr().err
     assert main(["train", "resume=mine", "optim=adam", "optim.eps=0.5"]) == 4
-    assert "optim was momentum, and adam is asked for" in capsys.readouterr().err
+    assert "optim was momentum, now adam" in capsys.readouterr().err
     assert main(["train", "resume=mine", "train.epochs=2"]) == 2
     assert "lr_decay.warmup (2 epochs) must be shorter than train.epochs (2)" in capsys.readouterr().err
     assert main(["train", "resume=mine", "optim=momentum", "optim.momentum=0.8", "train.epochs=10"]) == 0
@@ -152,12 +152,9 @@ def test_a_finished_run_is_not_taken_for_one_of_another_configuration(capsys):
     assert main(["train", *LONG, "run.dir=mine"]) == 0
     assert "left as it is" in capsys.readouterr().err
     assert main(["train", *LONG, "run.dir=mine", "optim.lr=0.5"]) == 4
-    assert (
-        "mine is a run of another configuration: optim.lr was 0.001, and 0.5 is asked for"
-        in capsys.readouterr().err
-    )
+    assert "mine is a run with another configuration: optim.lr was 0.001, now 0.5" in capsys.readouterr().err
     assert main(["train", *LONG, "run.dir=mine", "data=sine"]) == 4
-    assert "data was digits, and sine is asked for" in capsys.readouterr().err
+    assert "data was digits, now sine" in capsys.readouterr().err
     assert everything(Path("mine")) == before
 
 
@@ -177,7 +174,10 @@ def test_the_end_of_a_finished_run_is_made_again_where_a_file_of_it_is_lost(name
     before = contents(dlfound.train([*LONG, *NOISY, "run.dir=mine"]).path)
     Path("mine", name).unlink() if left is None else Path("mine", name).write_bytes(left)
     assert main(["train", "resume=mine"]) == 0
-    assert "the run's end is made again" in capsys.readouterr().err and contents(Path("mine")) == before
+    assert (
+        "dlfound writes the results of the run again" in capsys.readouterr().err
+        and contents(Path("mine")) == before
+    )
     assert main(["train", "resume=mine"]) == 0 and "left as it is" in capsys.readouterr().err
 
 
@@ -187,7 +187,7 @@ def test_a_finished_run_that_lost_a_file_and_its_checkpoints_is_refused(capsys):
         path.unlink()
     before = everything(Path("mine"))
     assert main(["train", "resume=mine"]) == 4
-    assert "mine has no report.json, and no checkpoint to make it from" in capsys.readouterr().err
+    assert "mine has no report.json, and there is no checkpoint to make it from" in capsys.readouterr().err
     assert everything(Path("mine")) == before
 
 
@@ -294,18 +294,19 @@ def test_threads_are_those_of_the_run():
 
 
 @pytest.mark.parametrize(("setting", "due"), [(3, [3, 6, 9]), ("30s", []), ("auto", [])])
-def test_pace(setting, due, monkeypatch):
+def test_when_a_checkpoint_is_due(setting, due, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(session.time, "perf_counter", lambda: clock[0])
-    pace = session.Pace(setting)
-    assert [n for n in range(1, 10) if pace.due(n)] == due
+    monkeypatch.setattr(checkpoints.time, "perf_counter", lambda: clock[0])
+    schedule = checkpoints.Schedule(setting)
+    assert [n for n in range(1, 10) if schedule.due(n)] == due
     clock[0] = 31.0
-    assert pace.due() == (setting != 3)
-    pace.wrote(2.0)
+    assert schedule.due() == (setting != 3)
+    with schedule.writing():
+        clock[0] += 2.0
     clock[0] += 40.0
-    assert pace.due() == (setting == "30s")  # auto: a checkpoint of 2 s comes after 100 s: at most 2 %
+    assert schedule.due() == (setting == "30s")  # auto: 100 s after a checkpoint that took 2 s: at most 2 %
     clock[0] += 61.0
-    assert pace.due() == (setting != 3)
+    assert schedule.due() == (setting != 3)
 
 
 @pytest.mark.parametrize(
@@ -327,8 +328,8 @@ def test_a_signal_finishes_the_step_and_keeps_it(number, code):
     told = ended(process, code)
     assert "stopped at step" in told and "dlfound train resume=mine" in told and "Traceback" not in told
     kept, damaged = Checkpoints(Path("mine")).newest()
-    assert f"stopped at step {kept.step} (epoch {kept.state['epoch']})" in told and damaged == []
-    assert len(Path("mine/metrics.jsonl").read_text().splitlines()) == kept.state["epoch"] - 1
+    assert f"stopped at step {kept.step} (epoch {kept.state['progress']['epoch']})" in told and damaged == []
+    assert len(Path("mine/metrics.jsonl").read_text().splitlines()) == kept.state["progress"]["epoch"] - 1
 
 
 def test_a_signal_before_the_training_ends_at_once():
@@ -376,7 +377,7 @@ def test_a_second_ctrl_c_does_not_wait():
     told = ended(process, 130)
     assert time.monotonic() - began < 5 and "interrupted" in told and "stopped at" not in told
     kept, damaged = Checkpoints(Path("mine")).newest()
-    assert kept.state["epoch"] > 1 and damaged == []
+    assert kept.state["progress"]["epoch"] > 1 and damaged == []
 
 
 def test_a_reader_that_goes_away_ends_no_training():

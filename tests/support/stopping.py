@@ -26,6 +26,6 @@ def stop_and_go_on(words: list[str], path: str, after: list[int]) -> None:
     for questions in after:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "Stop", lambda count=questions: StopsAt(count))
-            with pytest.raises(Stopped, match="go on with: dlfound train resume="):
+            with pytest.raises(Stopped, match="resume with: dlfound train resume="):
                 dlfound.train([*words, f"run.dir={path}"])
     dlfound.train([f"resume={path}"])

@@ -126,7 +126,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(running):
     wait_for(lambda: "a worker was ended by SIGKILL in trial" in Path("said").read_text())
     wait_for(
         lambda: any(
-            "going on after epoch" in path.read_text() for path in Path("sweep/trials").glob("*/log.txt")
+            "resuming after epoch" in path.read_text() for path in Path("sweep/trials").glob("*/log.txt")
         )
     )
     assert {path.name for path in Path("sweep/trials").iterdir() if path.is_dir()} == {"0000", "0001"}

@@ -383,12 +383,12 @@ def test_a_validation_that_is_not_finite_is_told():
 def states(best_of: list[float]) -> tuple[Best, Step, list[list[bytes]]]:
     """A step whose vectors change before each validation, and the bits at each."""
     _, step = make(norm=True)
-    best, bits = Best(step), []
+    best, bits = Best.initial(step), []
     for number, value in enumerate(best_of, 1):
         step.params.fill_(number)
         step.buffers.fill_(-number)
         bits.append([step.params.numpy().tobytes(), step.buffers.numpy().tobytes()])
-        best.see(value, number, step)
+        best.update(value, number, step)
     step.params.fill_(99)
     step.buffers.fill_(99)
     return best, step, bits
@@ -439,10 +439,10 @@ class Tripling:
 def test_the_best_weights_of_a_run_come_back():
     """After more epochs with a rate that harms, the restored net validates as it did when it was best."""
     network, step = make(norm=True, lr=0.02)
-    best, seen = Best(step), []
+    best, seen = Best.initial(step), []
 
     def between(epoch):
-        best.see(epoch.val["loss"], epoch.number, step)
+        best.update(epoch.val["loss"], epoch.number, step)
         seen.append(epoch.val["loss"])
 
     train(network, step, CE, part(30), epochs=8, decay=Tripling(), between=between)

@@ -1,0 +1,254 @@
+"""Opening the folder of a run: it is locked, then the run begins in it, or is restored from its newest checkpoint."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dlfound.config.compose import reopen
+from dlfound.config.config import Config
+from dlfound.errors import Code, Error, printable
+from dlfound.options.configure import catalog
+from dlfound.options.rules import cautions
+from dlfound.runs.checkpoints import Checkpoint, Checkpoints
+from dlfound.runs.folder import (
+    CONFIG,
+    RunFolder,
+    clear_progress,
+    disk_errors,
+    make_folder,
+    remove_half_written,
+    reopen_folder,
+)
+from dlfound.runs.lock import locked
+from dlfound.runs.parts import Training
+from dlfound.runs.resume import check_length, check_same
+from dlfound.runs.run_log import WARNING, RunLog
+from dlfound.runs.state import TrainState
+from dlfound.terminal import say
+
+CELLS = ("fingerprint", "class_counts")  # the fields of schema.json that differ if only cells have changed
+ONE_RUN = "the folder's files must come from one run"
+
+
+@contextmanager
+def open_folder(path: Path, training: Training, command: str, missing: str, shown: bool) -> Iterator[RunLog]:
+    """Hold the lock of a run's folder while the run trains in it.
+
+    Args:
+        training: brought to the newest checkpoint, if there is one.
+        missing: the results that a finished run's folder has lost; empty for any other run.
+
+    Raises:
+        Error: the folder holds another run or other files, or is in use (code 4); the data are other ones (code 3);
+            the disk refuses (code 6).
+    """
+    saved_config = _saved_config(path, training.config)
+    folder = make_folder(path)  # not before: a mistake leaves nothing behind
+    with locked(path) as lock_warning, disk_errors(path):
+        remove_half_written(path)
+        checkpoint, warnings = _newest_checkpoint(path, missing)
+        notes = [f"{missing}: dlfound writes the results of the run again"] if missing else []
+        if checkpoint is not None:  # everything is checked before the first file is changed
+            saved = _checked(checkpoint, folder, training, saved_config or training.config)
+            notes += _machine_notes(saved.state, training.state)
+            warnings += _restore(saved, folder, training)
+        remarks = _write_config(folder, training, saved_config, command)
+        log = RunLog(folder, shown, training.state.warnings)
+        with log.logged(), disk_errors(path):  # earlier, log.txt would stand alone in the folder
+            if checkpoint is None:
+                remarks = _begin(folder, training.schema, shown)
+            else:
+                log.tell(f"resuming after epoch {training.state.epochs_done}, step {checkpoint.step}")
+            _tell(log, remarks, notes, [*warnings, lock_warning])
+            yield log
+
+
+def _tell(log: RunLog, remarks: Sequence[str], notes: Sequence[str], warnings: Sequence[str]) -> None:
+    for text in remarks:  # they stand in config.yaml, warnings among them
+        if text.startswith(WARNING):
+            log.tell(text)
+        else:
+            log.note(text)
+    for text in filter(None, notes):
+        log.tell(text)
+    for text in filter(None, warnings):
+        log.warn(text)
+
+
+# The configuration.
+
+
+def _saved_config(path: Path, config: Config) -> Config | None:
+    """The configuration of the run in the folder; None if the folder is new or empty.
+
+    Raises:
+        Error: the folder holds another run, or other files (code 4).
+    """
+    if (path / CONFIG).exists():
+        saved = reopen(path / CONFIG, catalog(config.catalog.config_dirs))
+        check_same(path, saved, config)
+        return saved
+    if path.exists() and any(not entry.name.startswith((".lock", ".tmp-")) for entry in path.iterdir()):
+        raise Error(f"{path} holds other files", "choose another run.dir", Code.RUN)
+    return None
+
+
+def _write_config(folder: RunFolder, training: Training, saved: Config | None, command: str) -> list[str]:
+    """Write config.yaml if anything in it is new; returns the new remarks.
+
+    A run that is already there keeps its remarks, except cautions that no longer follow from its settings.
+    """
+    if folder.finished:
+        reopen_folder(folder.path)
+    config = training.config
+    old = folder.head if saved else [command, *training.remarks]
+    outdated = _cautions(saved) if saved else []
+    command, *remarks = [*(text for text in old if text not in outdated), *_cautions(config)]
+    if saved is None or saved.tree != config.tree:
+        folder.begin(config.saved(), command, remarks)
+    return [text for text in remarks if text not in old]
+
+
+def _cautions(config: Config) -> list[str]:
+    return [f"{WARNING}{text}" for text in cautions(config)]
+
+
+def _begin(folder: RunFolder, schema: dict[str, Any], shown: bool) -> list[str]:
+    """Prepare the folder for the first step; returns all remarks."""
+    if shown and (folder.path / "metrics.jsonl").exists():
+        say(f"{folder.path} has no checkpoint: training starts from the beginning")
+    clear_progress(folder.path)
+    folder.write_json("schema.json", schema)
+    return folder.head[1:]
+
+
+# The newest checkpoint.
+
+
+def _newest_checkpoint(path: Path, missing: str) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to resume from, and warnings about damaged ones.
+
+    Raises:
+        Error: a finished run has lost files, and has no checkpoint to make them from (code 4).
+    """
+    checkpoint, warnings = Checkpoints(path).newest()
+    if missing and checkpoint is None:
+        message = f"{missing}, and there is no checkpoint to make it from"
+        raise Error(message, "train anew in another run.dir", Code.RUN)
+    return checkpoint, warnings
+
+
+class Saved(NamedTuple):
+    """A checkpoint that belongs to the run.
+
+    Attributes:
+        change: how the data have changed since; empty if they are the same.
+        lines: the lines of metrics.jsonl from before it.
+    """
+
+    state: TrainState
+    change: str
+    lines: list[dict[str, Any]]
+
+
+def _checked(checkpoint: Checkpoint, folder: RunFolder, training: Training, config: Config) -> Saved:
+    """The state in a checkpoint, once it is known to belong to this run; nothing is changed.
+
+    Args:
+        config: of the run in the folder.
+
+    Raises:
+        Error: it belongs to another run (code 4), or the data are other ones (code 3).
+    """
+    at = f"the checkpoint of step {checkpoint.step} in {folder.path}"
+    state = training.state
+    saved = TrainState.load(checkpoint, state.vectors.params.device)
+    check_length(folder.path, config, training.config, saved.epochs_done)
+    change = _changed_data(saved, folder, training)
+    lines = _lines_before(saved, folder)
+    theirs, ours = saved.origin.settings, state.origin.settings
+    if theirs != ours:
+        names = sorted(name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name))
+        listed = "; ".join(f"{name} was {theirs.get(name)}, now {ours.get(name)}" for name in names)
+        raise Error(f"{at} does not belong to its config.yaml: {listed}", ONE_RUN, Code.RUN)
+    if len(lines) != saved.epochs_done:
+        message = (
+            f"{at} is in epoch {saved.progress.epoch}, but metrics.jsonl has {len(lines)} lines before it"
+        )
+        raise Error(message, ONE_RUN, Code.RUN)
+    outputs = training.assembly.network.body.output.out_features
+    if not state.fits(saved, training.assembly.batch_size, outputs):
+        raise Error(f"{at} does not fit config.yaml", ONE_RUN, Code.RUN)
+    return Saved(saved, change, lines)
+
+
+def _restore(saved: Saved, folder: RunFolder, training: Training) -> list[str]:
+    """Bring the training to a saved state, and cut the run's files back to it; returns warnings."""
+    state = training.state
+    origin = state.origin
+    versions = state.machine.versions
+    short = [name for name, size in saved.state.files.sizes.items() if not folder.cut(name, size)]
+    state.restore(saved.state)
+    state.origin = origin
+    if versions != state.machine.versions or saved.change:
+        state.machine.exact = False
+    state.machine.versions = versions
+    for line in saved.lines:
+        training.decisions.repeat(line["val"])
+    if state.ended == "epochs" and training.decisions.epochs > state.epochs_done:
+        state.ended = ""
+    warnings = []
+    if short:  # never metrics.jsonl, whose digest is right
+        warnings.append(f"{' and '.join(short)} lost lines from before the last checkpoint")
+    if saved.change:
+        warnings.append(f"{saved.change}: resuming with train.allow_changed, not bit-identically")
+    return warnings
+
+
+def _lines_before(saved: TrainState, folder: RunFolder) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl from before a checkpoint.
+
+    Raises:
+        Error: they are other ones now (code 4).
+    """
+    size = saved.files.metrics
+    if folder.digest("metrics.jsonl", size) != saved.files.digest:
+        message = f"{folder.path / 'metrics.jsonl'} has changed since the checkpoint of step {saved.step}"
+        raise Error(message, "restore the file, or train anew in another run.dir", Code.RUN)
+    return folder.read_lines("metrics.jsonl", size)
+
+
+def _changed_data(saved: TrainState, folder: RunFolder, training: Training) -> str:
+    """How the data differ from those of the checkpoint; empty if they are the same.
+
+    Raises:
+        Error: they differ, and that is not allowed (code 3).
+    """
+    schema = training.schema
+    old, new = saved.origin.fingerprint, schema["fingerprint"]
+    if old == new:
+        return ""
+    change = f"the data have changed since step {saved.step} (sha256 {printable(old[:8])}, now {new[:8]})"
+    before = {**folder.read_json("schema.json"), **{name: schema[name] for name in CELLS}}
+    if before != json.loads(json.dumps(schema)):
+        message = f"{change}, and they have other rows, columns or classes"
+        raise Error(message, "use the same files, or train anew in another run.dir", Code.DATA)
+    if not training.config["train"]["allow_changed"]:
+        fix = "use the same files, or resume with the changed ones: train.allow_changed=true"
+        raise Error(change, fix, Code.DATA)
+    return change
+
+
+def _machine_notes(saved: TrainState, state: TrainState) -> list[str]:
+    """A note if another device or other versions computed the run so far."""
+    before = saved.machine.versions
+    changed = [
+        f"{name} {now} instead of {before.get(name)}"
+        for name, now in state.machine.versions.items()
+        if now != before.get(name)
+    ]
+    if not changed:
+        return []
+    return [f"note: resuming with {', '.join(changed)}: the results will not be bit-identical"]
