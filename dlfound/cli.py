@@ -1,11 +1,12 @@
-"""The command line: verbs to commands, failures to two lines and an exit code. Imports nothing heavy."""
+"""The command line: it picks the verb, and turns failures into two lines and an exit code. Imports nothing heavy."""
 
 import argparse
 import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import NoReturn
 
@@ -15,83 +16,93 @@ from dlfound.terminal import ready_streams
 VERBS = ("train", "check", "sweep", "eval", "predict", "compare", "runs", "board", "options", "completion")
 DOC = "train feed-forward nets from the command line: every choice is one word"
 
+_ALLOCATION = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGT]iB))")  # in the errors of torch and NumPy
 
-_WANTED = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGT]iB))")  # as torch and NumPy say it
+
+class Outcome:
+    """The exit code of a command."""
+
+    code: int = Code.DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    if argv is not None:
-        return _code(list(argv))
+    words = list(sys.argv[1:] if argv is None else argv)
+    outcome = Outcome()
+    with standard_output(outcome, own=argv is None), reported(outcome):
+        if words and words[0] in VERBS:
+            if (args := parse(words)) is not None:
+                outcome.code = importlib.import_module(f"dlfound.commands.{words[0]}").command(args)
+        else:
+            print(answer(words))
+    return int(outcome.code)
+
+
+@contextmanager
+def standard_output(outcome: Outcome, own: bool) -> Iterator[None]:
+    """Print to streams that never raise, and report at the end if the output could not be written.
+
+    Args:
+        own: False leaves the streams of a calling program alone.
+    """
+    if not own:
+        yield
+        return
     out = ready_streams()
-    code = _code(sys.argv[1:])
+    yield
     sys.stdout.flush()
-    if not (why := out.lost()):
-        return code
-    _tell(
-        Error(f"cannot write to standard output: {why}", "make room, or name another place", Code.RESOURCES)
-    )
-    return code or int(Code.RESOURCES)
+    if reason := out.lost():
+        fix = "free some space, or write to another place"
+        _print_error(Error(f"cannot write to standard output: {reason}", fix, Code.RESOURCES))
+        outcome.code = outcome.code or Code.RESOURCES
 
 
-def _code(words: list[str]) -> int:
-    """Run one command, and tell what ends it; its exit code."""
+@contextmanager
+def reported(outcome: Outcome) -> Iterator[None]:
+    """Turn every exception into lines on standard error and an exit code."""
     try:
-        return int(_dispatch(words))
+        yield
     except Error as error:
-        _tell(error)
-        return int(error.code)
+        outcome.code = error.code
+        _print_error(error)
     except Stopped as stopped:
+        outcome.code = stopped.code
         print(f"dlfound: {printable(stopped)}", file=sys.stderr)
-        return stopped.code
     except KeyboardInterrupt:
+        outcome.code = 130
         print("dlfound: interrupted", file=sys.stderr)
-        return 130
-    except MemoryError as error:
-        return _tell_no_memory(error)
     except Exception as error:
-        if (
-            "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError"
-        ):  # torch's, on either device
-            return _tell_no_memory(error)
-        return _tell_bug(error)
+        if os.environ.get("DLFOUND_DEBUG") and not _is_out_of_memory(error):
+            raise
+        outcome.code = _print_unexpected(error)
 
 
-def _tell_no_memory(error: Exception) -> int:
-    wanted = _WANTED.search(str(error))
-    what = f"not enough memory{f': {wanted[1]} more were wanted' if wanted else ''}"
-    _tell(Error(what, "take a smaller net, train.batch_size, or less data", Code.RESOURCES))
-    return int(Code.RESOURCES)
+def answer(words: Sequence[str]) -> str:
+    """The text for a command without a verb: the help, or the version.
 
-
-def _own_line(error: Exception) -> str | None:
-    """The innermost line of a file named with --with on the way to the error."""
-    frame, found = error.__traceback__, None
-    while frame is not None:
-        if str(frame.tb_frame.f_globals.get("__name__", "")).startswith("dlfound_options_"):
-            found = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
-        frame = frame.tb_next
-    return found
-
-
-def _dispatch(words: list[str]) -> int:
+    Raises:
+        Error: an unknown verb (code 2).
+    """
     if not words or words[0] in ("-h", "--help"):
-        print(_help())
-        return Code.DONE
+        return _help()
     if words[0] == "--version":
         from dlfound.version import VERSION
 
-        print(f"dlfound {VERSION}")
-        return Code.DONE
-    if words[0] not in VERBS:
-        raise _unknown_word(words[0], (*VERBS, "--help", "--version"), "verb")
-    verb = importlib.import_module(f"dlfound.commands.{words[0]}")
-    parsers = {name: partial(_parser, name) for name in VERBS}  # for the verb that completes the others
+        return f"dlfound {VERSION}"
+    raise _unknown_word(words[0], (*VERBS, "--help", "--version"), "verb")
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace | None:
+    """The arguments of a verb; None after --help.
+
+    Raises:
+        Error: an argument that the verb does not have (code 2).
+    """
+    parsers = {name: partial(_parser, name) for name in VERBS}  # for `completion`, which completes all verbs
     try:
-        args = _parser(words[0]).parse_intermixed_args(words[1:], argparse.Namespace(parsers=parsers))
-    except SystemExit:  # argparse, after --help
-        return Code.DONE
-    return verb.command(args)
+        return _parser(words[0]).parse_intermixed_args(words[1:], argparse.Namespace(parsers=parsers))
+    except SystemExit:
+        return None
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -111,14 +122,15 @@ def _help() -> str:
     lines = [f"dlfound: {DOC}", "", "usage: dlfound VERB ...", ""]
     width = max(map(len, VERBS))
     for verb in VERBS:
-        lines.append(f"  {verb:<{width}}  {importlib.import_module(f'dlfound.commands.{verb}').SUMMARY}")
+        summary = importlib.import_module(f"dlfound.commands.{verb}").SUMMARY
+        lines.append(f"  {verb:<{width}}  {summary}")
     return "\n".join(
         [*lines, "", "first:  dlfound train model=mlp optim=adam", "more:   dlfound VERB --help"]
     )
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argparse, with its complaints in our own form."""
+    """argparse, with errors in the form of the program."""
 
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings]
@@ -126,36 +138,62 @@ class _Parser(argparse.ArgumentParser):
         if rest.startswith("-"):
             raise _unknown_word(rest.split()[0], flags, "flag")
         if rest:
-            raise Error(f"one word too many: {rest}", f"see {self.prog} --help", Code.CONFIG)
+            raise Error(f"unexpected argument: {rest}", f"see {self.prog} --help", Code.CONFIG)
         raise Error(message, f"see {self.prog} --help", Code.CONFIG)
 
 
-def _unknown_word(word: str, words: Sequence[str], what: str) -> Error:
+def _unknown_word(word: str, words: Sequence[str], kind: str) -> Error:
     from dlfound.config.nearest import nearest
 
-    told = f"unknown {what} {word!r}; choose from: {', '.join(words)}"
-    return Error(told, f"did you mean {nearest(word, words)}?", Code.CONFIG)
+    message = f"unknown {kind} {word!r}; choose from: {', '.join(words)}"
+    return Error(message, f"did you mean {nearest(word, words)}?", Code.CONFIG)
 
 
-def _tell(error: Error) -> None:
+# Errors.
+
+
+def _print_error(error: Error) -> None:
     kind = Code(error.code).name.lower()
     for problem in error.problems:
-        print(_two_lines(kind, problem), file=sys.stderr)
+        _print_problem(kind, problem)
 
 
-def _two_lines(kind: str, problem: Problem) -> str:
-    return f"dlfound: error[{kind}]: {printable(problem.what)}\n  fix: {printable(problem.fix)}"
+def _print_problem(kind: str, problem: Problem) -> None:
+    text = f"dlfound: error[{kind}]: {printable(problem.what)}\n  fix: {printable(problem.fix)}"
+    print(text, file=sys.stderr)
 
 
-def _tell_bug(error: Exception) -> int:
-    if os.environ.get("DLFOUND_DEBUG"):
-        raise error
-    what = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no more is known'}"
-    if place := _own_line(error):
-        _tell(Error(f"{place}: {what}", "mend the file that was named with --with", Code.CONFIG))
-        return int(Code.CONFIG)
-    print(
-        _two_lines("bug", Problem(what, "this is a fault of dlfound; DLFOUND_DEBUG=1 shows where")),
-        file=sys.stderr,
-    )
-    return int(Code.BUG)
+def _is_out_of_memory(error: Exception) -> bool:
+    """True for the errors of Python, and of torch on the CPU and on a GPU."""
+    is_torch = "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or is_torch
+
+
+def _print_unexpected(error: Exception) -> Code:
+    """Print an exception that is no `Error`: memory, a fault in a file of the person's own, or a bug."""
+    if _is_out_of_memory(error):
+        request = _ALLOCATION.search(str(error))
+        size = f": cannot allocate another {request[1]}" if request else ""
+        _print_problem(
+            "resources",
+            Problem(f"not enough memory{size}", "use a smaller net, train.batch_size, or less data"),
+        )
+        return Code.RESOURCES
+    message = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
+    if place := _line_of_own_file(error):
+        _print_problem("config", Problem(f"{place}: {message}", "correct the file that --with names"))
+        return Code.CONFIG
+    _print_problem("bug", Problem(message, "this is a bug in dlfound; DLFOUND_DEBUG=1 shows the traceback"))
+    return Code.BUG
+
+
+def _line_of_own_file(error: Exception) -> str | None:
+    """The innermost line of a file named by --with in the traceback."""
+    place = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        if module.startswith("dlfound_options_"):
+            place = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return place

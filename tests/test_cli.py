@@ -156,7 +156,7 @@ def test_each_mistake_is_two_lines_on_standard_error(words, problems, capsys, tm
 def test_a_run_that_is_none_is_no_wrong_word(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out, err = said(capsys, "eval", "nope", code=4)
-    assert out == "" and re.fullmatch(r"dlfound: error\[run\]: nope names no run\n  fix: [^\n]+\n", err)
+    assert out == "" and re.fullmatch(r"dlfound: error\[run\]: nope is not a run\n  fix: [^\n]+\n", err)
 
 
 def test_the_same_from_python(tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ import sys
 from functools import partial
 from typing import Any
 
-from dlfound.commands import sweep
 from dlfound.commands.result_table import result_table
 from dlfound.errors import Code, printable
 from dlfound.objective.tasks import BRIEF
@@ -54,6 +53,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     """The verb: exit code."""
     if args.multirun:
+        from dlfound.commands import sweep
+
         return sweep.command(args)
     load_options(args.files)
     config, path = configure_run(args.overrides, args.config_dir)

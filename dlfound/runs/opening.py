@@ -179,7 +179,8 @@ def _checked(checkpoint: Checkpoint, folder: RunFolder, training: Training, conf
         )
         raise Error(message, ONE_RUN, Code.RUN)
     outputs = training.assembly.network.body.output.out_features
-    if not state.fits(saved, training.assembly.batch_size, outputs):
+    fits = state.fits(saved, training.assembly.batch_size, outputs)
+    if not fits or (saved.best.epoch, saved.best.value) != training.decisions.best_of(lines):
         raise Error(f"{at} does not fit config.yaml", ONE_RUN, Code.RUN)
     return Saved(saved, change, lines)
 

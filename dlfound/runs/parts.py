@@ -1,5 +1,6 @@
 """The parts of one training: its net and data, its state, who decides between two epochs, and who observes."""
 
+import math
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,15 @@ class Decisions:
             state.ended = "epochs"
         if self.should_prune(epoch, value) and not state.ended:
             state.ended = "pruned"
+
+    def best_of(self, lines: Sequence[Mapping[str, Any]]) -> tuple[int, float | None]:
+        """The epoch and the value of the best validation in lines of metrics.jsonl; (0, None) if there is none."""
+        best: tuple[int, float | None] = (0, None)
+        for line in lines:
+            value = self.value_of(line["val"])
+            if value < (math.inf if best[1] is None else best[1]):
+                best = line["epoch"], value
+        return best
 
     def repeat(self, validation: Mapping[str, float | None]) -> None:
         """Count a validation from before a checkpoint."""

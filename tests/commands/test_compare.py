@@ -215,7 +215,7 @@ def test_runs_by_name_folder_and_path_each_once(moons, capsys):
     ]:
         assert len(rows(capsys, *words)) == count
     assert said(capsys, "moons", "nope", code=4)[1].startswith(
-        "dlfound: error[run]: nope names no run\n  fix: "
+        "dlfound: error[run]: nope is not a run\n  fix: "
     )
     assert said(capsys, "latest", "--csv", "--json", code=2)[0] == ""
     assert said(capsys, code=2)[0] == ""

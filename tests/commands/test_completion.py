@@ -244,7 +244,7 @@ def test_it_needs_neither_torch_nor_hydra(place):
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [([], "no shell is named"), (["powershell"], "powershell"), (["bash", "zsh"], "one word too many")],
+    [([], "no shell is named"), (["powershell"], "powershell"), (["bash", "zsh"], "unexpected argument")],
 )
 def test_a_shell_that_is_none(words, told, capsys):
     assert main(["completion", *words]) == 2

@@ -143,7 +143,7 @@ def test_names_choose(trained, capsys):
         assert "".join(row["folder"][-1] for row in listed(capsys, *words)) == names
     out, err = said(capsys, "c", code=4)
     assert (
-        out == "" and err == "dlfound: error[run]: c names no run\n  fix: a path, latest, or one of: a, b\n"
+        out == "" and err == "dlfound: error[run]: c is not a run\n  fix: a path, latest, or one of: a, b\n"
     )
 
 

@@ -194,7 +194,7 @@ def test_a_group_that_is_none(capsys):
     ((what, fix),) = told(capsys, "options", "optm")
     assert "unknown key 'optm'" in what and "did you mean optim?" in fix
     ((what, fix),) = told(capsys, "options", "optim", "data")
-    assert "one word too many: data" in what and "dlfound options --help" in fix
+    assert "unexpected argument: data" in what and "dlfound options --help" in fix
     told(capsys, "options", "optim", " ")
 
 

@@ -156,7 +156,7 @@ def test_too_little_memory(capsys):
     words = ["train", *QUIET, "model.hidden=[9000,9000]", "run.dir=mine"]
     done = subprocess.run([sys.executable, "-c", LITTLE, *words], capture_output=True, text=True)
     what, fix = done.stderr.splitlines()[-2:]
-    wanted = f"{4 * 9000 * 9000} bytes more were wanted"  # for the weights between the hidden layers
+    wanted = f"cannot allocate another {4 * 9000 * 9000} bytes"  # for the weights between the hidden layers
     assert done.returncode == 6 and what == f"dlfound: error[resources]: not enough memory: {wanted}"
     assert "train.batch_size" in fix
     assert "Traceback" not in done.stderr and not Path("mine").exists()

@@ -1,0 +1,77 @@
+"""The way from the command to the update rule is short, and a training loads nothing that it does not need."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+
+from dlfound.cli import main
+from dlfound.optim.optimizers import SGD
+from dlfound.runs.checkpoints import Checkpoints
+from dlfound.runs.state import TrainState
+
+PACKAGE = Path(sys.modules["dlfound"].__file__).parent
+SHORT = ["data=xor", "data.rows=40", "model.hidden=[4]", "train.epochs=2", "logger=none"]
+SHORT += ["early_stopping=none", "lr_decay=none"]
+
+
+def frames_of_dlfound() -> list[str]:
+    """The functions of the package on the stack, the outermost first."""
+    return [
+        f"{Path(frame.filename).relative_to(PACKAGE)}:{frame.name}"
+        for frame in traceback.extract_stack()
+        if Path(frame.filename).is_relative_to(PACKAGE)
+    ]
+
+
+def test_at_most_eight_frames_lead_from_main_to_the_update_rule(monkeypatch):
+    frames = []
+
+    def reached(*_):
+        frames.extend([*frames_of_dlfound(), "the rule"])
+        raise RuntimeError
+
+    monkeypatch.setattr(SGD, "fused", reached)
+    assert main(["train", *SHORT, "optim=sgd"]) == 1
+    assert frames[0] == "cli.py:main" and "runs/train.py:run_training" in frames
+    assert frames[-2:] == ["training/step.py:update", "the rule"] and len(frames) <= 8, frames
+
+
+def test_a_training_loads_no_room_that_it_does_not_need():
+    program = (
+        "import json, sys\nfrom dlfound.cli import main\n"
+        f"code = main({['train', *SHORT]!r})\n"
+        "print(json.dumps([code, [m for m in sys.modules if m.startswith('dlfound')]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    code, modules = json.loads(done.stdout.splitlines()[-1])
+    rooms = {module.split(".")[1] for module in modules if "." in module}
+    assert code == 0 and {"runs", "training", "optim"} <= rooms
+    assert not rooms & {"sweeps", "checks", "studies", "reports"}
+    assert len(modules) <= 98, sorted(modules)
+
+
+def test_the_fields_of_the_state_are_the_schema_of_a_checkpoint():
+    names = [field.name for field in dataclasses.fields(TrainState)]
+    assert len(names) <= 12
+    assert main(["train", *SHORT, "run.dir=mine"]) == 0
+    checkpoint, _ = Checkpoints(Path("mine")).newest()
+    assert list(checkpoint.state) == names
+    assert {name.split(".")[0] for name in checkpoint.tensors} <= set(names)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TrainState)])
+def test_a_field_that_is_missing_is_named(name, capsys):
+    assert main(["train", *SHORT, "run.dir=mine"]) == 0
+    checkpoints = Checkpoints(Path("mine"))
+    checkpoint, _ = checkpoints.newest()
+    for path in [Path("mine/DONE"), *checkpoints.path.iterdir()]:
+        path.unlink()
+    checkpoint.state.pop(name)
+    checkpoints.save(checkpoint.step, checkpoint.tensors, checkpoint.state)
+    assert main(["train", "resume=mine"]) == 4
+    assert f"checkpoint step {checkpoint.step} is invalid: bad field '{name}'" in capsys.readouterr().err
