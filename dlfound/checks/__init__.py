@@ -1,7 +1,15 @@
-"""The ten checks of `dlfound check`: one file each, one context, one result type."""
+"""The ten checks of `dlfound check`, which share one context and one result type."""
 
 NAMES = (
-    "data", "gradients", "initial_loss", "initial_state", "overfit", "inputs", "rows", "learning_rate", "updates",
+    "data",
+    "gradients",
+    "initial_loss",
+    "initial_state",
+    "overfit",
+    "inputs",
+    "rows",
+    "learning_rate",
+    "updates",
     "determinism",
-)  # fmt: skip
-"""The checks, in the order in which they are made; here so that nothing heavy is imported for a wrong name."""
+)
+"""The names of the checks in the order in which they run. Importing them from here loads no torch."""

@@ -1,16 +1,16 @@
-"""What is checked: a configuration and its data, and fresh nets of it to try things on."""
+"""What a check works on: a configuration, its data, and fresh nets for experiments."""
 
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dlfound.checks.thresholds import FEW, LEAST_STEPS, PRODUCTS, SAMPLE
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.nn.initializer import recipe
+from dlfound.nn.network import Network
 from dlfound.optim.lr_decay import Constant
 from dlfound.streams import stream
 from dlfound.training.assemble import Assembly, assemble, rebuild
@@ -18,101 +18,101 @@ from dlfound.training.device_data import Part
 from dlfound.training.layers import Probe
 from dlfound.training.loop import fit
 
-POOL = 4096  # rows among which the few are looked for
+SAMPLE = 512  # training rows for comparing losses: a mean loss is then exact to a few per cent
+VALIDATION = 50  # rows that a short training validates on; nothing depends on the result
+PRODUCTS = 2e11  # multiplications in the longest short training: about 7 s on one core
+LEAST_STEPS = 20  # even for the largest net
 
 
-class Subject:
-    """A settled configuration with its data.
+class CheckContext:
+    """A configuration with its data.
+
+    Args:
+        config: a configuration without `auto` options.
 
     Attributes:
-        base: the parts of its training, as `train` makes them; nothing is ever trained on it.
-        kept: what one check has found out and another one needs too.
+        base: the assembly that `train` would build; the checks never train it.
+        cache: results that one check leaves for another.
     """
 
     def __init__(self, config: Config, dataset: Dataset, device: torch.device):
-        self.config, self.dataset = config, dataset
+        self.config = config
+        self.dataset = dataset
         self.base = assemble(config, dataset, device)
-        self.kept: dict[str, Any] = {}
+        self.cache: dict[str, Any] = {}
 
     @property
     def seed(self) -> int:
-        """Of all that is drawn."""
+        """The seed of all random numbers."""
         return self.config["run"]["seed"]
 
     def fresh(self, config: Config | None = None, dtype: torch.dtype = torch.float32) -> Assembly:
-        """A net of its own, as it is before the first step; of another configuration where one is given."""
+        """Build a net with its loss and optimizer, as before the first step.
+
+        Args:
+            config: a changed configuration; the checked one by default.
+        """
         return rebuild(config or self.config, self.base, self.dataset, dtype)
 
     def sample(self, a: Assembly, count: int = SAMPLE, purpose: str = "sample") -> Part:
-        """Some training rows, by lot: always the same ones for a purpose."""
-        return take(a.parts["train"], self._lot(purpose)[:count])
+        """Draw `count` training rows at random; the same purpose always gets the same rows."""
+        return take(a.parts["train"], self.permutation(purpose)[:count])
 
-    def few(self, a: Assembly) -> Part:
-        """The rows to be learned by heart: of all classes alike, and no two with equal inputs, which may contradict."""
-        part, lot = a.parts["train"], self._lot("few")[:POOL]
-        _, same = torch.unique(part.inputs[lot], dim=0, return_inverse=True)
-        first = torch.full((int(same.max()) + 1,), len(lot), device=same.device)
-        first = (
-            first.scatter_reduce(0, same, torch.arange(len(lot), device=same.device), "amin").sort().values
-        )
-        lot = lot[first]
-        if self.dataset.classes:
-            members = torch.nn.functional.one_hot(part.targets[lot])
-            lot = lot[
-                (members.cumsum(0) * members).sum(1).argsort(stable=True)
-            ]  # each class's first, then each second
-        return take(part, lot[:FEW])
-
-    def _lot(self, purpose: str) -> Tensor:
+    def permutation(self, purpose: str) -> Tensor:
+        """Return the indices of all training rows in an order drawn from the seed and the purpose."""
         rows = self.base.parts["train"].inputs
-        return torch.randperm(len(rows), generator=stream(self.seed, f"check {purpose}")).to(rows.device)
+        generator = stream(self.seed, f"check {purpose}")
+        return torch.randperm(len(rows), generator=generator).to(rows.device)
 
     @cached_property
-    def weights(self) -> int:
-        """How many numbers the net learns."""
+    def parameter_count(self) -> int:
+        """The number of parameters of the net."""
         return len(self.base.step.params)
 
     def steps(self, most: int, rows: int) -> int:
-        """How many steps with so many rows are taken: `most`, or fewer for a large net."""
-        return max(min(most, LEAST_STEPS), min(most, int(PRODUCTS / (3 * self.weights * rows))))
+        """Return how many steps on batches of `rows` rows to take: `most`, or fewer for a large net."""
+        affordable = int(PRODUCTS / (3 * self.parameter_count * rows))
+        return max(min(most, LEAST_STEPS), min(most, affordable))
 
     @property
     def searches(self) -> bool:
-        """True for an optimizer that evaluates the objective many times a step."""
+        """True if the optimizer evaluates the objective many times a step, as L-BFGS does."""
         return hasattr(self.base.step.optimizer, "search")
 
     @property
-    def fitting(self) -> str:
-        """The initializer that fits the activation."""
+    def fitting_initializer(self) -> str:
+        """The name of the initializer that fits the activation."""
         return recipe(self.config.name("activation"))
 
-    def usual_initializer(self) -> str:
-        """The override that chooses it; empty where it is chosen."""
-        return "" if self.config.name("initializer") == self.fitting else f"initializer={self.fitting}"
+    def initializer_override(self) -> str:
+        """Return the override that chooses the fitting initializer; empty if it is already chosen."""
+        if self.config.name("initializer") == self.fitting_initializer:
+            return ""
+        return f"initializer={self.fitting_initializer}"
 
-    def is_own(self, group: str) -> bool:
-        """True for an option that a person has registered."""
+    def is_registered(self, group: str) -> bool:
+        """True if the chosen option of a group comes from the user (`dlfound.register`)."""
         return bool(self.config.catalog.is_own(group, self.config.name(group)))
 
 
 def take(part: Part, rows: Tensor) -> Part:
-    """Some rows of a part."""
+    """Select rows of a part."""
     return Part(*(values[rows] for values in part))
 
 
 def train_steps(a: Assembly, train: Part, seed: int, count: int) -> Iterator[None]:
-    """Train `a` as `fit` does, at its constant rate, for at most `count` steps; comes out before the last and after it.
+    """Train `a` for at most `count` steps at a constant rate; yield before the last step and after it.
 
     Raises:
-        Diverged: a loss or gradient was not finite.
+        Diverged: a loss or gradient is not finite.
     """
-    val = take(train, torch.arange(min(len(train.inputs), FEW)))
-    loop = fit(
+    val = take(train, torch.arange(min(len(train.inputs), VALIDATION)))
+    epochs = fit(
         a.network, a.step, a.loss, Constant(1), train, val,
         epochs=count, batch_size=min(a.batch_size, len(train.inputs)), seed=seed,
         pause=lambda: int(a.step.t) >= count - 1 or bool(a.step.skip),
     )  # fmt: skip
-    for _ in loop:
+    for _ in epochs:
         if int(a.step.t) >= count - 1:
             yield
         if int(a.step.t) >= count:
@@ -120,5 +120,23 @@ def train_steps(a: Assembly, train: Part, seed: int, count: int) -> Iterator[Non
 
 
 def sample_loss(a: Assembly, part: Part) -> float:
-    """The mean loss on a part, dropout off and with batch statistics."""
+    """Return the mean loss on a part, without dropout and with batch statistics."""
     return Probe(a.network, a.step, part).loss(part)
+
+
+def hidden_modules(network: Network) -> dict[nn.Module, str]:
+    """Return the normalisation and activation modules from the input up, each with its group of options."""
+    groups: dict[nn.Module, str] = {}
+    for layer in network.body.hidden:
+        if layer.norm is not None:
+            groups[layer.norm] = "batchnorm"
+        groups[layer.activation] = "activation"
+    return groups
+
+
+def parameter_names(a: Assembly) -> list[str]:
+    """Name the step's tensors in their order: layer1.weight, layer1.bias, ...; others as torch names them."""
+    layers = {id(linear._parameters): name for name, linear in a.network.body.layers().items()}
+    modules = {id(module._parameters): name for name, module in a.step.model.named_modules()}
+    slots = a.step.parameter_layout.slots
+    return [f"{layers.get(id(owner), modules[id(owner)])}.{name}" for owner, name in slots]

@@ -1,4 +1,4 @@
-"""The loss before the first step: what an answer without knowledge costs, and whether the loss is one at all."""
+"""Check the loss before the first step against constant predictions, and the loss function itself."""
 
 import math
 import statistics
@@ -8,157 +8,152 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dlfound.checks.context import Subject, sample_loss
-from dlfound.checks.result import FAIL, WARN, Checked, Finding, sound
-from dlfound.checks.thresholds import DRAWS, FAR, FLAT, HIGH, SQUASHED
-from dlfound.config.config import Config
+from dlfound.checks.context import CheckContext, sample_loss
+from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
 from dlfound.training.assemble import Assembly
 from dlfound.training.device_data import Part
 
-DESCENT = 30  # steps towards the best constant answer, from a good guess
-SURE = 20.0  # a sure answer: softmax gives the other classes 1e-9
-STRENGTHS = (1.0, 2.0, 5.0, 10.0, SURE, 50.0)  # with label smoothing the best right answer is not the surest
+NETS = 9  # fresh nets, of which the median counts: a single net with one output says little
+FAR = 10.0  # times the loss of a constant prediction: a fault, not luck
+HIGH = 5.0  # times; He's initialisation with a linear output starts at up to 3 for regression
+USUAL = f"{1 / FAR:g} to {HIGH:g}"
+FLAT = 1e-3  # slope at a confident wrong prediction, relative to that at an undecided one
+SQUASHED = 0.4  # share of the loss that right predictions leave; softmax applied twice leaves 0.45 to 1
+DESCENT = 30  # gradient steps towards the best constant prediction, from a good guess
+CONFIDENT = 20.0  # logit of a confident prediction: softmax gives the other classes 1e-9
+STRENGTHS = (1.0, 2.0, 5.0, 10.0, CONFIDENT, 50.0)  # label smoothing has its minimum at a moderate one
 
 
-def check(subject: Subject) -> Checked:
-    """The median of fresh nets against the class prior, or the target's variance; and a look at the loss itself."""
-    a = subject.fresh()
-    part = subject.sample(a)
-    losses = [sample_loss(subject.fresh(c), part) for c in _other_draws(subject)]
-    initial = statistics.median([sample_loss(a, part), *losses])
-    prior, blank = constant_losses(a, part)
-    found = _of_the_loss(a, part, f"loss={subject.config.name('loss')}") or _judge(
-        subject, initial, prior, blank
+def check(context: CheckContext) -> CheckResult:
+    """Compare the median loss of fresh nets with the best constant prediction, and test the loss function."""
+    a = context.fresh()
+    part = context.sample(a)
+    seeds = [(context.seed + k) % 2**32 for k in range(NETS)]
+    configs = [context.config.having("run", seed=seed) for seed in seeds]
+    initial = statistics.median([sample_loss(context.fresh(config), part) for config in configs])
+    constant, zero = constant_losses(a, part)
+    findings = _check_function(a, part, f"loss={context.config.name('loss')}")
+    findings = findings or _judge(context, initial, constant, zero)
+    if not findings:
+        ratio = initial / constant if constant > 0 else None
+        findings = [sound(ratio, USUAL, _comparison(initial, constant))]
+    return CheckResult("initial_loss", findings, {"initial": initial, "constant": constant, "zero": zero})
+
+
+def _comparison(initial: float, constant: float) -> str:
+    return (
+        f"loss before the first step ({initial:.3g}) over that of the best constant output ({constant:.3g})"
     )
-    numbers = {"initial": initial, "constant": prior, "zero": blank}
-    meaning = f"times what the best constant answer costs ({prior:.3g}): the loss before the first step ({initial:.3g})"
-    return Checked("initial_loss", found or [sound(_ratio(initial, prior), meaning)], numbers)
-
-
-def _other_draws(subject: Subject) -> list[Config]:
-    return [subject.config.having("run", seed=(subject.seed + k) % 2**32) for k in range(1, DRAWS)]
-
-
-def _ratio(initial: float, prior: float) -> float | None:
-    return initial / prior if prior > 0 else None
 
 
 def constant_losses(a: Assembly, part: Part) -> tuple[float, float]:
-    """What the best constant answer costs, and what outputs of zero cost."""
-    width, where = a.network.body.output.out_features, part.encoded.device
-    zero, starts = torch.zeros(width, device=where), []
+    """Return the loss of the best constant prediction and that of outputs of zero."""
+    width = a.network.body.output.out_features
+    zero = torch.zeros(width, device=part.encoded.device)
+    guesses = [zero, *(guess for guess in _guesses(a, part, width) if guess.shape == zero.shape)]
+    best = min(guesses, key=lambda outputs: _constant_loss(a, part, outputs))
+    return _descend(a, part, best), float(_constant_loss(a, part, zero))
+
+
+def _guesses(a: Assembly, part: Part, width: int) -> list[Tensor]:
+    """Return constant outputs that suit the usual losses: means, medians, or logits of the class shares."""
     if a.network.target is not None:
-        starts = [part.encoded.mean(0), part.encoded.median(0).values]
-    elif part.targets.dim() == 2:
-        starts = [torch.logit(part.targets.float().mean(0), 1e-9)]
-    else:
-        share = torch.bincount(part.targets, minlength=2).float() / len(part.targets)
-        if width == len(share):
-            starts = [share.clamp(min=1e-9).log(), F.one_hot(share.argmax(), width).float()]
-        elif width == 1:
-            starts = [torch.logit(share[1:2], 1e-9)]
-    starts = [start for start in (zero, *starts) if start.shape == zero.shape]
-    best = min(starts, key=lambda answer: _cost(a, part, answer))
-    return _descended(a, part, best), float(_cost(a, part, zero))
+        return [part.encoded.mean(0), part.encoded.median(0).values]
+    if part.targets.dim() == 2:
+        return [torch.logit(part.targets.float().mean(0), 1e-9)]
+    share = torch.bincount(part.targets, minlength=2).float() / len(part.targets)
+    if width == len(share):
+        return [share.clamp(min=1e-9).log(), F.one_hot(share.argmax(), width).float()]
+    return [torch.logit(share[1:2], 1e-9)] if width == 1 else []
 
 
-def _cost(a: Assembly, part: Part, answer: Tensor) -> Tensor:
-    """The same outputs for every row."""
-    return a.loss(answer.expand(len(part.encoded), -1), part.encoded)
+def _constant_loss(a: Assembly, part: Part, outputs: Tensor) -> Tensor:
+    """Return the loss of the same outputs for every row."""
+    return a.loss(outputs.expand(len(part.encoded), -1), part.encoded)
 
 
-def _descended(a: Assembly, part: Part, answer: Tensor) -> float:
-    """What a constant answer costs after some steps downhill: class weights and the like move the best one."""
-    step, cost = 1.0, float(_cost(a, part, answer))
+def _descend(a: Assembly, part: Part, outputs: Tensor) -> float:
+    """Return the loss of constant outputs after gradient descent: class weights, say, move the minimum."""
+    step = 1.0
+    lowest = float(_constant_loss(a, part, outputs))
     for _ in range(DESCENT):
-        answer = answer.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(_cost(a, part, answer), answer)
-        tried = answer.detach() - step * slope
-        new = float(_cost(a, part, tried))
-        if new < cost:
-            answer, cost, step = tried, new, 2 * step
+        outputs = outputs.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(_constant_loss(a, part, outputs), outputs)
+        candidate = outputs.detach() - step * slope
+        loss = float(_constant_loss(a, part, candidate))
+        if loss < lowest:
+            outputs = candidate
+            lowest = loss
+            step *= 2
         else:
             step /= 4
-    return cost
+    return lowest
 
 
-def _judge(subject: Subject, initial: float, prior: float, blank: float) -> list[Finding]:
+def _judge(context: CheckContext, initial: float, constant: float, zero: float) -> list[Finding]:
+    override = context.initializer_override() or "batchnorm=batch"
     if not math.isfinite(initial):
-        change = subject.usual_initializer() or "batchnorm=batch"
-        return [Finding("high", FAIL, None, "the loss before the first step is not finite", change)]
-    ratio = _ratio(initial, prior)
-    if ratio is None or blank <= 0:
+        meaning = "the loss before the first step is not finite"
+        return [Finding("high", FAIL, None, USUAL, meaning, override)]
+    if constant <= 0 or zero <= 0:
         return []
-    meaning = f"times what the best constant answer costs ({prior:.3g}): the loss before the first step ({initial:.3g})"
-    change = subject.usual_initializer() or "batchnorm=batch"
-    if initial > FAR * max(prior, blank):
-        return [Finding("high", FAIL, ratio, f"{meaning}; the first weights are too large", change)]
-    if initial < min(prior, blank) / FAR:
-        advice = "look for the target among the inputs, and at the loss"
-        return [
-            Finding(
-                "low",
-                FAIL,
-                ratio,
-                f"{meaning}; a net that has learned nothing cannot know so much",
-                "",
-                advice,
-            )
-        ]
+    ratio = initial / constant
+    meaning = _comparison(initial, constant)
+    if initial > FAR * max(constant, zero):
+        meaning += ": the initial weights are too large"
+        return [Finding("high", FAIL, ratio, USUAL, meaning, override)]
+    if initial < min(constant, zero) / FAR:
+        meaning += ": an untrained net cannot be that good"
+        advice = "look for the target among the inputs, and check the loss function"
+        return [Finding("low", FAIL, ratio, USUAL, meaning, "", advice)]
     if ratio > HIGH:
-        return [Finding("high", WARN, ratio, f"{meaning}; the first steps go into unlearning it", change)]
+        meaning += ": the first steps only correct the initial weights"
+        return [Finding("high", WARN, ratio, USUAL, meaning, override)]
     return []
 
 
-# The loss itself.
+# The loss function.
 
 
-def _of_the_loss(a: Assembly, part: Part, name: str) -> list[Finding]:
-    """Right answers must cost less than wrong ones, wrong ones must have a slope, and rows must be averaged."""
-    answers = _Answers.of(a, part)
-    if answers is None:
+def _check_function(a: Assembly, part: Part, name: str) -> list[Finding]:
+    """Test the order of right and wrong predictions, the slope at wrong ones, and the mean over rows."""
+    predictions = _Predictions.of(a, part)
+    if predictions is None:
         return []
 
-    def cost(outputs: Tensor) -> float:
+    def loss(outputs: Tensor) -> float:
         return float(a.loss(outputs, part.encoded))
 
-    right, wrong = cost(answers.right(SURE)), cost(answers.wrong(SURE))
+    right = loss(predictions.right(CONFIDENT))
+    wrong = loss(predictions.wrong(CONFIDENT))
     if not wrong > right:
-        meaning = (
-            f"is what wrong answers cost under {name}, and right ones cost {right:.3g}: its sign is wrong"
-        )
-        return [
-            Finding("sign", FAIL, wrong, meaning, "loss=auto", f"turn the sign in {name}, or leave it out")
-        ]
-    left = min(cost(answers.right(strength)) for strength in STRENGTHS) / cost(answers.blank)
-    if left > SQUASHED and _slope(a, part, answers.wrong(SURE)) < FLAT * _slope(a, part, answers.wrong(0.5)):
-        meaning = (
-            f"of what no answer costs is left under {name} where all are right, and wrong ones have no slope"
-        )
-        advice = "the loss applies softmax or sigmoid itself: do not apply it twice"
-        return [Finding("squashed", FAIL, left, meaning, "loss=auto", advice)]
-    once = cost(answers.wrong(1))
-    twice = float(a.loss(torch.cat([answers.wrong(1)] * 2), torch.cat([part.encoded] * 2)))
+        meaning = f"loss of wrong predictions; right ones have {right:.3g}, so {name} has the wrong sign"
+        advice = f"to keep {name}, change its sign"
+        return [Finding("sign", FAIL, wrong, f"above {right:.3g}", meaning, "loss=auto", advice)]
+    left = min(loss(predictions.right(strength)) for strength in STRENGTHS) / loss(predictions.zero)
+    if left > SQUASHED and _is_flat(a, part, predictions):
+        meaning = f"share of {name} that right predictions leave: softmax or sigmoid is applied twice"
+        advice = f"to keep {name}, apply softmax or sigmoid only once"
+        return [Finding("squashed", FAIL, left, f"at most {SQUASHED:g}", meaning, "loss=auto", advice)]
+    once = loss(predictions.wrong(1))
+    twice = float(a.loss(torch.cat([predictions.wrong(1)] * 2), torch.cat([part.encoded] * 2)))
     if abs(twice - once) > 1e-3 * abs(once):
-        meaning = f"times as much cost the same rows given twice under {name}: it is no mean over rows"
-        return [
-            Finding(
-                "summed", WARN, twice / once, meaning, "loss=auto", f"let {name} return the mean over rows"
-            )
-        ]
+        meaning = f"{name} of all rows given twice over that of the rows given once: not a mean over rows"
+        advice = f"to keep {name}, return the mean over rows"
+        return [Finding("summed", WARN, twice / once, "1", meaning, "loss=auto", advice)]
     return []
 
 
-class _Answers(NamedTuple):
-    """Outputs that state the right answer, and a wrong one; and whether the answers are numbers."""
+class _Predictions(NamedTuple):
+    """Outputs that predict the target, outputs that predict a wrong one, and whether it is regression."""
 
     true: Tensor
     false: Tensor
-    numbers: bool
+    regression: bool
 
     @classmethod
-    def of(cls, a: Assembly, part: Part) -> "_Answers | None":
-        """None where outputs mean something else than one score a class, log-odds, or one number a column."""
+    def of(cls, a: Assembly, part: Part) -> "_Predictions | None":
+        """Build them; None unless outputs are one score a class, log-odds, or one number a target."""
         width = a.network.body.output.out_features
         if a.network.target is not None:
             fits = part.encoded.shape[1:] == (width,)
@@ -176,20 +171,29 @@ class _Answers(NamedTuple):
         return cls(true, false, False)
 
     @property
-    def blank(self) -> Tensor:
-        """No answer."""
+    def zero(self) -> Tensor:
+        """Outputs of zero."""
         return torch.zeros_like(self.true)
 
     def right(self, strength: float) -> Tensor:
-        """So sure of the class; a number is right or it is not."""
-        return self.true if self.numbers else strength * self.true
+        """Return right predictions with logits of this size; a number is right without a strength."""
+        return self.true if self.regression else strength * self.true
 
     def wrong(self, strength: float) -> Tensor:
-        """So sure of another class, or so far off."""
-        return self.true + strength * (self.false - self.true) if self.numbers else strength * self.false
+        """Return wrong predictions with logits of this size, or numbers that are off by it."""
+        if self.regression:
+            return self.true + strength * (self.false - self.true)
+        return strength * self.false
+
+
+def _is_flat(a: Assembly, part: Part, predictions: _Predictions) -> bool:
+    """Return True if confident wrong predictions have almost no slope."""
+    confident = _slope(a, part, predictions.wrong(CONFIDENT))
+    return confident < FLAT * _slope(a, part, predictions.wrong(0.5))
 
 
 def _slope(a: Assembly, part: Part, outputs: Tensor) -> float:
+    """Return the norm of the loss's gradient by the outputs."""
     outputs = outputs.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(a.loss(outputs, part.encoded), outputs)
     return float(torch.linalg.vector_norm(gradient))

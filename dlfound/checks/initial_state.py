@@ -1,102 +1,111 @@
-"""The net before the first step: units that are saturated, dead or equal, and what signals make of each layer."""
+"""Check the net before the first step for saturated, dead and identical units, and for fading signals."""
+
+import math
 
 import torch
 
-from dlfound.checks.context import Subject
-from dlfound.checks.result import FAIL, WARN, Checked, Finding, sound
-from dlfound.checks.thresholds import DEAD, FADED, SATURATED
+from dlfound.checks.context import CheckContext
+from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
 from dlfound.training.layers import SAMPLE_ROWS, LayerState, Probe
+from dlfound.training.symptoms import DEAD, FADED, SATURATED
 
-MANY = 4  # layers, of which not each is shown
+MANY = 4  # layers: of more, a message shows the first and the last
+USUAL_SHARE = f"at most {max(SATURATED, DEAD):g}"
+USUAL_RATIO = f"{FADED:g} to {1 / FADED:g}"
 
 
-def check(subject: Subject) -> Checked:
-    """A look at the fresh net through some training rows."""
-    a = subject.fresh()
-    _, layers = Probe(a.network, a.step, subject.sample(a, SAMPLE_ROWS)).look()
+def check(context: CheckContext) -> CheckResult:
+    """Look at the fresh net through some training rows."""
+    a = context.fresh()
+    _, layers = Probe(a.network, a.step, context.sample(a, SAMPLE_ROWS)).look()
     copies = {layer.name: count_copies(layers, i) for i, layer in enumerate(layers[:-1])}
-    findings = _copies(subject, layers, copies) + _shares(subject, layers, copies) + _spread(subject, layers)
-    worst = max([0.0, *(max(layer.dead, layer.saturated or 0) for layer in layers[:-1])])
-    if len(layers) == 1:
-        return Checked(
-            "initial_state", findings or [sound(None, "there is no hidden layer")], _numbers(layers, copies)
-        )
-    spread = f"activations spread by {_through(layers, 'activations')}, gradients by {_through(layers, 'gradients')}"
-    meaning = f"is the largest share of dead or saturated units in a layer; {spread}; no units are copies"
-    return Checked("initial_state", findings or [sound(worst, meaning)], _numbers(layers, copies))
+    numbers = {layer.name: _measurements(layer, copies.get(layer.name, 0)) for layer in layers}
+    findings = _copies(context, layers, copies)
+    findings += _shares(context, [layer for layer in layers[:-1] if not copies[layer.name]])
+    findings += _spread(context, layers)
+    return CheckResult("initial_state", findings or [_sound(layers, numbers)], numbers)
 
 
 def count_copies(layers: list[LayerState], i: int) -> int:
-    """How many units of hidden layer i have the same weights, incoming and outgoing, as another one before them."""
-    incoming, outgoing = layers[i].weights, layers[i + 1].weights.T
+    """Count the units of hidden layer i with the incoming and outgoing weights of an earlier unit."""
+    incoming = layers[i].weights
+    outgoing = layers[i + 1].weights.T
     if len(incoming) != len(outgoing):  # several pre-activations a unit
         incoming = incoming.unflatten(0, (len(outgoing), -1)).flatten(1)
-    return len(incoming) - len(torch.unique(torch.cat([incoming, outgoing], 1), dim=0))
+    distinct = torch.unique(torch.cat([incoming, outgoing], 1), dim=0)
+    return len(incoming) - len(distinct)
 
 
-def _through(layers: list[LayerState], what: str) -> str:
-    """A number of each hidden layer, from the input up; of many layers the first and the last."""
-    numbers = [done[what] for name, done in _numbers(layers, {}).items() if name != "output"]
-    shown = [f"{number:.2g}" for number in numbers]
-    return ", ".join(shown if len(shown) <= MANY else [shown[0], "...", shown[-1]])
-
-
-def _numbers(layers: list[LayerState], copies: dict[str, int]) -> dict:
+def _measurements(layer: LayerState, copies: int) -> dict:
     return {
-        layer.name: {
-            "saturated": layer.saturated,
-            "dead": layer.dead,
-            "copies": copies.get(layer.name, 0),
-            "activations": float(layer.activations.std(correction=0)),
-            "gradients": layer.backprop,
-        }
-        for layer in layers
+        "saturated": layer.saturated,
+        "dead": layer.dead,
+        "copies": copies,
+        "activations": float(layer.activations.std(correction=0)),
+        "gradients": layer.backprop,
     }
 
 
-def _copies(subject: Subject, layers: list[LayerState], copies: dict[str, int]) -> list[Finding]:
-    same = {name: count for name, count in copies.items() if count}
-    if not same:
+def _sound(layers: list[LayerState], numbers: dict[str, dict]) -> Finding:
+    hidden = layers[:-1]
+    if not hidden:
+        return sound(None, "", "the net has no hidden layer")
+    share = max(max(layer.dead, layer.saturated or 0.0) for layer in hidden)
+    spread = _list([numbers[layer.name]["activations"] for layer in hidden])
+    gradients = _list([numbers[layer.name]["gradients"] for layer in hidden])
+    meaning = "largest share of dead units or saturated activations in a layer; no units are identical; "
+    meaning += f"activations spread by {spread}, gradients by {gradients}"
+    return sound(share, USUAL_SHARE, meaning)
+
+
+def _list(numbers: list[float]) -> str:
+    texts = [f"{number:.2g}" for number in numbers]
+    return ", ".join(texts if len(texts) <= MANY else [texts[0], "...", texts[-1]])
+
+
+def _copies(context: CheckContext, layers: list[LayerState], copies: dict[str, int]) -> list[Finding]:
+    names = [name for name, count in copies.items() if count]
+    if not names:
         return []
     units = sum(len(layer.weights) for layer in layers[:-1])
-    noise = "nothing but dropout tells them apart" if subject.config["dropout"].get("hidden", 0) > 0 else ""
-    meaning = (
-        f"of {units} units in {' and '.join(same)}: {noise or 'these units will stay copies of each other'}"
-    )
-    return [Finding("copies", FAIL, float(sum(same.values())), meaning, "initializer=auto")]
+    count = sum(copies.values())
+    by_dropout = context.config["dropout"].get("hidden", 0) > 0
+    fate = "only dropout can tell them apart" if by_dropout else "they will stay copies of each other"
+    meaning = f"{count} of {units} units ({', '.join(names)}) have the same weights as another unit: {fate}"
+    return [Finding("copies", FAIL, float(count), "0", meaning, "initializer=auto")]
 
 
-def _shares(subject: Subject, layers: list[LayerState], copies: dict[str, int]) -> list[Finding]:
-    """Saturated and dead units; of copies, that they are copies is enough."""
-    hidden = [layer for layer in layers[:-1] if not copies[layer.name]]
-    usual, findings = subject.usual_initializer(), []
+def _shares(context: CheckContext, hidden: list[LayerState]) -> list[Finding]:
+    """Find layers of saturated and dead units; layers of identical units are another finding."""
+    findings = []
+    initializer = context.initializer_override()
     saturated = {layer.name: layer.saturated or 0.0 for layer in hidden}
-    if flat := [name for name, share in saturated.items() if share > SATURATED]:
-        meaning = f"of the activations in {' and '.join(flat)} are saturated: next to no gradient passes through them"
-        findings.append(
-            Finding("saturated", WARN, max(saturated.values()), meaning, usual or "batchnorm=batch")
-        )
+    names = [name for name, share in saturated.items() if share > SATURATED]
+    if names:
+        meaning = f"share of saturated activations in {', '.join(names)}: almost no gradient passes through"
+        override = initializer or "batchnorm=batch"
+        share = max(saturated.values())
+        findings.append(Finding("saturated", WARN, share, f"at most {SATURATED:g}", meaning, override))
     dead = {layer.name: layer.dead for layer in hidden}
-    if gone := [name for name, share in dead.items() if share > DEAD]:
-        meaning = (
-            f"of the units in {' and '.join(gone)} are dead: zero for every row, so that they cannot learn"
-        )
-        findings.append(Finding("dead", WARN, max(dead.values()), meaning, usual or "activation=leaky_relu"))
+    names = [name for name, share in dead.items() if share > DEAD]
+    if names:
+        meaning = f"share of dead units in {', '.join(names)}: they are zero for every row and cannot learn"
+        override = initializer or "activation=leaky_relu"
+        findings.append(Finding("dead", WARN, max(dead.values()), f"at most {DEAD:g}", meaning, override))
     return findings
 
 
-def _spread(subject: Subject, layers: list[LayerState]) -> list[Finding]:
-    """How activations fare on their way up, and gradients on their way down."""
-    first, last = layers[0], layers[-2] if len(layers) > 1 else layers[0]
+def _spread(context: CheckContext, layers: list[LayerState]) -> list[Finding]:
+    """Find activations that fade or grow on their way up, and gradients on their way down."""
+    first = layers[0]
+    last = layers[-2] if len(layers) > 1 else first
     up = float(last.activations.std(correction=0) / first.activations.std(correction=0))
-    down = first.backprop / last.backprop if last.backprop else float("nan")
+    down = first.backprop / last.backprop if last.backprop else math.nan
     findings = []
-    for what, ratio, top, bottom in (("signal", up, last, first), ("gradient", down, first, last)):
-        if 0 < ratio < FADED or 1 / FADED < ratio < float("inf"):
-            way = "fades" if ratio < 1 else "grows"
-            meaning = (
-                f"times that of {bottom.name} is left in {top.name}: the {what} {way} from layer to layer"
-            )
-            change = subject.usual_initializer() or "batchnorm=batch"
-            findings.append(Finding(f"{what}_{way}", WARN, ratio, meaning, change))
+    for signal, ratio, end, start in (("signal", up, last, first), ("gradient", down, first, last)):
+        if 0 < ratio < FADED or 1 / FADED < ratio < math.inf:
+            verb = "fades" if ratio < 1 else "grows"
+            meaning = f"{signal} in {end.name} over that in {start.name}: it {verb} from layer to layer"
+            override = context.initializer_override() or "batchnorm=batch"
+            findings.append(Finding(f"{signal}_{verb}", WARN, ratio, USUAL_RATIO, meaning, override))
     return findings

@@ -1,37 +1,46 @@
-"""Do the targets follow from the inputs at all? A linear model and nearest neighbours, on training rows only."""
+"""Check whether the targets follow from the inputs, by a linear model and nearest neighbours."""
 
 import numpy as np
+import torch
 
-from dlfound.checks.context import Subject
+from dlfound.checks.context import CheckContext
 from dlfound.checks.result import WARN, Finding
-from dlfound.checks.thresholds import CHANCE, CONTRADICTION, LABELLED, MINGLED, SHIFTED, TOO_FEW
 from dlfound.data.dataset import Dataset
 
-RIDGE = 1e-2  # of the mean squared value of an input: steadies columns that are nearly equal
+ROWS = 2000  # that are compared in pairs: 4 million distances, about 0.1 s
+TOO_FEW = 40  # rows that say nothing about labels
+RIDGE = 1e-2  # times the mean squared input: keeps nearly equal columns stable
 NEIGHBOURS = 5
+CHANCE = 4.0  # standard errors of a correlation: chance exceeds them once in 16,000
 CUTS = (0.25, 0.5, 0.75)  # of the rows in their order: where a mistake may begin
-ALIKE = 0.2  # how far the shares of the classes may differ on both sides of a cut,
-DRIFT = 0.5  # and the means of numbers, in deviations
+ALIKE = 0.2  # how far class shares may differ across a cut,
+DRIFT = 0.5  # and means of numbers, in deviations
+CONTRADICTION = 0.3  # by how much less neighbours agree across a cut than on one side of it
+MINGLED = 0.45  # nearest rows across a cut over that of unordered rows: 0.33 in rows sorted by place
+SHIFTED = 0.15  # share of rows whose neighbour's class number differs by the same amount
+ORDER = "check that the targets are in the same order as the rows"
 
 
-def judge_labels(subject: Subject) -> list[Finding]:
-    """Chance, contradictions between stretches of rows, and classes that are a number apart."""
-    data = subject.dataset
+def check_targets(context: CheckContext) -> list[Finding]:
+    """Find targets that are chance, that contradict similar rows, or whose class numbers are shifted."""
+    data = context.dataset
     train = data.parts["train"]
-    places = np.argsort(train)  # in the order of the source
-    places = places[:: -(-len(places) // LABELLED)]
+    places = np.argsort(train)  # the order of the source
+    places = places[:: -(-len(places) // ROWS)]
     if len(places) < TOO_FEW:
         return []
-    part = subject.base.parts["train"]
-    x = subject.base.network.ready(part.inputs[places.copy()]).double().cpu().numpy()
-    x = x[:, : x.shape[1] - subject.base.network.body.places]
-    y = _columns(data, train[places])
-    near = _distances(x)
-    return _chance(x, y, near, bool(data.classes)) or _contradiction(data, y, near) or _shifted(data, y, near)
+    network = context.base.network
+    x = network.ready(context.base.parts["train"].inputs[places.copy()]).double().cpu().numpy()
+    x = x[:, : x.shape[1] - network.body.places]  # a category's number is not a quantity
+    y = target_columns(data, train[places])
+    distances = _distances(x)
+    findings = _chance(x, y, distances, bool(data.classes))
+    findings = findings or _contradiction(y, distances, bool(data.classes), train[places])
+    return findings or _shifted(data, y, distances)
 
 
-def _columns(data: Dataset, rows: np.ndarray) -> np.ndarray:
-    """(rows, classes) zeros and ones, or (rows, columns) numbers, normalised."""
+def target_columns(data: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Return (rows, classes) zeros and ones, or (rows, targets) standardised numbers."""
     targets = data.targets[rows]
     if data.classes:
         return np.eye(len(data.classes))[targets]
@@ -40,48 +49,45 @@ def _columns(data: Dataset, rows: np.ndarray) -> np.ndarray:
 
 
 def _distances(x: np.ndarray) -> np.ndarray:
-    """Squared ones of all pairs; infinite of a row to itself."""
-    squares = np.square(x).sum(1)
-    found = squares[:, None] + squares[None] - 2 * x @ x.T
-    np.fill_diagonal(found, np.inf)
-    return found
+    """Return the distances of all pairs of rows; infinite between a row and itself."""
+    rows = torch.from_numpy(x)
+    return torch.cdist(rows, rows).fill_diagonal_(torch.inf).numpy()
 
 
 # Chance.
 
 
-def _chance(x: np.ndarray, y: np.ndarray, near: np.ndarray, classes: bool) -> list[Finding]:
-    """The targets against what is predicted of rows that the model has not seen."""
-    linear, local = _linear(x, y), y[np.argpartition(near, NEIGHBOURS, 1)[:, :NEIGHBOURS]].mean(1)
-    scores = [
-        _correlations(linear, y),
-        np.abs(_correlations(local, y)),
-    ]  # of parity, neighbours know the opposite
-    best = max(float(score.max()) for score in scores)
-    errors = best * len(y) ** 0.5
-    if errors > CHANCE:
+def _chance(x: np.ndarray, y: np.ndarray, distances: np.ndarray, classes: bool) -> list[Finding]:
+    """Compare the targets with predictions for rows that the model has not seen."""
+    neighbours = y[np.argpartition(distances, NEIGHBOURS, 1)[:, :NEIGHBOURS]].mean(1)
+    linear = _correlations(_ridge(x, y), y).max()
+    local = np.abs(_correlations(neighbours, y)).max()  # under parity, neighbours predict the opposite
+    best = float(max(linear, local))
+    bound = CHANCE / len(y) ** 0.5
+    if best > bound:
         return []
-    what = "classes" if classes else "numbers"
-    meaning = f"is the largest correlation of the {what} with what a linear model or nearest neighbours say of unseen rows"
-    advice = "are the targets in the order of the rows?"
-    return [Finding("chance", WARN, best, f"{meaning}: no better than chance", "", advice)]
+    targets = "classes" if classes else "targets"
+    meaning = f"correlation of {targets} with a linear model and nearest neighbours: no better than chance"
+    return [Finding("chance", WARN, best, f"above {bound:.2g}", meaning, "", ORDER)]
 
 
-def _linear(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Ridge regression, each half of the rows by the other one."""
-    x, found = np.column_stack([x, np.ones(len(x))]), np.empty_like(y)
-    halves = np.arange(len(x)) % 2
-    for half in (0, 1):
-        seen, unseen = x[halves != half], halves == half
-        steady = RIDGE * max(float(np.square(seen).mean()), 1e-12) * len(seen)
-        weights = np.linalg.solve(seen.T @ seen + steady * np.eye(x.shape[1]), seen.T @ y[~unseen])
-        found[unseen] = x[unseen] @ weights
-    return found
+def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Predict every second row by a ridge regression on the others, and the others by these."""
+    x = np.column_stack([x, np.ones(len(x))])
+    predicted = np.empty_like(y)
+    odd = np.arange(len(x)) % 2 == 1
+    for unseen in (odd, ~odd):
+        seen = x[~unseen]
+        penalty = RIDGE * max(float(np.square(seen).mean()), 1e-12) * len(seen)
+        gram = seen.T @ seen + penalty * np.eye(x.shape[1])
+        predicted[unseen] = x[unseen] @ np.linalg.solve(gram, seen.T @ y[~unseen])
+    return predicted
 
 
 def _correlations(predicted: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Of each column with its prediction; 0 where one of them is constant."""
-    p, t = predicted - predicted.mean(0), y - y.mean(0)
+    """Return each column's correlation with its prediction; 0 if one of them is constant."""
+    p = predicted - predicted.mean(0)
+    t = y - y.mean(0)
     norms = np.linalg.norm(p, axis=0) * np.linalg.norm(t, axis=0)
     return np.where(norms > 1e-12, (p * t).sum(0) / np.where(norms > 1e-12, norms, 1.0), 0.0)
 
@@ -89,68 +95,70 @@ def _correlations(predicted: np.ndarray, y: np.ndarray) -> np.ndarray:
 # Contradictions.
 
 
-def _contradiction(data: Dataset, y: np.ndarray, near: np.ndarray) -> list[Finding]:
-    """Rows that look alike must have like targets, also where one stands before and one behind a cut."""
+def _contradiction(y: np.ndarray, distances: np.ndarray, classes: bool, rows: np.ndarray) -> list[Finding]:
+    """Find a cut in the order of rows across which similar rows have different targets.
+
+    Args:
+        rows: the index of each row in the source.
+    """
     worst = (0.0, 0.0, 0.0, 0)
     for share in CUTS:
         cut = round(share * len(y))
-        first, second = np.arange(cut), np.arange(cut, len(y))
-        if _sorted(data, y, near, cut):
-            continue  # what lies behind the cut is of another kind: neighbours across it need not agree
-        within = max(_agreement(y, near, part, part) for part in (first, second))
-        across = min(_agreement(y, near, first, second), _agreement(y, near, second, first))
+        if _is_sorted(y, distances, cut, classes):
+            continue  # the rows behind the cut are of another kind: neighbours across it need not agree
+        first = np.arange(cut)
+        second = np.arange(cut, len(y))
+        within = max(_agreement(y, distances, side, side) for side in (first, second))
+        across = min(_agreement(y, distances, first, second), _agreement(y, distances, second, first))
         worst = max(worst, (within - across, within, across, cut))
     gap, within, across, cut = worst
     if gap < CONTRADICTION or across > within / 2:
         return []
-    row = int(np.sort(data.parts["train"])[:: -(-len(data.parts["train"]) // LABELLED)][cut])
-    meaning = (
-        f"is how far neighbours agree across row {row}, and {within:.2g} on one side of it: the targets on the other "
-        "side are not those of their rows"
-    )
-    return [Finding("contradiction", WARN, across, meaning, "", "are all targets in the order of the rows?")]
+    meaning = f"agreement of similar rows across row {rows[cut]}: on one side targets do not fit their rows"
+    return [Finding("contradiction", WARN, across, f"about {within:.2g}", meaning, "", ORDER)]
 
 
-def _sorted(data: Dataset, y: np.ndarray, near: np.ndarray, cut: int) -> bool:
-    """True where the targets on both sides are others, as of rows sorted by class, or the inputs, as by place."""
-    apart = np.abs(y[:cut].mean(0) - y[cut:].mean(0))
-    other = apart.sum() / 2 > ALIKE if data.classes else apart.max() > DRIFT
-    return bool(other or _mingled(near, cut) < MINGLED)
+def _is_sorted(y: np.ndarray, distances: np.ndarray, cut: int, classes: bool) -> bool:
+    """True if targets or inputs differ across a cut, as in rows sorted by class or by place."""
+    difference = np.abs(y[:cut].mean(0) - y[cut:].mean(0))
+    differs = difference.sum() / 2 > ALIKE if classes else difference.max() > DRIFT
+    return bool(differs or _mingling(distances, cut) < MINGLED)
 
 
-def _mingled(near: np.ndarray, cut: int) -> float:
-    """How many rows have their nearest one on the other side of a cut, over how many would in rows of no order."""
-    behind = np.arange(len(near)) >= cut
-    across = float((behind[near.argmin(1)] != behind).mean())
+def _mingling(distances: np.ndarray, cut: int) -> float:
+    """Return how many rows have their nearest row across the cut, relative to rows without an order."""
+    behind = np.arange(len(distances)) >= cut
+    across = float((behind[distances.argmin(1)] != behind).mean())
     return across / (2 * behind.mean() * (1 - behind.mean()))
 
 
-def _agreement(y: np.ndarray, near: np.ndarray, rows: np.ndarray, others: np.ndarray) -> float:
-    """Between the rows' targets and those of their nearest others: 0 is chance, 1 is all alike."""
-    nearest = others[near[np.ix_(rows, others)].argmin(1)]
+def _agreement(y: np.ndarray, distances: np.ndarray, rows: np.ndarray, others: np.ndarray) -> float:
+    """Return how well the targets of rows agree with those of their nearest others: 0 is chance, 1 equal."""
+    nearest = others[distances[np.ix_(rows, others)].argmin(1)]
     spread = np.square(y - y.mean(0)).sum(1).mean()
     return 1 - float(np.square(y[rows] - y[nearest]).sum(1).mean()) / max(2 * float(spread), 1e-12)
 
 
-def _shifted(data: Dataset, y: np.ndarray, near: np.ndarray) -> list[Finding]:
-    """Neighbours whose classes are always the same number apart, the last class and the first one too."""
+# Shifted classes.
+
+
+def _shifted(data: Dataset, y: np.ndarray, distances: np.ndarray) -> list[Finding]:
+    """Find class numbers that differ by the same amount from those of similar rows."""
     classes = len(data.classes)
     if classes < 4:
         return []
     own = y.argmax(1)
-    other = own[near.argmin(1)]
-    apart = (other - own) % classes
-    counts = np.bincount(np.minimum(apart, classes - apart), minlength=classes // 2 + 1)[1:]
-    step, share = int(counts.argmax()) + 1, counts.max() / len(own)
+    other = own[distances.argmin(1)]
+    difference = (other - own) % classes
+    counts = np.bincount(np.minimum(difference, classes - difference), minlength=classes // 2 + 1)[1:]
+    step = int(counts.argmax()) + 1
+    share = float(counts.max() / len(own))
     if share < SHIFTED or counts.max() < 0.9 * counts.sum():
         return []
-    pairs = np.bincount(own[(apart == step) | (apart == classes - step)], minlength=classes)
-    if pairs.min() < pairs.mean() / 4 or not _wraps(own, other, classes, step):
+    pairs = np.bincount(own[(difference == step) | (difference == classes - step)], minlength=classes)
+    wraps = (np.abs(own - other) == classes - step).any()  # from last to first: ordered classes do not
+    if pairs.min() < pairs.mean() / 4 or not wraps:
         return []
-    meaning = f"of rows have a class {step} beside that of the row most like them: in part of the rows classes are shifted"
-    return [Finding("shifted", WARN, float(share), meaning, "", "are classes numbered from 0 everywhere?")]
-
-
-def _wraps(own: np.ndarray, other: np.ndarray, classes: int, step: int) -> bool:
-    """True where such pairs also lead from the last classes to the first: classes in an order would not."""
-    return bool((np.abs(own - other) == classes - step).any())
+    meaning = f"share of rows whose class number is shifted by {step} from that of the most similar row"
+    advice = "check that all classes are numbered from 0"
+    return [Finding("shifted", WARN, share, f"below {SHIFTED:g}", meaning, "", advice)]

@@ -1,4 +1,4 @@
-"""Can the net learn a few examples by heart, and if not, why? And is it the inputs that it learns from?"""
+"""Check that the net can learn a few training examples by heart, and that it uses the inputs to do so."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,34 +7,41 @@ import torch
 from torch import Tensor
 
 from dlfound.checks import gradients
-from dlfound.checks.context import Subject
-from dlfound.checks.learning_rate import rate_override, rates_to_try
-from dlfound.checks.result import FAIL, WARN, Checked, Finding, sound
-from dlfound.checks.thresholds import BETTER, DEAF, FEW, FEW_STEPS, FITTED, MOVED
+from dlfound.checks.context import CheckContext, take
+from dlfound.checks.learning_rate import other_rates, rate_override
+from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
 from dlfound.config.config import Config
 from dlfound.objective import loss as losses
 from dlfound.training.assemble import Assembly
 from dlfound.training.device_data import Part
 from dlfound.training.metrics import regression_metrics
 
-SEARCHES = 10  # an optimizer that searches along its steps needs so many times fewer of them
-TOGETHER = 25  # steps between two looks at how far it is
-MORE = 6  # times the steps at most, where it gets on
-GETTING_ON = 0.9  # times the loss after half of the steps: a rate that is far too small comes nowhere near
-NEARLY = 0.9  # score from which any fall counts as getting on
-ROUGH = 10.0  # largest over median deviation of a column: below it normalising again is not worth a try
-WIDTHS = [256, 256]  # of a net that is large enough for a few examples: the default
+FEW = 50  # examples that a net must be able to learn by heart (lecture, minute 43)
+CANDIDATES = 4096  # training rows from which they are chosen
+STEPS = 2000  # full batches of these examples
+SEARCHES = 10  # times fewer steps for an optimizer that searches along each step
+MORE = 6  # times the steps at most, while the loss falls
+LOOK = 25  # steps between two looks at the score
+FALLS = 0.9  # times the loss after half of the steps: a rate that is far too small does not reach this
+NEARLY = 0.9  # score above which any fall of the loss counts
+FITTED = 0.99  # R2 of a regression that counts as learned
+ROUGH = 10.0  # largest over median deviation of a column: below it, normalising again changes little
+WIDTHS = [256, 256]  # of a net that is large enough: the default
+GAIN = 0.1  # share of the loss with constant inputs that real inputs must remove
+DEAF = 1e-6  # difference of outputs between rows, relative to the largest output: rounding
+MOVED = 0.01  # change of the loss, relative to the initial one: below it, nothing was learned
 
 
 @dataclass(frozen=True)
-class Learned:
-    """How far a net came with a few examples.
+class Fit:
+    """How well a net learned a few examples.
 
     Attributes:
         score: accuracy, or R2.
-        perfect: it made no error, or R2 is high enough.
-        steps: that were taken.
-        first, last: the loss at the first step and at the last one.
+        perfect: True if no error is left, or R2 is high enough.
+        steps: the number of steps taken.
+        first: the loss at the first step.
+        last: the loss at the last step.
     """
 
     score: float
@@ -44,19 +51,21 @@ class Learned:
     last: float
 
 
-def learn(a: Assembly, part: Part, steps: int, most: int) -> Learned:
-    """Train on all rows at once until they are known by heart: so many steps, and up to `most` while it gets on."""
+def learn(a: Assembly, part: Part, steps: int, most: int) -> Fit:
+    """Train on all rows at once until the fit is perfect: `steps` steps, or `most` while the loss falls."""
     a.network.train()
-    x, losses = a.network.ready(part.inputs), []
+    x = a.network.ready(part.inputs)
+    history = []
     for taken in range(1, most + 1):
         loss, outputs, _ = a.step(x, part.encoded, ())
-        if taken == 1 or taken % TOGETHER == 0 or taken == steps:
-            losses.append(float(loss))
+        if taken == 1 or taken % LOOK == 0 or taken == steps:
+            history.append(float(loss))
             score, perfect = _score(a, outputs, part)
-            gets_on = losses[-1] < (1.0 if score > NEARLY else GETTING_ON) * losses[len(losses) // 2]
-            if perfect or bool(a.step.skip) or (taken >= steps and not gets_on):
+            goal = 1.0 if score > NEARLY else FALLS
+            falls = history[-1] < goal * history[len(history) // 2]
+            if perfect or bool(a.step.skip) or (taken >= steps and not falls):
                 break
-    return Learned(score, perfect, taken, losses[0], losses[-1])
+    return Fit(score, perfect, taken, history[0], history[-1])
 
 
 def _score(a: Assembly, outputs: Tensor, part: Part) -> tuple[float, bool]:
@@ -66,166 +75,202 @@ def _score(a: Assembly, outputs: Tensor, part: Part) -> tuple[float, bool]:
         right = a.loss.classes(outputs) == part.targets
         return float(right.double().mean()), bool(right.all())
     r2 = regression_metrics(a.network.target.inverse(outputs), part.targets)["r2"]
-    return (1.0, True) if r2 is None else (r2, r2 >= FITTED)  # what does not vary is known
+    return (1.0, True) if r2 is None else (r2, r2 >= FITTED)  # constant targets are learned
+
+
+def few_examples(context: CheckContext, a: Assembly) -> Part:
+    """Choose examples of all classes alike, no two with equal inputs, which may contradict each other."""
+    part = a.parts["train"]
+    rows = context.permutation("few")[:CANDIDATES]
+    rows = rows[_first_of_each(part.inputs[rows])]
+    if context.dataset.classes:
+        members = torch.nn.functional.one_hot(part.targets[rows])
+        rank = (members.cumsum(0) * members).sum(1)  # of each row within its class
+        rows = rows[rank.argsort(stable=True)]
+    return take(part, rows[:FEW])
+
+
+def _first_of_each(rows: Tensor) -> Tensor:
+    """Return the index of the first of each set of equal rows, in order."""
+    _, group = torch.unique(rows, dim=0, return_inverse=True)
+    places = torch.arange(len(group), device=group.device)
+    first = places.new_full((int(group.max()) + 1,), len(group))
+    return first.scatter_reduce(0, group, places, "amin").sort().values
 
 
 def attempt(
-    subject: Subject, config: Config, make: str = "", steps: int = 0, constant: bool = False
-) -> Learned:
-    """A fresh net of `config` on the few examples, dropout and penalty off.
+    context: CheckContext, config: Config, normalise: bool = False, steps: int = 0, constant: bool = False
+) -> Fit:
+    """Train a fresh net on the few examples, without dropout and penalty.
 
     Args:
-        make: "even" normalises each column on these rows.
-        constant: the inputs' mean in place of each.
-        steps: how many at most; by the net's size where none is given.
+        normalise: normalise each column on these rows.
+        steps: the number of steps at most; by default it depends on the size of the net.
+        constant: replace each row by the mean of the inputs.
     """
-    a = subject.fresh(config.choose("dropout", "none").choose("regularizer", "none"))
-    part = subject.few(a)
+    a = context.fresh(config.choose("dropout", "none").choose("regularizer", "none"))
+    part = few_examples(context, a)
     x = a.network.ready(part.inputs)
-    if make == "even":
+    if normalise:
         x = (x - x.mean(0)) / x.std(0, correction=0).clamp(min=1e-12)
     if constant:
         x = x.mean(0, keepdim=True).expand_as(x).contiguous()
-    usual = subject.steps(FEW_STEPS // SEARCHES if subject.searches else FEW_STEPS, FEW)
+    usual = context.steps(STEPS // SEARCHES if context.searches else STEPS, FEW)
     most = steps or MORE * usual
     return learn(a, part._replace(inputs=x), -(-most // MORE), most)
 
 
-def _by_heart(subject: Subject) -> Learned:
-    """What both checks begin with."""
-    if "learned" not in subject.kept:
-        subject.kept["learned"] = attempt(subject, subject.config)
-    return subject.kept["learned"]
+def _configured_fit(context: CheckContext) -> Fit:
+    """Train with the checked configuration; both checks begin with this, and it runs once."""
+    if "fit" not in context.cache:
+        context.cache["fit"] = attempt(context, context.config)
+    return context.cache["fit"]
 
 
-# Overfitting.
+# Learning by heart.
 
 
-def check(subject: Subject) -> Checked:
-    """Overfit a few; where that fails, each suspect is tried until one change lets it pass."""
-    done = _by_heart(subject)
-    rows = len(subject.few(subject.base).inputs)
-    what = "accuracy" if subject.base.network.target is None else "R2"
-    meaning = f"is the {what} on {rows} training examples after {done.steps} steps, dropout and penalty off"
-    numbers = {"score": done.score, "steps": done.steps, "rows": rows, "loss": done.last}
-    found = sound(done.score, meaning) if done.perfect else _why(subject, done.score, meaning)
-    return Checked("overfit", [found], numbers)
+def check(context: CheckContext) -> CheckResult:
+    """Overfit a few examples; if that fails, find the one change that makes it succeed."""
+    fit = _configured_fit(context)
+    rows = len(few_examples(context, context.base).inputs)
+    is_regression = context.base.network.target is not None
+    usual = f"at least {FITTED:g}" if is_regression else "1"
+    score = "R2" if is_regression else "accuracy"
+    meaning = f"{score} on {rows} training examples after {fit.steps} steps without dropout and penalty"
+    finding = sound(fit.score, usual, meaning)
+    if not fit.perfect:
+        finding = _diagnose(context, fit.score, usual, meaning)
+    numbers = {"score": fit.score, "steps": fit.steps, "rows": rows, "loss": fit.last}
+    return CheckResult("overfit", [finding], numbers)
 
 
-def _why(subject: Subject, score: float, meaning: str) -> Finding:
-    if any(found.sign == "wrong" for found in gradients.check(subject).findings):
-        return Finding(
-            "gradient", FAIL, score, f"{meaning}: the gradient is wrong", advice="see the check of gradients"
-        )
-    for suspect in _suspects(subject):
-        if attempt(subject, suspect.config, suspect.make).perfect:
+def _diagnose(context: CheckContext, score: float, usual: str, meaning: str) -> Finding:
+    if any(finding.sign == "wrong" for finding in gradients.check(context).findings):
+        advice = "see the gradients check"
+        return Finding("gradient", FAIL, score, usual, f"{meaning}: the gradient is wrong", advice=advice)
+    for suspect in _suspects(context):
+        if attempt(context, suspect.config, suspect.normalise).perfect:
             if suspect.sign == "rate":
-                subject.kept["able"] = suspect.config
-            change = suspect.change or "with each column normalised"
-            told = f"{meaning}: {suspect.why} ({change} learns them)"
-            return Finding(suspect.sign, FAIL, score, told, suspect.change, suspect.advice)
-    advice = "no single change helped: look at the data, and at the options that are your own"
-    return Finding("unknown", FAIL, score, f"{meaning}: it cannot learn them by heart", advice=advice)
+                context.cache["able"] = suspect.config
+            change = suspect.override or "each column normalised"
+            meaning += f": {suspect.reason}; the net learns them with {change}"
+            return Finding(suspect.sign, FAIL, score, usual, meaning, suspect.override, suspect.advice)
+    advice = "no single change helped: look at the data and at your registered options"
+    return Finding("unknown", FAIL, score, usual, f"{meaning}: the net cannot learn them", advice=advice)
 
 
 @dataclass(frozen=True)
 class _Suspect:
-    """One change of the configuration, or of the inputs, and what it means where it helps."""
+    """A change of the configuration or of the inputs, and the fault that it reveals if it helps."""
 
     sign: str
-    change: str
-    why: str
+    override: str
+    reason: str
     config: Config
-    make: str = ""
+    normalise: bool = False
     advice: str = ""
 
 
-def _suspects(subject: Subject) -> Iterator[_Suspect]:
-    """A person's own options first; then in the lecture's order (minute 44); then what else may hold a net back."""
-    c = subject.config
+def _suspects(context: CheckContext) -> Iterator[_Suspect]:
+    """Yield registered options, the lecture's suspects (minute 44) in its order, and then all others."""
+    config = context.config
+    options = _option_suspects(context)
+    yield from (suspect for group, suspect in options.items() if context.is_registered(group))
+    yield from (options[group] for group in ("initializer", "constraint") if group in options)
+    if _is_uneven(context):
+        advice = "bring all columns to one scale"
+        yield _Suspect("inputs", "", "the inputs are not normalised", config, True, advice)
+    for lr in other_rates(context):
+        size = "small" if lr > config["optim"]["lr"] else "large"
+        reason = f"the learning rate is too {size}"
+        yield _Suspect("rate", rate_override(context, lr), reason, config.having("optim", lr=lr))
+    larger = config.choose("model", "mlp").having("model", hidden=WIDTHS)
+    widths = ",".join(map(str, WIDTHS))
+    yield _Suspect("net", f"model=mlp model.hidden=[{widths}]", "the net is too small", larger)
+    rest = [group for group in ("activation", "batchnorm", "loss", "optim") if group in options]
+    yield from (options[group] for group in rest if not context.is_registered(group))
+
+
+def _option_suspects(context: CheckContext) -> dict[str, _Suspect]:
+    """Return a suspect for each group whose option is not the plainest one."""
     plain = {
-        "activation": "relu", "batchnorm": "none", "loss": losses.recipe(subject.dataset.task),
-        "initializer": subject.fitting, "constraint": "none", "optim": "adam",
-    }  # fmt: skip
-    choices = {
-        group: _Suspect(
-            group, f"{group}={word}", f"{group}={c.name(group)} is to blame", c.choose(group, word)
-        )
-        for group, word in plain.items()
-        if c.name(group) != word
+        "activation": "relu",
+        "batchnorm": "none",
+        "loss": losses.recipe(context.dataset.task),
+        "initializer": context.fitting_initializer,
+        "constraint": "none",
+        "optim": "adam",
     }
-    yield from (choice for group, choice in choices.items() if subject.is_own(group))
-    yield from (choices[group] for group in ("initializer", "constraint") if group in choices)
-    if _is_uneven(subject):
-        advice = "bring all columns to one scale before they are handed over"
-        yield _Suspect("inputs", "", "the inputs are not normalised", c, "even", advice)
-    for lr in rates_to_try(subject):
-        why = f"the learning rate is too {'small' if lr > c['optim']['lr'] else 'large'}"
-        yield _Suspect("rate", rate_override(subject, lr), why, c.having("optim", lr=lr))
-    larger = c.choose("model", "mlp").having("model", hidden=WIDTHS)
-    change = f"model=mlp model.hidden={WIDTHS}".replace(" [", "[").replace(", ", ",")
-    yield _Suspect("net", change, "the net is too small", larger)
-    rest = ("activation", "batchnorm", "loss", "optim")
-    yield from (choices[group] for group in rest if group in choices and not subject.is_own(group))
+    config = context.config
+    return {
+        group: _Suspect(
+            group, f"{group}={name}", f"{group}={config.name(group)} prevents it", config.choose(group, name)
+        )
+        for group, name in plain.items()
+        if config.name(group) != name
+    }
 
 
-def _is_uneven(subject: Subject) -> bool:
-    """True where normalising each column of the few examples would change much."""
-    spread = subject.base.network.ready(subject.few(subject.base).inputs).std(0, correction=0)
+def _is_uneven(context: CheckContext) -> bool:
+    """True if normalising each column of the few examples would change much."""
+    inputs = context.base.network.ready(few_examples(context, context.base).inputs)
+    spread = inputs.std(0, correction=0)
     varying = spread[spread > 0]
     return len(varying) > 1 and bool(varying.max() > ROUGH * varying.median())
 
 
-# Do inputs matter?
+# The inputs.
 
 
-def check_inputs(subject: Subject) -> Checked:
-    """Real inputs must beat constant ones, with the same net, examples and number of steps.
+def check_inputs(context: CheckContext) -> CheckResult:
+    """Compare real inputs with constant ones for the same net, examples and number of steps.
 
-    Where they were learned at another rate only, that one is taken: a wrong rate is not the inputs' fault.
+    If the net learned the examples at another rate only, that rate is used: the inputs are not to blame.
     """
-    config = subject.kept.get("able", subject.config)
-    real = attempt(subject, config) if "able" in subject.kept else _by_heart(subject)
-    constant = attempt(subject, config, steps=real.steps, constant=True)
-    if len(subject.few(subject.base).inputs) < 2:
-        return Checked("inputs", [_all_alike(len(subject.dataset.parts["train"]))])
+    config = context.cache.get("able", context.config)
+    real = attempt(context, config) if "able" in context.cache else _configured_fit(context)
+    constant = attempt(context, config, steps=real.steps, constant=True)
+    rows = len(context.dataset.parts["train"])
+    if len(few_examples(context, context.base).inputs) < 2:
+        return CheckResult("inputs", [_all_equal(rows)])
     if real.perfect and constant.perfect:
-        return Checked("inputs", [sound(None, "all examples have the same target: nothing can be compared")])
-    gain = (constant.last - real.last) / max(abs(constant.last), 1e-12)
+        meaning = "all examples have the same target, so nothing can be compared"
+        return CheckResult("inputs", [sound(None, "", meaning)])
     numbers = {"real": real.last, "constant": constant.last, "steps": real.steps}
-    meaning = (
-        f"of the loss with constant inputs ({constant.last:.3g} after {real.steps} steps) is gone with the real ones "
-        f"({real.last:.3g})"
-    )
-    if gain >= 1 - BETTER or real.score - constant.score >= 1 - BETTER:
-        return Checked("inputs", [sound(gain, meaning)], numbers)
-    moved = max(abs(run.first - run.last) / max(abs(run.first), 1e-12) for run in (real, constant))
+    return CheckResult("inputs", [_compare(context, real, constant)], numbers)
+
+
+def _all_equal(rows: int) -> Finding:
+    if rows < 2:
+        return sound(None, "", "there is only one training row, so nothing can be compared")
+    meaning = "all training rows have the same inputs, so the net cannot learn from them"
+    return Finding("ignored", FAIL, float(rows), "", meaning, advice="check the inputs")
+
+
+def _compare(context: CheckContext, real: Fit, constant: Fit) -> Finding:
+    gain = (constant.last - real.last) / max(abs(constant.last), 1e-12)
+    usual = f"at least {GAIN:g}"
+    both = f"{real.last:.3g}; with constant inputs {constant.last:.3g}"
+    meaning = f"share of the loss that real inputs remove ({both})"
+    if gain >= GAIN or real.score - constant.score >= GAIN:
+        return sound(gain, usual, meaning)
+    moved = max(abs(fit.first - fit.last) / max(abs(fit.first), 1e-12) for fit in (real, constant))
     if moved < MOVED:
-        what = f"{meaning}; next to nothing was learned from either"
-        return Checked(
-            "inputs", [Finding("still", WARN, gain, what, advice="see the check of overfitting")], numbers
-        )
-    if _hears(subject):
-        what, advice = (
-            f"{meaning}: the net makes nothing of them",
-            "see the check of overfitting: is it large enough?",
-        )
+        meaning += "; the net learned next to nothing from either"
+        return Finding("still", WARN, gain, usual, meaning, advice="see the overfit check")
+    if _outputs_differ(context):
+        meaning += "; the net does not use them"
+        advice = "see the overfit check: the net may be too small"
     else:
-        what = f"{meaning}: the inputs do not matter"
-        advice = "look for a layer that puts out the same for every row, and at the inputs"
-    return Checked("inputs", [Finding("ignored", FAIL, gain, what, "", advice)], numbers)
+        meaning += "; the outputs do not depend on them"
+        advice = "look for a layer whose output is the same for every row, and check the inputs"
+    return Finding("ignored", FAIL, gain, usual, meaning, advice=advice)
 
 
 @torch.no_grad()
-def _hears(subject: Subject) -> bool:
-    """True where the fresh net's outputs are not the same for every row."""
-    network = subject.fresh().network.eval()
-    outputs = network.body(network.ready(subject.few(subject.base).inputs))
+def _outputs_differ(context: CheckContext) -> bool:
+    """True if the outputs of the fresh net differ between rows."""
+    network = context.fresh().network.eval()
+    outputs = network.body(network.ready(few_examples(context, context.base).inputs))
     return bool((outputs - outputs[:1]).abs().max() > DEAF * outputs.abs().max())
-
-
-def _all_alike(rows: int) -> Finding:
-    if rows < 2:
-        return sound(None, "there is one row to train on: nothing can be compared")
-    meaning = "training rows have the same inputs: nothing can be learned from them"
-    return Finding("ignored", FAIL, float(rows), meaning, advice="look at the inputs")

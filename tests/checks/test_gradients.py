@@ -4,9 +4,8 @@ import pytest
 import torch
 
 import dlfound
-from dlfound.checks.context import Subject
-from dlfound.checks.gradients import parameter_names, relative_error
-from dlfound.checks.thresholds import GRADIENT
+from dlfound.checks.context import CheckContext, parameter_names
+from dlfound.checks.gradients import TOLERANCE, relative_error
 from dlfound.options.configure import configure
 from dlfound.runs.train import load_data
 from dlfound.training.assemble import resolve
@@ -38,23 +37,23 @@ def test_a_wrong_gradient_is_wrong_by_as_much(factor):
         return (a**3).sum(), factor * 3 * a**2
 
     error = relative_error(cubed, at(2.0), ONE)
-    assert error == pytest.approx(abs(1 - factor) / max(1, abs(factor)), rel=1e-3) and error > GRADIENT
-    assert relative_error(relu(factor), at(2.0), ONE) > GRADIENT
+    assert error == pytest.approx(abs(1 - factor) / max(1, abs(factor)), rel=1e-3) and error > TOLERANCE
+    assert relative_error(relu(factor), at(2.0), ONE) > TOLERANCE
 
 
 @pytest.mark.parametrize("x", [0.0, 3e-7, -3e-7])
 def test_a_kink_is_told_apart_from_a_wrong_gradient(x):
     error = relative_error(relu(), at(x), ONE)
-    assert error is None or error < GRADIENT, "a kink beside the point"
+    assert error is None or error < TOLERANCE, "a kink beside the point"
     wrong = relative_error(relu(-1.0), at(x), ONE)
-    assert wrong > GRADIENT if x >= 0 else wrong == 0, "no excuse where it is wrong"
+    assert wrong > TOLERANCE if x >= 0 else wrong == 0, "no excuse where it is wrong"
 
 
 def test_rounding_of_large_values_is_no_error():
     def steep(a):
         return 1e9 + (a * 1e-2).sum(), torch.full_like(a, 1e-2)
 
-    assert relative_error(steep, at(1.0), ONE) < GRADIENT
+    assert relative_error(steep, at(1.0), ONE) < TOLERANCE
 
 
 def checked(*words, data=None):
@@ -80,7 +79,7 @@ def test_what_the_program_offers_is_right(words):
 def test_the_tensors_have_names_for_people():
     config = configure([*QUICK, "batchnorm=batch"])
     data = load_data(config)
-    subject = Subject(resolve(config, data.task)[0], data, torch.device("cpu"))
-    names = parameter_names(subject.base)
+    context = CheckContext(resolve(config, data.task)[0], data, torch.device("cpu"))
+    names = parameter_names(context.base)
     assert {"layer1.weight", "layer2.weight", "output.bias"} <= set(names) and len(names) == len(set(names))
-    assert len(names) == len(list(subject.base.network.named_parameters()))
+    assert len(names) == len(list(context.base.network.named_parameters()))

@@ -1,57 +1,59 @@
-"""Plant faults one by one and see whether `dlfound check` finds and names each, and leaves sound settings in peace.
+"""Plant faults one by one, and see whether `dlfound check` finds and names each; sound settings must pass.
 
-python tests/proofs/check.py                          all of them, five seeds each
-python tests/proofs/check.py --seeds 1 --only rate digits    those whose name holds one of the words
-python tests/proofs/check.py --seeds 1 --quick        of a fault only its own check, and twelve sound cases
+python tests/proofs/check.py                          all cases with five seeds each
+python tests/proofs/check.py --seeds 1 --only rate digits    the cases whose name contains one of the words
+python tests/proofs/check.py --seeds 1 --quick        the check that must find each fault, and twelve sound cases
 """
 
 import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import planted
 import torch
 
 import dlfound
-from dlfound.checks.run import Verdicts
+from dlfound.checks.result import PASS
+from dlfound.checks.run import CheckReport
 from dlfound.errors import Error
 from dlfound.options.configure import configure
 
 
 @dataclass(frozen=True)
 class Case:
-    """A configuration, and what the checks must say of it.
+    """A configuration, and what the checks must report about it.
 
     Attributes:
-        words: overrides; the seeds are added.
-        check, signs: the check that must find the fault, and the words for it, one of which must be told; empty for
-            what is sound, where nothing but passes may come.
-        only: the checks that are made; all where none is named.
+        overrides: separated by blanks; the seeds are added.
+        check: the check that must find the fault; empty for a sound setting, in which every check must pass.
+        signs: the finding of the check must have one of these signs.
     """
 
     name: str
-    words: str
+    overrides: str
     check: str = ""
     signs: tuple[str, ...] = ()
 
-    def judge(self, verdicts: Verdicts) -> str:
-        """What is wrong with the verdicts; empty where nothing is."""
-        told = [(name, f.sign, f.verdict) for name, f in verdicts.findings() if f.verdict != "pass"]
+    def judge(self, report: CheckReport) -> str:
+        """Say what is wrong with the report; return an empty text if nothing is."""
+        found = [(name, f.sign, f.verdict) for name, f in report.findings() if f.verdict != PASS]
         if not self.check:
-            return ", ".join(f"{verdict} {name}: {sign}" for name, sign, verdict in told)
-        found = any(name == self.check and sign in self.signs for name, sign, _ in told)
-        return "" if found else f"not found; told: {told}"
+            return ", ".join(f"{verdict} {name}: {sign}" for name, sign, verdict in found)
+        if any(name == self.check and sign in self.signs for name, sign, _ in found):
+            return ""
+        return f"not found; the checks report {found}"
 
 
-def fault(name: str, words: str, where: str) -> Case:
-    """`where`: check/sign, or check/sign|sign."""
-    check, _, signs = where.partition("/")
-    return Case(name, words, check, tuple(signs.split("|")))
+def fault(name: str, overrides: str, expected: str) -> Case:
+    """Make a case; `expected` is check/sign, or check/sign|sign."""
+    check, _, signs = expected.partition("/")
+    return Case(name, overrides, check, tuple(signs.split("|")))
 
 
-SMALL_NET = "model.hidden=[32,32]"  # where a case names none
+SMALL_NET = "model.hidden=[32,32]"  # unless a case names another
 DEEP = "model.hidden=[32,32,32,32,32,32,32]"
 SMALL = "activation=tanh initializer=normal initializer.std=0.01"
 
@@ -141,7 +143,7 @@ SOUND = [
     Case("a cycle of rates", "lr_decay=one_cycle early_stopping=none train.epochs=30"),
     Case("muon", "optim=muon"),
 ]
-QUICK = 12  # of them, the first ones
+QUICK = 12  # of the sound cases belong to the short form
 REAL = [
     Case("MNIST", "data=mnist data.root={root} model.hidden=[256,256]"),
     Case("a table: titanic", "data=table data.path={root}/titanic.csv data.target=Survived"),
@@ -150,70 +152,79 @@ REAL = [
 
 
 def run(case: Case, seed: int, quick: bool) -> str:
-    """What is wrong with the verdicts on a case; empty where nothing is."""
-    words = case.words.format(root=os.environ.get("DLFOUND_DATA", "")).split()
-    small = [] if "model" in case.words else [SMALL_NET]
+    """Check a case with a seed and say what is wrong with the report; return an empty text if nothing is."""
+    overrides = case.overrides.format(root=os.environ.get("DLFOUND_DATA", "")).split()
+    if "model" not in case.overrides:
+        overrides = [SMALL_NET, *overrides]
     only = [case.check] if quick and case.check else []
     seeds = [f"run.seed={seed}", f"data.seed={seed}"]
     try:
-        verdicts = dlfound.check([*small, *words, *seeds, "run.threads=1"], only=only)
+        report = dlfound.check([*overrides, *seeds, "run.threads=1"], only=only)
     except Error as error:
         return f"{error.code!r}: {error}"
-    return case.judge(verdicts) or unfit([*small, *words], verdicts)
+    return case.judge(report) or bad_fix(overrides, report)
 
 
-def unfit(words: list[str], verdicts: Verdicts) -> str:
-    """The first override of the verdicts that cannot take the place of the words for its group; empty where all can."""
-    for _, finding in verdicts.findings():
+def bad_fix(overrides: list[str], report: CheckReport) -> str:
+    """Name a finding without a fix, or with an override that cannot replace the case's overrides of its group."""
+    for name, finding in report.findings():
+        if finding.verdict != PASS and not finding.fix:
+            return f"{name}: {finding.sign} has no fix"
+        if not finding.override:
+            continue
         new = finding.override.split()
-        chosen = {word.partition("=")[0] for word in new if "." not in word.partition("=")[0]}
-        kept = [word for word in words if word.partition("=")[0].partition(".")[0] not in chosen]
+        groups = {key for key in (override.partition("=")[0] for override in new) if "." not in key}
+        remaining = [o for o in overrides if o.partition("=")[0].partition(".")[0] not in groups]
         try:
-            configure([*kept, *new])
+            configure([*remaining, *new])
         except Error as error:
-            return f"{finding.override} cannot be pasted: {error}"
+            return f"{name}: {finding.override} cannot be added: {error}"
     return ""
 
 
-def chosen(words: list[str], quick: bool) -> list[Case]:
-    """The cases whose name holds one of the words; all where none is given."""
-    cases = [*FAULTS, *SOUND[: QUICK if quick else None], *(REAL if os.environ.get("DLFOUND_DATA") else [])]
+def choose(words: list[str], quick: bool) -> list[Case]:
+    """Return the cases whose name contains one of the words; all without words."""
+    sound = SOUND[:QUICK] if quick else SOUND
+    real = REAL if os.environ.get("DLFOUND_DATA") else []
+    cases = [*FAULTS, *sound, *real]
     return [case for case in cases if not words or any(word in case.name for word in words)]
 
 
-def main() -> int:
-    """Print a line for each case and the sum; 1 where a fault was missed or something sound was blamed."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line for each case and the counts; return 1 if a fault was missed or a sound setting blamed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument(
-        "--quick", action="store_true", help="of a fault only its own check, and twelve sound cases"
-    )
+    parser.add_argument("--quick", action="store_true", help="run the short form")
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     planted.register()
-    missed = {"fault": 0, "sound": 0}
-    counts = dict(missed)
-    for case in chosen(args.only, args.quick):
-        kind, began = "fault" if case.check else "sound", time.process_time()
-        wrong = {
-            seed: told
-            for seed in range(args.first, args.first + args.seeds)
-            if (told := run(case, seed, args.quick))
-        }
+    seeds = range(args.first, args.first + args.seeds)
+    counts = {"fault": 0, "sound": 0}
+    wrong = {"fault": 0, "sound": 0}
+    for case in choose(args.only, args.quick):
+        kind = "fault" if case.check else "sound"
         counts[kind] += args.seeds
-        missed[kind] += len(wrong)
-        seconds = (time.process_time() - began) / args.seeds
-        where = f"{case.check}: {' or '.join(case.signs)}" if case.check else "nothing but passes"
-        print(f"{'NO ' if wrong else 'yes'} {kind} {case.name}: {where} ({seconds:.1f} s)", flush=True)
-        for seed, told in wrong.items():
-            print(f"      seed {seed}: {told}", flush=True)
-    print(f"faults: {counts['fault']} planted, {missed['fault']} missed")
-    print(f"sound: {counts['sound']} checked, {missed['sound']} blamed")
-    return int(any(missed.values()))
+        wrong[kind] += prove(case, kind, seeds, args.quick)
+    print(f"faults: {counts['fault']} planted, {wrong['fault']} missed")
+    print(f"sound: {counts['sound']} checked, {wrong['sound']} blamed")
+    return int(any(wrong.values()))
+
+
+def prove(case: Case, kind: str, seeds: range, quick: bool) -> int:
+    """Check a case with all seeds, print the results, and return the number of seeds with a wrong report."""
+    started = time.process_time()
+    problems = {seed: run(case, seed, quick) for seed in seeds}
+    seconds = (time.process_time() - started) / len(seeds)
+    wrong = {seed: problem for seed, problem in problems.items() if problem}
+    expected = f"{case.check}: {' or '.join(case.signs)}" if case.check else "every check passes"
+    print(f"{'NO ' if wrong else 'yes'} {kind} {case.name}: {expected} ({seconds:.1f} s)", flush=True)
+    for seed, problem in wrong.items():
+        print(f"      seed {seed}: {problem}", flush=True)
+    return len(wrong)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,43 @@
-"""Planted faults are found and sound settings left in peace: tests/proofs/check.py with one seed and small nets."""
+"""`dlfound check` finds planted faults and blames no sound setting: the short form of tests/proofs/check.py."""
 
 import re
 
+import check
+import pytest
 
-def counts(done):
-    faults = re.search(r"^faults: (\d+) planted, (\d+) missed$", done.stdout, re.MULTILINE)
-    sound = re.search(r"^sound: (\d+) checked, (\d+) blamed$", done.stdout, re.MULTILINE)
-    assert faults and sound, done.stdout + done.stderr
-    return [int(n) for n in (*faults.groups(), *sound.groups())]
+from dlfound.checks import gradients, initial_loss
+from dlfound.config import options
 
 
-def test_each_fault_is_found_and_nothing_sound_is_blamed(proof, monkeypatch):
+@pytest.fixture
+def prove(monkeypatch, capsys):
+    """Run the proof in this process with its options registered; returns the exit code, four counts and the output."""
+    monkeypatch.setattr(options, "_registered", {})
     monkeypatch.delenv("DLFOUND_DATA", raising=False)
-    done = proof("check.py", "--seeds=1", "--quick")
-    planted, missed, checked, blamed = counts(done)
-    assert planted >= 30 and checked >= 12 and (missed, blamed, done.returncode) == (0, 0, 0), done.stdout
+
+    def run(*arguments):
+        code = check.main(["--seeds=1", "--quick", *arguments])
+        output = capsys.readouterr().out
+        faults = re.search(r"^faults: (\d+) planted, (\d+) missed$", output, re.MULTILINE)
+        sound = re.search(r"^sound: (\d+) checked, (\d+) blamed$", output, re.MULTILINE)
+        assert faults and sound, output
+        return code, [int(count) for count in (*faults.groups(), *sound.groups())], output
+
+    return run
 
 
-def test_a_check_that_sees_nothing_is_caught(proof):
-    spoilt = "import dlfound.checks.thresholds as t; t.GRADIENT = float('inf')"
-    done = proof("check.py", "--seeds=1", "--quick", "--only", "detached layer", fault=spoilt)
-    assert counts(done)[:2] == [1, 1] and done.returncode == 1 and "not found" in done.stdout
+def test_each_fault_is_found_and_no_sound_setting_is_blamed(prove):
+    code, (planted, missed, checked, blamed), output = prove()
+    assert planted >= 60 and checked >= 12 and (missed, blamed, code) == (0, 0, 0), output
 
 
-def test_a_check_that_sees_ghosts_is_caught(proof):
-    spoilt = "import dlfound.checks.thresholds as t; t.HIGH = 0.1"
-    done = proof("check.py", "--seeds=1", "--quick", "--only", "as it is", fault=spoilt)
-    assert counts(done)[2:] == [1, 1] and done.returncode == 1 and "initial_loss" in done.stdout
+def test_the_proof_reports_a_check_that_finds_nothing(prove, monkeypatch):
+    monkeypatch.setattr(gradients, "TOLERANCE", float("inf"))
+    code, counts, output = prove("--only", "detached layer")
+    assert (code, counts) == (1, [1, 1, 0, 0]) and "not found" in output
+
+
+def test_the_proof_reports_a_check_that_blames_a_sound_setting(prove, monkeypatch):
+    monkeypatch.setattr(initial_loss, "HIGH", 0.1)
+    code, counts, output = prove("--only", "two classes: moons")
+    assert (code, counts) == (1, [0, 0, 1, 1]) and "initial_loss" in output
