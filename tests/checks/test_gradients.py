@@ -1,4 +1,4 @@
-"""The gradient check: against derivatives known by hand, at kinks, and through all that a configuration can hold."""
+"""The gradient check against derivatives known by hand, at kinks, and for what a configuration can choose."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def relu(factor=1.0):
 
 
 @pytest.mark.parametrize("x", [-3.0, 0.02, 1.0, 40.0])
-def test_a_right_gradient_is_right(x):
+def test_a_correct_gradient_has_a_small_error(x):
     def smooth(a):
         return (a**3 - 2 * a).sum(), 3 * a**2 - 2
 
@@ -32,7 +32,7 @@ def test_a_right_gradient_is_right(x):
 
 
 @pytest.mark.parametrize("factor", [1.001, 2.0, 0.0, -1.0])
-def test_a_wrong_gradient_is_wrong_by_as_much(factor):
+def test_the_error_of_a_wrong_gradient_is_its_factor(factor):
     def cubed(a):
         return (a**3).sum(), factor * 3 * a**2
 
@@ -42,22 +42,22 @@ def test_a_wrong_gradient_is_wrong_by_as_much(factor):
 
 
 @pytest.mark.parametrize("x", [0.0, 3e-7, -3e-7])
-def test_a_kink_is_told_apart_from_a_wrong_gradient(x):
+def test_a_kink_is_distinguished_from_a_wrong_gradient(x):
     error = relative_error(relu(), at(x), ONE)
-    assert error is None or error < TOLERANCE, "a kink beside the point"
+    assert error is None or error < TOLERANCE, "a correct gradient at a kink"
     wrong = relative_error(relu(-1.0), at(x), ONE)
-    assert wrong > TOLERANCE if x >= 0 else wrong == 0, "no excuse where it is wrong"
+    assert wrong > TOLERANCE if x >= 0 else wrong == 0, "a wrong gradient"
 
 
-def test_rounding_of_large_values_is_no_error():
+def test_rounding_of_a_large_value_is_no_error():
     def steep(a):
         return 1e9 + (a * 1e-2).sum(), torch.full_like(a, 1e-2)
 
     assert relative_error(steep, at(1.0), ONE) < TOLERANCE
 
 
-def checked(*words, data=None):
-    return dlfound.check([*QUICK, *words], only=["gradients"], data=data).checks["gradients"]
+def check(*words):
+    return dlfound.check([*QUICK, *words], only=["gradients"]).checks["gradients"]
 
 
 @pytest.mark.parametrize(
@@ -65,18 +65,20 @@ def checked(*words, data=None):
     [
         "batchnorm=batch dropout=standard dropout.input=0.2 regularizer=l2 activation=tanh",
         "batchnorm=layer dropout=gaussian regularizer=l1 activation=gelu",
-        "activation=maxout loss=hinge", "loss=cross_entropy loss.label_smoothing=0.1 loss.class_weight=balanced",
+        "activation=maxout loss=hinge",
+        "loss=cross_entropy loss.label_smoothing=0.1 loss.class_weight=balanced",
         "initializer=zeros", "initializer=constant", "model=perceptron", "optim=lbfgs", "activation=selu",
         "data=sine loss=huber regularizer=l1_l2", "data=sine loss=mae",
     ],
 )  # fmt: skip
-def test_what_the_program_offers_is_right(words):
-    done = checked(*words.split())
-    assert done.verdict == "pass" and done.findings[0].number < 1e-5, done
-    assert done.numbers["points"] >= 15 and done.numbers["kinks"] <= done.numbers["points"] / 4
+def test_the_gradient_of_each_option_is_correct(words):
+    result = check(*words.split())
+    assert result.verdict == "pass" and result.findings[0].number < 1e-5, result
+    assert result.numbers["points"] >= 15
+    assert result.numbers["kinks"] <= result.numbers["points"] / 4
 
 
-def test_the_tensors_have_names_for_people():
+def test_parameter_names_are_unique_and_readable():
     config = configure([*QUICK, "batchnorm=batch"])
     data = load_data(config)
     context = CheckContext(resolve(config, data.task)[0], data, torch.device("cpu"))

@@ -53,7 +53,7 @@ def check(capsys, *words):
 
 
 def rows_of(out):
-    """Return (verdict, check, number, usual, meaning) of each row of an unwrapped table, without the header."""
+    """Return (verdict, check, number, usual, meaning) of each row of a table that is not wrapped."""
     lines = out.split("\n\n")[0].splitlines()
     return [re.split(r" {2,}", line, maxsplit=4) for line in lines[1:]]
 

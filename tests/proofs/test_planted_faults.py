@@ -1,4 +1,4 @@
-"""`dlfound check` finds planted faults and blames no sound setting: the short form of tests/proofs/check.py."""
+"""The short form of tests/proofs/check.py: each planted fault is found, and no sound setting is blamed."""
 
 import re
 
@@ -11,7 +11,7 @@ from dlfound.config import options
 
 @pytest.fixture
 def prove(monkeypatch, capsys):
-    """Run the proof in this process with its options registered; returns the exit code, four counts and the output."""
+    """Run the proof in this process; returns the exit code, the four counts and the output."""
     monkeypatch.setattr(options, "_registered", {})
     monkeypatch.delenv("DLFOUND_DATA", raising=False)
 
