@@ -1,6 +1,7 @@
 """The short form of tests/proofs/check.py: each planted fault is found, and no sound setting is blamed."""
 
 import re
+from pathlib import Path
 
 import check
 import pytest
@@ -41,3 +42,10 @@ def test_the_proof_reports_a_check_that_blames_a_sound_setting(prove, monkeypatc
     monkeypatch.setattr(initial_loss, "HIGH", 0.1)
     code, counts, output = prove("--only", "two classes: moons")
     assert (code, counts) == (1, [0, 0, 1, 1]) and "initial_loss" in output
+
+
+def test_the_page_lists_the_cases():
+    page = " ".join((Path(__file__).parents[2] / "docs" / "check.md").read_text(encoding="utf-8").split())
+    assert [case.name for case in [*check.FAULTS, *check.SOUND] if case.name not in page] == []
+    assert f"planted faults | {len(check.FAULTS)} |" in page
+    assert f"sound settings | {len([*check.SOUND, *check.REAL])} |" in page
