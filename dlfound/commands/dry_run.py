@@ -11,7 +11,8 @@ from dlfound.config.config import Config
 from dlfound.data.columns import CATEGORY, FIRST, MISSING, UNKNOWN
 from dlfound.data.dataset import Dataset
 from dlfound.errors import printable
-from dlfound.runs.train import check_task, load_data
+from dlfound.runs.parts import check_task
+from dlfound.runs.train import load_data
 from dlfound.terminal import say
 from dlfound.training.assemble import assemble, resolve
 from dlfound.training.device import find_device
