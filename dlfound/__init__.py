@@ -7,7 +7,7 @@ run.report["test"]["accuracy"]
 
 from typing import Any
 
-from dlfound.config.options import register
+from dlfound.config.catalog import register
 from dlfound.errors import Error
 
 __all__ = ["Error", "__version__", "check", "open_run", "register", "train"]

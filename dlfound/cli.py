@@ -143,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _unknown_word(word: str, words: Sequence[str], kind: str) -> Error:
-    from dlfound.config.nearest import nearest
+    from dlfound.config.suggest import nearest
 
     message = f"unknown {kind} {word!r}; choose from: {', '.join(words)}"
     return Error(message, f"did you mean {nearest(word, words)}?", Code.CONFIG)

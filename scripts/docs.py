@@ -12,7 +12,7 @@ from typing import Any
 
 from dlfound.commands.options import describe
 from dlfound.config.catalog import EXPERIMENT, Catalog, conf_folder
-from dlfound.config.options import MISSING
+from dlfound.config.setting_types import MISSING
 from dlfound.config.yaml_files import read_yaml
 from dlfound.options import groups
 from dlfound.options.configure import full_catalog
@@ -123,7 +123,9 @@ def _option(known: Catalog, group: str, word: str, settings: dict[str, Any]) -> 
 def _settings_page(known: Catalog) -> list[str]:
     blocks = ["# settings", SETTINGS]
     for node, option in known.plain.items():
-        told = {n: {"type": k.says, "default": known.common(node)[n]} for n, k in option.settings.items()}
+        told = {
+            n: {"type": k.description, "default": known.common(node)[n]} for n, k in option.settings.items()
+        }
         table = _settings(node, told, _root_reasons(node))
         blocks += [f"## {node}", _prose(_doc(option.callable)), table, f"    dlfound train {BESIDE[node]}"]
     return [

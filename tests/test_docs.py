@@ -106,7 +106,7 @@ def test_an_option_tells_its_docstring_settings_and_reasons(group):
         for name, value in list(read_yaml(path).items())[1:]:
             line = re.search(rf"^{name}: .*?# (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
             says, default, reason = table[f"{group}.{name}"]
-            assert says == plain(option.settings[name].says) and reason == plain(line[1])
+            assert says == plain(option.settings[name].description) and reason == plain(line[1])
             plainly = value if isinstance(value, str) else json.dumps(value)
             assert default == ("must be given" if value == "???" else plainly), path
 

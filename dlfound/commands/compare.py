@@ -13,8 +13,8 @@ from typing import Any
 
 from dlfound.commands.text_table import metric_text, print_table, setting_text
 from dlfound.config.catalog import Catalog
-from dlfound.config.nearest import nearest
-from dlfound.config.options import MISSING
+from dlfound.config.setting_types import MISSING
+from dlfound.config.suggest import nearest
 from dlfound.errors import Code, Error, printable
 from dlfound.options.configure import catalog
 from dlfound.runs.find import find_runs

@@ -13,7 +13,7 @@ from typing import Any
 
 from dlfound.commands.options import describe
 from dlfound.config.catalog import EXPERIMENT, Catalog
-from dlfound.config.setting_types import Kind, OptionalText, Text, kind_of
+from dlfound.config.setting_types import OptionalText, SettingType, Text, setting_type
 from dlfound.config.yaml_files import read_yaml
 from dlfound.data.sources import task_of
 from dlfound.errors import Error
@@ -24,7 +24,7 @@ from dlfound.runs.find import list_runs, run_name
 NOTHING, FILES, FOLDERS = "nothing", "files", "folders"
 _TOP = {"--help": "what the verbs are", "--version": "which dlfound this is"}
 _REDIRECTION = re.compile(r"\d*[<>]+")
-_TEXTS = (kind_of(Text), kind_of(OptionalText))
+_TEXTS = (setting_type(Text), setting_type(OptionalText))
 _CURSOR = "\0"  # no argument of a program can hold it
 
 Parsers = Mapping[str, Callable[[], argparse.ArgumentParser]]
@@ -231,7 +231,7 @@ class _Overrides:
 
     def settings(self, node: str) -> dict[str, str]:
         """The settings of a node's chosen option that the line does not set yet."""
-        keys = {f"{node}.{setting}": kind.says for setting, kind in self._kinds(node).items()}
+        keys = {f"{node}.{setting}": kind.description for setting, kind in self._kinds(node).items()}
         return {f"{key}=": says for key, says in keys.items() if key not in self.given}
 
     def values(self, key: str) -> Answer:
@@ -253,7 +253,7 @@ class _Overrides:
         word = self.chosen.get(group)
         return word if group in self.known.groups and word in self.known.words(group) else None
 
-    def _kinds(self, node: str) -> dict[str, Kind]:
+    def _kinds(self, node: str) -> dict[str, SettingType]:
         if node in self.known.plain:
             return self.known.plain[node].settings
         word = self._word(node)

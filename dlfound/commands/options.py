@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlfound.config.catalog import EXPERIMENT, Catalog
-from dlfound.config.check import unknown_key
-from dlfound.config.options import Option
+from dlfound.config.catalog import EXPERIMENT, Catalog, Option
+from dlfound.config.suggest import Suggestions
 from dlfound.errors import Code, Error
 from dlfound.options.configure import full_catalog, load_options, own_options
 
@@ -34,10 +33,10 @@ def command(args: argparse.Namespace) -> int:
     load_options(args.files)
     known = full_catalog(args.config_dir)
     if args.group is not None and args.group not in {*known.paths, *known.plain}:
-        raise Error.of([unknown_key(args.group, [*known.paths, *known.plain])], Code.CONFIG)
+        raise Error.of([Suggestions(known).unknown_key(args.group)], Code.CONFIG)
     groups = [args.group] if args.group else list(known.paths)
     if args.group in known.plain:
-        settings = _settings(known.plain[args.group], known.root[args.group])
+        settings = _settings(known.plain[args.group], known.common(args.group))
         print(json.dumps(settings, indent=2) if args.json else "\n".join(_lines(args.group, settings, "")))
     elif args.json:
         print(json.dumps({g: describe(known, g) for g in groups}, indent=2, ensure_ascii=False))
@@ -67,7 +66,8 @@ def _describe(known: Catalog, group: str, word: str) -> dict[str, Any]:
 def _settings(option: Option, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Setting -> its type and default."""
     return {
-        name: {"type": kind.says, "default": defaults.get(name)} for name, kind in option.settings.items()
+        name: {"type": kind.description, "default": defaults.get(name)}
+        for name, kind in option.settings.items()
     }
 
 

@@ -1,137 +1,277 @@
-"""What stands in the folders of options: the program's own `conf/`, and those that a person names."""
+"""The options that exist: groups of callables, the YAML files that name them, and options that people add."""
 
-from collections.abc import Sequence
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dlfound.config.nearest import nearest
-from dlfound.config.options import Groups, Option
+from dlfound.config.setting_types import MISSING, SettingType, setting_type
+from dlfound.config.suggest import nearest
 from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Code, Error
 
 EXPERIMENT = "experiment"
-SPACE, SEARCH = "space", "search"  # what an experiment's file may hold for a sweep, beside a run's nodes
+SPACE = "space"  # nodes of an experiment's file that only a sweep reads
+SEARCH = "search"
+_NOT_NAMES = ("null", "true", "false", "nan", "inf")  # Hydra's grammar reads these words as values
 
 
+@cache
 def conf_folder() -> Path:
-    """The program's own folder of options."""
+    """The folder of the program's own options."""
     return Path(str(files("dlfound.conf")))
+
+
+# ---- options
+
+
+@dataclass(frozen=True)
+class Option:
+    """A callable that a word chooses. Its keyword-only parameters are settings; dlfound passes the others.
+
+    Attributes:
+        callable: a function or class; its keyword-only parameters are annotated with types of settings.
+        defaults: values of settings; only for registered options, which have no YAML file.
+    """
+
+    callable: Callable
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def settings(self) -> dict[str, SettingType]:
+        """Name -> type, in the order of the signature."""
+        parameters = inspect.signature(self.callable).parameters.values()
+        return {
+            p.name: setting_type(p.annotation)
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY or p.name in self.defaults
+        }
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.callable) or "").partition("\n")[0]
+
+    @property
+    def source(self) -> str:
+        """The docstring's text after "Source:"; empty if there is none."""
+        lines = (inspect.getdoc(self.callable) or "").splitlines()
+        sources = [line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")]
+        return sources[0] if sources else ""
+
+
+Groups = Mapping[str, Mapping[str, Option]]
+_registered: dict[str, dict[str, Option]] = {}
+
+
+def register(group: str, name: str, callable: Callable, **defaults: Any) -> None:
+    """Add an option, so that `group=name` chooses it.
+
+    Args:
+        group: a configuration group, as listed by `dlfound options`.
+        name: the word that chooses the option: a letter, then letters, digits, `_` and `-`.
+        callable: takes the settings as keywords, and by position what dlfound passes to every option of the
+            group (see the built-in ones). An activation, for example, is a class of `torch.nn.Module`.
+        defaults: values of settings. A keyword-only parameter that is not listed keeps the default of its
+            signature; if it has none, each command must give the value.
+
+    Raises:
+        Error: an invalid name, a setting that the callable does not take, or a default that YAML cannot
+            hold (code 2).
+    """
+    if not re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII) or name.lower() in _NOT_NAMES:
+        fix = "use a letter, then letters, digits, _ and -"
+        raise Error(f"{name!r} cannot name an option", fix, Code.CONFIG)
+    settings = {**_signature_defaults(callable), **defaults}
+    option = Option(callable, {key: _plain_default(name, key, value) for key, value in settings.items()})
+    if unknown := set(defaults) - set(option.settings):
+        fix = "pass only parameters of the callable"
+        raise Error(f"{name} of {group} takes no setting {min(unknown)!r}", fix, Code.CONFIG)
+    _registered.setdefault(group, {})[name] = option
+
+
+def _signature_defaults(callable: Callable) -> dict[str, Any]:
+    """Keyword-only parameter -> its default, or MISSING if it has none."""
+    parameters = inspect.signature(callable).parameters.values()
+    return {
+        p.name: MISSING if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY
+    }
+
+
+def _plain_default(name: str, key: str, value: Any) -> Any:
+    """The default as config.yaml can hold it; a tuple becomes a list."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        fix = "use a number, text, true, false, null, or a list of them"
+        raise Error(f"{name}: the default of {key!r} is not a plain value", fix, Code.CONFIG) from None
+
+
+def with_registered(tables: Mapping[str, Mapping[str, Callable]]) -> Groups:
+    """The program's tables of callables and the registered options, as options.
+
+    Raises:
+        Error: an option was registered in an unknown group, or under a built-in name (code 2). dlfound then
+            forgets it, so that the calling program can continue.
+    """
+    for group, name in [(group, name) for group, table in _registered.items() for name in table]:
+        if group not in tables:
+            del _registered[group]
+            fix = f"did you mean {nearest(group, tables)}?"
+            raise Error(f"there is no group {group!r}", fix, Code.CONFIG)
+        if name in tables[group]:
+            del _registered[group][name]
+            fix = f"register {name!r} under another name"
+            raise Error(f"{group} already has a built-in option {name!r}", fix, Code.CONFIG)
+    return {
+        group: {name: _built_in_option(made) for name, made in table.items()} | _registered.get(group, {})
+        for group, table in tables.items()
+    }
+
+
+_built_in_option = cache(Option)  # so that a signature is read once
+
+
+# ---- the catalog
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every word that a configuration may hold.
+    """Every group, option and setting that a configuration may use.
 
     Attributes:
-        groups: group -> option's callable name -> option.
-        plain: the nodes that are no groups (`train`, `run`), each with the callable that takes its settings.
+        groups: group -> name of a callable -> option.
+        plain: nodes that are not groups (`train`, `run`), each with the callable that takes its settings.
         config_dirs: folders of options that a person added.
-        roots: the files of `conf/` that choose and set what no option does; Hydra composes from the last.
+        roots: files of `conf/` that choose the default options and set what no option sets.
     """
 
     groups: Groups
     plain: dict[str, Option]
     config_dirs: Sequence[Path] = ()
     roots: Sequence[str] = ("config",)
-    _read: dict[tuple[str, str], dict[str, Any]] = field(
-        default_factory=dict, repr=False
-    )  # files read so far
+    _files: dict[Path, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for folder in self.config_dirs:
             if not folder.is_dir():
-                raise Error(
-                    f"--config-dir {folder} is no folder", "name a folder that holds groups", Code.CONFIG
-                )
+                fix = "give a folder that holds a folder for each group"
+                raise Error(f"--config-dir {folder} is not a folder", fix, Code.CONFIG)
+        _ = self.paths  # reports a file that hides another
 
     @cached_property
     def paths(self) -> dict[str, dict[str, Path]]:
-        """Group -> word -> file, `experiment` among the groups. A word means one thing: no file may hide another."""
-        found: dict[str, dict[str, Path]] = {group: {} for group in [*self.groups, EXPERIMENT]}
+        """Group (also `experiment`) -> word -> file. No file may hide another."""
+        paths: dict[str, dict[str, Path]] = {group: {} for group in [*self.groups, EXPERIMENT]}
         for folder in [conf_folder(), *self.config_dirs]:
-            for group, words in found.items():
+            for group, words in paths.items():
                 for path in sorted((folder / group).glob("*.yaml")):
                     if path.stem in words:
-                        what = f"{path}: {group}={path.stem} exists already ({words[path.stem]})"
-                        raise Error(what, "give the file another name", Code.CONFIG)
+                        message = f"{path}: {group}={path.stem} already exists ({words[path.stem]})"
+                        raise Error(message, "give the file another name", Code.CONFIG)
                     words[path.stem] = path
-        return found
+        return paths
 
     @cached_property
-    def root(self) -> dict[str, Any]:
-        """The content of the files that choose and set what no option does; usually `conf/config.yaml` alone."""
-        trees = [read_yaml(conf_folder() / f"{root}.yaml") for root in self.roots]
-        merged = {node: value for tree in trees for node, value in tree.items()}
-        return merged | {"defaults": [entry for tree in trees for entry in tree["defaults"]]}
+    def labels(self) -> dict[str, dict[str, str]]:
+        """Group -> word -> its file, as a message or --cfg names it."""
+        return {
+            group: {word: _label(path) for word, path in words.items()} for group, words in self.paths.items()
+        }
 
-    @property
-    def primary(self) -> str:
-        """The file that Hydra composes from."""
-        return self.roots[-1]
+    @cached_property
+    def _built_in(self) -> set[tuple[str, str]]:
+        return {
+            (g, w) for g, words in self.paths.items() for w, p in words.items() if conf_folder() in p.parents
+        }
+
+    def label(self, group: str, word: str) -> str:
+        """The file of an option, as --cfg names it."""
+        return self.labels[group].get(word, "registered")
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """The content of a YAML file; each file is read once."""
+        if path not in self._files:
+            self._files[path] = read_yaml(path)
+        return self._files[path]
+
+    @cached_property
+    def root_files(self) -> dict[str, dict[str, Any]]:
+        """Label -> content of each root file; usually only of `conf/config.yaml`."""
+        return {f"conf/{root}.yaml": self.read(conf_folder() / f"{root}.yaml") for root in self.roots}
 
     @cached_property
     def defaults(self) -> dict[str, str]:
-        """Group -> the word that `conf/config.yaml` chooses."""
-        chosen = self.root["defaults"]
-        return {
-            g: w for entry in chosen if isinstance(entry, dict) for g, w in entry.items() if g != EXPERIMENT
+        """Group -> the option that the root files choose."""
+        entries = [entry for tree in self.root_files.values() for entry in tree["defaults"]]
+        choices = {
+            group: word for entry in entries if isinstance(entry, dict) for group, word in entry.items()
         }
+        return {group: word for group, word in choices.items() if group != EXPERIMENT}
 
-    def common(self, group: str) -> dict[str, Any]:
-        """The settings that `conf/config.yaml` gives to every option of the group."""
-        return self.root.get(group, {})
+    def common(self, node: str) -> dict[str, Any]:
+        """The values that the root files set in a node: for a group, settings that all its options share."""
+        return {key: value for tree in self.root_files.values() for key, value in tree.get(node, {}).items()}
 
     def words(self, group: str) -> list[str]:
-        """The words that choose an option of the group: those with a file, and those registered from Python."""
+        """The words that choose an option of the group: its files, and what was registered from Python."""
         return sorted({*self.paths[group], *self.groups.get(group, {})})
 
     def is_own(self, group: str, word: str) -> bool:
-        """True where a person added the option (or experiment): by a file, or by registering it."""
-        path = self.paths[group].get(word)
-        return path is None or not path.is_relative_to(conf_folder())
+        """True if a person added the option or experiment, by a file or by registering it."""
+        return (group, word) not in self._built_in
 
     def content(self, group: str, word: str) -> dict[str, Any]:
-        """What the option's file (or its registration) holds: a name and values.
+        """The name and values in the option's file, or those that were registered.
 
         Raises:
-            Error: the file cannot be read, or its name is no option of the group (code 2).
+            Error: the file cannot be read, or its name is not an option of the group (code 2).
         """
         if word not in self.paths[group]:
             return {"name": word, **self.groups[group][word].defaults}
-        if (group, word) not in self._read:
-            path, known = self.paths[group][word], list(self.groups[group])
-            content = {"name": word, **read_yaml(path)}
-            if not isinstance(content["name"], str) or content["name"] not in known:
-                fix = f"did you mean name: {nearest(str(content['name']), known)}?"
-                raise Error(f"{path}: name must be one of: {', '.join(known)}", fix, Code.CONFIG)
-            self._read[group, word] = content
-        return self._read[group, word]
+        path = self.paths[group][word]
+        content = {"name": word, **self.read(path)}
+        names = list(self.groups[group])
+        if content["name"] not in names:
+            fix = f"did you mean name: {nearest(str(content['name']), names)}?"
+            raise Error(f"{path}: name must be one of: {', '.join(names)}", fix, Code.CONFIG)
+        return content
 
     def node(self, group: str, word: str) -> dict[str, Any]:
-        """A name and values: what a file of one's own leaves out comes from the option that it names."""
+        """The name and all values of an option: an added file inherits from the option that it names."""
         content = self.content(group, word)
         name = content["name"]
-        return {**self.content(group, name), **content} if name != word else content
+        return content if name == word else {**self.content(group, name), **content}
 
     def option(self, group: str, word: str) -> Option:
-        """The option behind a word of the group."""
-        return self.groups[group][self.content(group, word)["name"]]
+        """The option that a word of the group chooses."""
+        built_in = (group, word) in self._built_in  # a file of conf/ has the name of its callable
+        return self.groups[group][word if built_in else self.content(group, word)["name"]]
 
     def keys(self, group: str, word: str) -> list[str]:
-        """The settings of an option; none where its file is broken: composing tells that of a file that is chosen."""
+        """The settings of an option; none if its file is broken, which composing reports if it is chosen."""
         try:
             return list(self.option(group, word).settings)
         except Error:
             return []
 
     def all_keys(self) -> list[str]:
-        """Every `node.setting` that exists anywhere."""
+        """Every `node.setting` of any option."""
         keys = {f"{g}.{s}" for g, table in self.groups.items() for o in table.values() for s in o.settings}
         return sorted(keys | {f"{n}.{s}" for n, o in self.plain.items() for s in o.settings})
 
     def everything(self) -> list[str]:
         """All that may stand before a `=`: groups, nodes and keys."""
         return [*self.paths, *self.plain, *self.all_keys()]
+
+
+def _label(path: Path) -> str:
+    """A path as messages name it; a file of the program by its place in `conf/`."""
+    if path.is_relative_to(conf_folder()):
+        return f"conf/{path.relative_to(conf_folder()).as_posix()}"
+    return str(path)

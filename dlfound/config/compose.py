@@ -1,410 +1,252 @@
-"""From words to a checked configuration: Hydra composes, signatures check, all mistakes are told together."""
+"""Compose a configuration: files laid over each other, then overrides, all mistakes reported together."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from copy import deepcopy
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog, conf_folder
-from dlfound.config.check import Rule, check_rules, check_tree
-from dlfound.config.config import FORMAT, Config
-from dlfound.config.overrides import Overrides, holds_resolver, read_overrides, read_values, readable
-from dlfound.config.yaml_files import plain, read_yaml
+from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog
+from dlfound.config.config import Config, Rule, check_rules, check_tree
+from dlfound.config.overrides import Overrides
+from dlfound.config.yaml_files import follow_references, has_resolver, plain
 from dlfound.errors import Code, Error, Problem, printable
 
-Layers = list[tuple[str, dict[str, Any]]]
+_HEAD = "# @package _global_"  # lets Hydra itself compose the file too
 
 
 def compose(
-    texts: Sequence[str], catalog: Catalog, rules: Iterable[Rule] = (), beside: Collection[str] = ()
+    texts: Sequence[str],
+    catalog: Catalog,
+    rules: Iterable[Rule] = (),
+    ignored: Collection[str] = (),
+    base: Config | None = None,
 ) -> Config:
-    """The configuration that an override list asks for.
+    """The configuration that overrides ask for.
 
     Args:
         texts: overrides in Hydra's grammar.
-        catalog: the words that exist.
-        rules: what must hold across groups.
-        beside: nodes of an experiment's file that are no part of the configuration, and left out.
+        catalog: the options that exist.
+        rules: conditions across groups.
+        ignored: nodes of an experiment's file that are not part of the configuration.
+        base: the configuration that the overrides change; without it, the default options. An option other
+            than the base's own has the settings of its file.
 
     Raises:
-        Error: all that is wrong, at once (code 2).
+        Error: all that is wrong, together (code 2).
     """
-    experiments = _Experiments(catalog, beside)
-    words = read_overrides(texts, catalog, experiments.choices)
-    problems = [*words.problems, *experiments.problems]
-    chosen = {**catalog.defaults, **experiments.choices(words.choices.get(EXPERIMENT)), **words.choices}
-    layers, option_problems = _layers(chosen, catalog, experiments)
-    problems += option_problems
-    if option_problems or experiments.problems:  # Hydra could not read these files either
+    overrides = Overrides(texts, catalog)
+    start = {group: base.name(group) for group in catalog.groups} if base else catalog.defaults
+    experiment = _read_experiment(overrides.choices.get(EXPERIMENT), catalog, ignored)
+    before = {**start, **experiment.choices}
+    chosen = {**before, **overrides.assumed, **overrides.choices}
+    overrides.read_settings(chosen)
+    notes = _drop_unfitting(experiment, before, overrides.choices, catalog)
+
+    layers = _Layers()
+    file_problems = _add_files(layers, base, chosen, experiment, catalog)
+    problems = overrides.problems + experiment.problems + file_problems
+    if file_problems or experiment.problems:  # what these files leave out would look like mistakes
         raise Error.of(problems, Code.CONFIG)
-    origins = _Origins(layers, words)
-    try:
-        left_out = experiments.unfit(words.choices)
-        removed = [f"~{key}" for key in left_out]
-        tree = _hydra(catalog.primary, [*words.accepted, *removed], _own_nodes(chosen, catalog, experiments))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise Error.of(problems or [_translate(error)], Code.CONFIG) from None
-    tree = {node: settings for node, settings in tree.items() if node not in beside}
-    sound, tree_problems = check_tree(tree, catalog, origins.told)
-    rule_problems, warnings = check_rules(sound, rules)
-    if problems := problems + tree_problems + rule_problems:
+    layers.add_overrides(overrides)
+    tree, value_problems = check_tree(follow_references(layers.tree), catalog, layers.source)
+    rule_problems, rule_warnings = check_rules(tree, rules)
+    if problems := problems + value_problems + rule_problems:
         raise Error.of(problems, Code.CONFIG)
-    notes = words.warnings + list(left_out.values()) + [f"{w.what}; {w.fix}" for w in warnings]
-    return Config(sound, catalog, origins.all(sound), notes)
+    origins = {f"{node}.{key}": layers.label(f"{node}.{key}") for node in tree for key in tree[node]}
+    warnings = overrides.warnings + notes + [f"{w.what}; {w.fix}" for w in rule_warnings]
+    return Config(tree, catalog, origins, warnings)
 
 
-def compose_over(known: Config, texts: Sequence[str]) -> Config:
-    """What the overrides make of a configuration: their words are looked up among its own options.
+# ---- files laid over each other
 
-    Args:
-        known: it; where another option of a group is chosen, that one's settings are those of its file.
-        texts: overrides in Hydra's grammar, none of an experiment.
 
-    Returns:
-        The configuration; its origins are the overrides alone. The rules across groups are not asked.
+class _Layers:
+    """Trees laid over each other; each value comes from the last tree that has it.
 
-    Raises:
-        Error: all that is wrong with the overrides, at once (code 2).
+    Attributes:
+        tree: node -> setting -> value.
+        origins: "node.setting", or a node -> the label of the tree that set it.
     """
-    catalog, tree = known.catalog, deepcopy(known.tree)
-    own = {group: known.name(group) for group in catalog.groups}
-    words = read_overrides(texts, catalog, lambda experiment: own)
-    for group, word in words.choices.items():
-        node = catalog.node(group, word)
-        if node["name"] != own[group]:
-            tree[group] = {**catalog.common(group), **node}
-    for key, value in read_values({k: t for k, t in words.values.items() if not k.endswith(".name")}).items():
+
+    def __init__(self) -> None:
+        self.tree: dict[str, Any] = {}
+        self.origins: dict[str, str] = {}
+        self._typed: set[str] = set()
+
+    def label(self, key: str) -> str:
+        """The file or override that set a value; empty if it is the base's."""
+        return self.origins.get(key, "")
+
+    def source(self, key: str) -> str:
+        """The file that set a value, for a message; empty if the person has just typed it."""
+        label = self.label(key)
+        return f" ({label})" if label and label not in self._typed else ""
+
+    def set(self, key: str, value: Any, label: str) -> None:
+        """Set one value of `node.setting`."""
         node, _, setting = key.partition(".")
-        tree[node][setting] = value[setting] if isinstance(value, dict) else value
-    sound, problems = check_tree(tree, catalog, lambda key: "")
-    if problems := words.problems or problems:
-        raise Error.of(problems, Code.CONFIG)
-    return Config(sound, catalog, words.values)
+        self.tree.setdefault(node, {})[setting] = value
+        self.origins[key] = label
 
-
-class Composer:
-    """Composes many configurations that differ in the values of settings: each choice of options once through Hydra.
-
-    Args:
-        catalog, rules, beside: as `compose` takes them.
-    """
-
-    def __init__(self, catalog: Catalog, rules: Iterable[Rule] = (), beside: Collection[str] = ()):
-        self.catalog, self.rules, self.beside = catalog, tuple(rules), beside
-        self._known: dict[tuple[str, ...], Config] = {}
-
-    def compose(self, texts: Sequence[str], ruled: bool = True) -> Config:
-        """As `compose`; without the rules across groups where `ruled` is false."""
-        settings = {text.partition("=")[0]: text for text in texts if "." in text.partition("=")[0]}
-        choices = tuple(text for text in texts if text.partition("=")[0] not in settings)
-        rules = self.rules if ruled else ()
-        plain = len(settings) + len(choices) == len(texts) and not any(
-            "${" in t or t[:1] in "+~" for t in texts
-        )
-        if plain and not _refers(self._experiment(choices)):
-            known = self._base(choices, settings)
-            if all(_has(known, key) and readable(text) for key, text in settings.items()):
-                return self._changed(known, settings, rules)
-        return compose(texts, self.catalog, rules, self.beside)  # with all that there is to tell
-
-    def _base(self, choices: tuple[str, ...], settings: Mapping[str, str]) -> Config:
-        """What the choices alone come to; with the settings, where they need some that have no default."""
-        if choices not in self._known:
-            with suppress(Error):
-                self._known[choices] = compose(choices, self.catalog, (), self.beside)
-        shape = choices if choices in self._known else (*choices, *settings)
-        if shape not in self._known:
-            self._known[shape] = compose([*choices, *settings.values()], self.catalog, (), self.beside)
-        return self._known[shape]
-
-    def _experiment(self, texts: Sequence[str]) -> Any:
-        words = [text.partition("=")[2] for text in texts if text.partition("=")[0] == EXPERIMENT]
-        path = self.catalog.paths[EXPERIMENT].get(words[-1]) if words else None
-        return read_yaml(path) if path else {}
-
-    def _changed(self, known: Config, texts: Mapping[str, str], rules: Sequence[Rule]) -> Config:
-        """The same with other values of settings that it has, and the rules across groups asked again."""
-        tree = deepcopy(known.tree)
-        for key, value in read_values(texts).items():
-            node, _, setting = key.partition(".")
-            tree[node][setting] = value
-        sound, problems = check_tree(tree, self.catalog, lambda key: "")
-        rule_problems, warnings = check_rules(sound, rules)
-        if problems := problems + rule_problems:
-            raise Error.of(problems, Code.CONFIG)
-        notes = known.warnings + [f"{w.what}; {w.fix}" for w in warnings]
-        return Config(sound, self.catalog, known.origins | dict(texts), notes)
-
-
-def _has(config: Config, key: str) -> bool:
-    """True for a setting of one of its nodes."""
-    node, _, setting = key.partition(".")
-    return setting in config.tree.get(node, ()) and (setting != "name" or node in config.catalog.plain)
-
-
-def _refers(tree: Any) -> bool:
-    return "${" in str(tree)
-
-
-def reopen(path: Path, catalog: Catalog) -> Config:
-    """The configuration that a run's folder holds: read as data, never through Hydra.
-
-    Raises:
-        Error: not readable, from a newer format, or not what this program knows (code 4); references or
-            Hydra's own keys in it (code 7).
-    """
-    tree = read_yaml(path, Code.RUN)
-    version = tree.pop("format", None)
-    if version != FORMAT:
-        newer = isinstance(version, int) and version > FORMAT
-        what = f"is newer than this dlfound ({FORMAT})" if newer else f"is not {FORMAT}"
-        fix = "upgrade dlfound" if newer else "is it a run's?"
-        raise Error(f"{path}: config format {printable(version)} {what}", fix, Code.RUN)
-    if keys := _unsafe_keys(tree):
-        what = f"{path}: {', '.join(keys)}: not allowed in a run's configuration"
-        raise Error(what, "do not use this run", Code.UNSAFE)
-    sound, problems = check_tree(tree, catalog, lambda key: f" ({path})")
-    if problems:
-        hint = "(options of one's own are named with --with FILE)"
-        raise Error.of([Problem(p.what, f"{p.fix} {hint}") for p in problems], Code.RUN)
-    return Config(sound, catalog, {})
-
-
-def _unsafe_keys(tree: Any, at: str = "") -> list[str]:
-    if isinstance(tree, dict):
-        forbidden = [
-            f"{at}{k}" for k in tree if k in ("hydra", "defaults") or (k.startswith("_") and k.endswith("_"))
-        ]
-        return forbidden + [found for k, v in tree.items() for found in _unsafe_keys(v, f"{at}{k}.")]
-    if isinstance(tree, list):
-        return [found for v in tree for found in _unsafe_keys(v, at)]
-    return [at.rstrip(".")] if isinstance(tree, str) and "${" in tree else []
-
-
-class _Experiments:
-    """The experiment files that are asked for: their choices, their values, and what is wrong with them."""
-
-    def __init__(self, catalog: Catalog, beside: Collection[str]):
-        self.catalog, self.beside = catalog, beside
-        self.problems: list[Problem] = []
-        self.trees: dict[str, dict] = {}
-
-    def tree(self, word: str | None) -> dict[str, Any]:
-        if word is not None and word not in self.trees:
-            path = self.catalog.paths[EXPERIMENT][word]
-            self.trees[word] = {}
-            try:
-                self.trees[word] = read_yaml(path)
-                self.problems += self._problems(path, self.trees[word])
-            except Error as error:
-                self.problems += error.problems
-        return self.trees.get(word, {}) if word else {}
-
-    def _problems(self, path: Path, tree: dict[str, Any]) -> list[Problem]:
-        problems = _file_problems(path, {node: value for node, value in tree.items() if node != "defaults"})
-        for node in [n for n in (*self.catalog.plain, *self.catalog.groups) if n in tree]:
-            if not isinstance(tree[node], dict):
-                problems.append(
-                    Problem(f"{path}: {node} must be a mapping of settings", "see dlfound options")
-                )
-            elif node in self.catalog.groups and "name" in tree[node]:
-                fix = f"write - override /{node}: {printable(tree[node]['name'])} below defaults"
-                problems.append(Problem(f"{path}: {node}.name is set by choosing an option", fix))
-        for node in [n for n in (SPACE, SEARCH) if n in tree and n not in self.beside]:
-            problems.append(
-                Problem(f"{path}: {node} is for a sweep", f"dlfound sweep experiment={path.stem}")
-            )
-        if not path.read_text(encoding="utf-8").lstrip().startswith("# @package _global_"):
-            what = f"{path} must begin with the line '# @package _global_'"
-            problems.append(Problem(what, "put it at the head of the file"))
-        return problems
-
-    def choices(self, word: str | None) -> dict[str, str]:
-        chosen = {}
-        for entry in self._defaults(word):
-            ((key, option),) = (
-                entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(str(entry), None)]
-            )
-            group = key.removeprefix("override /")
-            if entry == "_self_":
+    def add(self, tree: Mapping[str, Any], label: str) -> None:
+        """Lay a tree over the others."""
+        for node, settings in tree.items():
+            self.origins[node] = label
+            if not isinstance(settings, dict):
+                self.tree[node] = settings
                 continue
-            known = self.catalog.words(group) if group in self.catalog.groups else ()
-            if f"override /{group}" != key or option not in known:
-                what = f"{self.catalog.paths[EXPERIMENT][word]}: no such choice in defaults: {key}: {option}"
-                problem = Problem(what, "write - override /GROUP: OPTION, with words of dlfound options")
-                if problem not in self.problems:
-                    self.problems.append(problem)
-                continue
-            chosen[group] = option
-        return chosen
+            for setting, value in settings.items():
+                self.set(f"{node}.{setting}", value, label)
 
-    def unfit(self, choices: dict[str, str]) -> dict[str, str]:
-        """Settings that go with the experiment's own option, where the person chose one that does not take them.
-
-        So that one word is enough for the contrast: experiment=mnist_dropout dropout=none. Key -> what to say of it.
-        """
-        word, found = choices.get(EXPERIMENT), {}
-        own = {**self.catalog.defaults, **self.choices(word)}
-        for group, option in choices.items():
-            settings = self.tree(word).get(group)
-            for key in settings if group in own and isinstance(settings, dict) else ():
-                if key in self.catalog.keys(group, own[group]) and key not in self.catalog.keys(
-                    group, option
-                ):
-                    told = f"{group}.{key} of experiment={word} goes with {group}={own[group]}: left out"
-                    found[f"{group}.{key}"] = told
-        return found
-
-    def _defaults(self, word: str | None) -> list:
-        entries = self.tree(word).get("defaults", [])
-        return entries if isinstance(entries, list) else [entries]
+    def add_overrides(self, overrides: Overrides) -> None:
+        """Lay the overrides over the files; _add_files has laid the options that they choose."""
+        for key, value in overrides.settings.items():
+            self.set(key, value, overrides.origins[key])
+        self.origins |= {f"{group}.name": overrides.origins[f"{group}.name"] for group in overrides.choices}
+        self._typed |= set(overrides.origins.values())
 
 
-def _file_problems(path: Path, tree: dict[str, Any]) -> list[Problem]:
-    """What no file of options may hold, whatever its keys."""
-    problems = []
-    for node, value in tree.items():
-        for key, v in value.items() if isinstance(value, dict) else [(None, value)]:
-            name = node if key is None else f"{node}.{key}"
-            if node == "hydra" or not plain(v):
-                fix = "an option file holds names and plain values only"
-                problems.append(Problem(f"{path}: {name} is not allowed", fix))
-            elif holds_resolver(v):
-                what = f"{path}: resolvers are not allowed in a configuration: {name}"
-                problems.append(Problem(what, "write the value itself"))
-    return problems
-
-
-def _layers(
-    chosen: dict[str, str], catalog: Catalog, experiments: _Experiments
-) -> tuple[Layers, list[Problem]]:
-    """Every file behind the configuration, in the order in which they are laid over each other."""
-    layers: Layers = [(_label(conf_folder() / "config.yaml"), catalog.root)]
+def _add_files(
+    layers: _Layers,
+    base: Config | None,
+    chosen: Mapping[str, str],
+    experiment: "_Experiment",
+    catalog: Catalog,
+) -> list[Problem]:
+    """Lay the root files, the chosen options and the experiment over each other; returns their problems."""
     problems: list[Problem] = []
-    for group, word in chosen.items():
-        if group == EXPERIMENT:
-            continue
-        path = catalog.paths[group].get(word)
+    for label, tree in catalog.root_files.items():
+        layers.add({node: settings for node, settings in tree.items() if node != "defaults"}, label)
+    layers.add(base.tree if base else {}, "")
+    for group in catalog.groups:
+        word = chosen[group]
         try:
             content = catalog.content(group, word)
         except Error as error:
             problems += error.problems
             continue
-        if path is not None and catalog.is_own(group, word):
-            problems += _file_problems(path, {group: {k: v for k, v in content.items() if k != "defaults"}})
-            if "defaults" in content:
-                what = f"{path}: defaults is not allowed"
-                problems.append(Problem(what, "write name: OPTION and the values that differ"))
-        name = content["name"]
-        layers.append((_label(catalog.paths[group].get(name)), {group: catalog.content(group, name)}))
-        layers.append((_label(path), {group: content}))
-    if word := chosen.get(EXPERIMENT):
-        layers.append((_label(catalog.paths[EXPERIMENT][word]), experiments.tree(word)))
-        layers += [(layers[-1][0], {g: {"name": w}}) for g, w in experiments.choices(word).items()]
-    return layers, problems
+        problems += _option_problems(group, word, content, catalog)
+        if base and content["name"] == base.name(group):
+            continue
+        if base:
+            layers.tree[group] = dict(catalog.common(group))
+        layers.add({group: catalog.content(group, content["name"])}, catalog.label(group, content["name"]))
+        layers.add({group: content}, catalog.label(group, word))
+    layers.add(experiment.values, experiment.label)
+    for group in experiment.choices:
+        layers.origins[f"{group}.name"] = experiment.label
+    return problems
 
 
-def _label(path: Path | None) -> str:
-    if path is None:
-        return "registered"
-    ours = path.is_relative_to(conf_folder())
-    return f"conf/{path.relative_to(conf_folder()).as_posix()}" if ours else str(path)
+def _option_problems(group: str, word: str, content: Mapping[str, Any], catalog: Catalog) -> list[Problem]:
+    """What an option's file must not hold. The program's own files are tested."""
+    path = catalog.paths[group].get(word)
+    if path is None or not catalog.is_own(group, word):
+        return []
+    problems = _file_problems(path, {group: {k: v for k, v in content.items() if k != "defaults"}})
+    if "defaults" in content:
+        fix = "write name: OPTION, and the values that differ"
+        problems.append(Problem(f"{path}: defaults is not allowed", fix))
+    return problems
 
 
-class _Origins:
-    """Which file or override set a value."""
-
-    def __init__(self, layers: Layers, words: Overrides):
-        self.layers, self.overrides = layers, words.values
-
-    def of(self, key: str) -> str:
-        node, _, setting = key.partition(".")
-        if key in self.overrides:
-            return self.overrides[key]
-        for label, tree in reversed(self.layers):
-            if node in tree and (not setting or (isinstance(tree[node], dict) and setting in tree[node])):
-                return label
-        return ""
-
-    def told(self, key: str) -> str:
-        """For a message: names the file; nothing where the person typed the value just now."""
-        origin = self.of(key)
-        return "" if not origin or origin in self.overrides.values() else f" ({origin})"
-
-    def all(self, tree: dict) -> dict[str, str]:
-        return {f"{n}.{k}": self.of(f"{n}.{k}") for n, settings in tree.items() for k in settings}
+def _file_problems(path: Path, tree: Mapping[str, Any]) -> list[Problem]:
+    """What no added file may hold, whatever its keys."""
+    problems = []
+    for node, content in tree.items():
+        settings = content if isinstance(content, dict) else {"": content}
+        for key, value in settings.items():
+            name = f"{node}.{key}" if key else node
+            if node == "hydra" or not plain(value):
+                fix = "write only names and plain values in an option's file"
+                problems.append(Problem(f"{path}: {name} is not allowed", fix))
+            elif has_resolver(value):
+                message = f"{path}: resolvers are not allowed in a configuration: {name}"
+                problems.append(Problem(message, "write the value itself"))
+    return problems
 
 
-def _own_nodes(
-    chosen: dict[str, str], catalog: Catalog, experiments: _Experiments
-) -> list[tuple[str, str, dict]]:
-    """The chosen options and the experiment that a person added: group, word, and what our own reader found."""
-    own = [(group, word) for group, word in chosen.items() if catalog.is_own(group, word)]
-    return [(g, w, experiments.tree(w) if g == EXPERIMENT else catalog.node(g, w)) for g, w in own]
+# ---- experiments
 
 
-def _hydra(primary: str, accepted: list[str], own: list[tuple[str, str, dict]]) -> dict[str, Any]:
-    """Compose, in a Hydra of our own, whatever Hydra the calling program may be running.
+@dataclass
+class _Experiment:
+    """An experiment's file: the options that it chooses, the values that it sets, and its problems."""
 
-    Hydra reads the program's own files alone. What a person added is handed over as it was read and checked, in a
-    copy of Hydra's store.
+    word: str = ""
+    label: str = ""
+    choices: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def _read_experiment(word: str | None, catalog: Catalog, ignored: Collection[str]) -> _Experiment:
+    if word is None:
+        return _Experiment()
+    path = catalog.paths[EXPERIMENT][word]
+    experiment = _Experiment(word, catalog.label(EXPERIMENT, word))
+    try:
+        tree = catalog.read(path)
+    except Error as error:
+        experiment.problems += error.problems
+        return experiment
+    values = {node: settings for node, settings in tree.items() if node not in ("defaults", *ignored)}
+    experiment.problems += _file_problems(path, values) + _node_problems(path, values, catalog)
+    entries = tree.get("defaults", [])
+    for entry in entries if isinstance(entries, list) else [entries]:
+        _read_default(entry, path, experiment, catalog)
+    experiment.values = values
+    return experiment
+
+
+def _node_problems(path: Path, values: Mapping[str, Any], catalog: Catalog) -> list[Problem]:
+    problems = []
+    for node in [node for node in (*catalog.plain, *catalog.groups) if node in values]:
+        if not isinstance(values[node], dict):
+            message = f"{path}: {node} must be a mapping of settings"
+            problems.append(Problem(message, f"dlfound options {node} lists them"))
+        elif node in catalog.groups and "name" in values[node]:
+            fix = f"write - override /{node}: {printable(values[node]['name'])} below defaults"
+            problems.append(Problem(f"{path}: {node}.name is set by choosing an option", fix))
+    for node in [node for node in (SPACE, SEARCH) if node in values]:
+        problems.append(Problem(f"{path}: {node} is for a sweep", f"dlfound sweep experiment={path.stem}"))
+    if not path.read_text(encoding="utf-8").lstrip().startswith(_HEAD):
+        problems.append(Problem(f"{path} must begin with the line '{_HEAD}'", "make it the first line"))
+    return problems
+
+
+def _read_default(entry: Any, path: Path, experiment: _Experiment, catalog: Catalog) -> None:
+    """Read one entry of an experiment's `defaults`: `override /GROUP: OPTION`, or `_self_`."""
+    if entry == "_self_":
+        return
+    pairs = list(entry.items()) if isinstance(entry, dict) else []
+    key, word = pairs[0] if len(pairs) == 1 else (str(entry), None)
+    group = key.removeprefix("override /")
+    if f"override /{group}" == key and group in catalog.groups and word in catalog.words(group):
+        experiment.choices[group] = word
+        return
+    message = f"{path}: no such choice in defaults: {key}: {word}"
+    problem = Problem(message, "write - override /GROUP: OPTION; dlfound options lists both")
+    if problem not in experiment.problems:
+        experiment.problems.append(problem)
+
+
+def _drop_unfitting(
+    experiment: _Experiment, before: Mapping[str, str], choices: Mapping[str, str], catalog: Catalog
+) -> list[str]:
+    """Drop the experiment's settings that go with its own option, if the command chooses one without them.
+
+    So one word is enough for a contrast: experiment=mnist_dropout dropout=none. Returns a note for each.
     """
-    outer = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"), _stored(own):
-            return _resolved(hydra_compose(primary, overrides=accepted))
-    finally:
-        GlobalHydra.instance().hydra = outer  # another instance by now
-
-
-@contextmanager
-def _stored(own: list[tuple[str, str, dict]]) -> Iterator[None]:
-    store = ConfigStore.instance()
-    before = store.repo
-    store.repo = {name: dict(entry) if isinstance(entry, dict) else entry for name, entry in before.items()}
-    try:
-        for group, word, node in own:
-            store.store(
-                group=group, name=word, node=node, package="_global_" if group == EXPERIMENT else None
-            )
-        yield
-    finally:
-        store.repo = before
-
-
-def _resolved(composed: DictConfig) -> dict[str, Any]:
-    """The plain tree, its references followed; one that leads nowhere stays as it was written."""
-    try:
-        return OmegaConf.to_container(composed, resolve=True)
-    except (OmegaConfBaseException, RecursionError):
-        tree = OmegaConf.to_container(composed)
-    for node, settings in tree.items():
-        if isinstance(settings, dict):
-            tree[node] = {key: _followed(composed[node], key, value) for key, value in settings.items()}
-    return tree
-
-
-def _followed(node: DictConfig, key: str, written: Any) -> Any:
-    if "${" not in str(written):
-        return written
-    try:
-        return OmegaConf.to_container(OmegaConf.create([node[key]], parent=node), resolve=True)[0]
-    except (OmegaConfBaseException, RecursionError):
-        return written
-
-
-def _translate(error: Exception) -> Problem:
-    text = str(error.__cause__ or error).strip().partition("\n")[0]
-    return Problem(
-        f"the configuration cannot be composed: {text}", "see dlfound train --cfg and dlfound options"
-    )
+    notes = []
+    for group, word in choices.items():
+        settings = experiment.values.get(group)
+        if group not in before or not isinstance(settings, dict):
+            continue
+        own = catalog.keys(group, before[group])
+        dropped = [key for key in settings if key in own and key not in catalog.keys(group, word)]
+        experiment.values[group] = {key: value for key, value in settings.items() if key not in dropped}
+        for key in dropped:
+            choice = f"{group}={before[group]}"
+            notes.append(f"dlfound ignores {group}.{key} of experiment={experiment.word}: it needs {choice}")
+    return notes

@@ -1,27 +1,29 @@
-"""Kinds of settings: ranges as types, written as annotations of the callables that take them."""
+"""Types of settings: each allowed range is a type, written as the annotation of a callable's parameter."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+MISSING = "???"  # the value, in a YAML file, of a setting that every command must give
+
 
 @dataclass(frozen=True)
-class Kind:
-    """What a setting may be.
+class SettingType:
+    """The values that a setting accepts.
 
     Attributes:
-        says: the rule in words, to follow "must be".
-        read: turns a plain value into the setting's value; raises ValueError where the rule is broken.
-        words: the words that may stand here, for a nearest match.
+        description: the allowed values in words; it follows "must be".
+        read: converts a plain value to the setting's value; raises ValueError if the value is not allowed.
+        words: the words that the setting accepts, for suggestions and completion.
     """
 
-    says: str
+    description: str
     read: Callable[[Any], Any]
     words: tuple[str, ...] = ()
 
 
-LARGEST = 1e30  # well within float32, also when it is scaled
+LARGEST = 1e30  # far enough below float32's limit that a scaled value is finite too
 
 
 def _number(value: Any) -> float:
@@ -36,31 +38,33 @@ def _whole(value: Any) -> int:
     return int(value)
 
 
-def _ensure(value: Any, holds: bool) -> Any:
-    if not holds:
+def _ensure(value: Any, condition: bool) -> Any:
+    if not condition:
         raise ValueError
     return value
 
 
-def number(says: str, holds: Callable[[float], bool]) -> Kind:
-    """A finite number for which `holds` is true."""
-    return Kind(says, lambda value: _ensure(_number(value), holds(_number(value))))
+def number(description: str, allowed: Callable[[float], bool]) -> SettingType:
+    """A finite number for which `allowed` is true."""
+    return SettingType(description, lambda value: _ensure(_number(value), allowed(_number(value))))
 
 
-def whole(says: str, low: int, high: int) -> Kind:
+def whole(description: str, low: int, high: int) -> SettingType:
     """A whole number from `low` to `high`; 64.0 counts as 64."""
-    return Kind(says, lambda value: _ensure(_whole(value), low <= _whole(value) <= high))
+    return SettingType(description, lambda value: _ensure(_whole(value), low <= _whole(value) <= high))
 
 
-def word(*words: str) -> Kind:
+def word(*words: str) -> SettingType:
     """One of the words."""
-    return Kind(
-        " or ".join(words), lambda value: _ensure(value, isinstance(value, str) and value in words), words
-    )
+
+    def read(value: Any) -> str:
+        return _ensure(value, isinstance(value, str) and value in words)
+
+    return SettingType(" or ".join(words), read, words)
 
 
 def _name(value: Any) -> str:
-    """A column's name or a cell's content, which YAML may take for something else than text."""
+    """Read a column's name or a cell's content, which YAML may have read as something other than text."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     return _ensure(str(value), isinstance(value, str | int | float) and str(value).strip() != "")
@@ -70,55 +74,63 @@ def _names(value: Any) -> list[str]:
     return list(dict.fromkeys(_name(v) for v in (value if isinstance(value, list) else [value])))
 
 
-def either(*kinds: Kind) -> Kind:
-    """The first of the kinds that accepts the value."""
+def either(*types: SettingType) -> SettingType:
+    """The first of the types that accepts the value."""
 
     def read(value: Any) -> Any:
-        for kind in kinds:
+        for setting_type in types:
             try:
-                return kind.read(value)
+                return setting_type.read(value)
             except ValueError:
                 continue
         raise ValueError
 
-    return Kind(" or ".join(k.says for k in kinds), read, tuple(w for k in kinds for w in k.words))
+    words = tuple(word for setting_type in types for word in setting_type.words)
+    return SettingType(" or ".join(setting_type.description for setting_type in types), read, words)
 
 
-def listed(says: str, kind: Kind, low: int, high: int) -> Kind:
-    """A list of `low` to `high` values of one kind."""
+def listed(description: str, element: SettingType, low: int, high: int) -> SettingType:
+    """A list of `low` to `high` values of one type."""
 
     def read(value: Any) -> list:
         _ensure(value, isinstance(value, list) and low <= len(value) <= high)
-        return [kind.read(v) for v in value]
+        return [element.read(v) for v in value]
 
-    return Kind(says, read)
+    return SettingType(description, read)
 
 
 def _widths(value: Any) -> list[int]:
     return _LAYERS.read(value if isinstance(value, list) else [value])
 
 
-def _fractions(count: int) -> Kind:
-    """So many parts of a whole."""
+def _fractions(count: int) -> SettingType:
+    """A list of `count` fractions of a whole."""
     parts = listed("", number("", lambda v: 0 < v < 1), count, count)
 
     def read(value: Any) -> list[float]:
         return _ensure(parts.read(value), math.isclose(sum(value), 1, abs_tol=1e-6))
 
-    return Kind(f"{'two' if count == 2 else 'three'} numbers in (0, 1) that add up to 1", read)
+    return SettingType(f"{'two' if count == 2 else 'three'} numbers in (0, 1) that add up to 1", read)
 
 
 def _seconds(value: Any) -> str:
-    number = value.removesuffix("s") if isinstance(value, str) and value.endswith("s") else ""
-    return _ensure(value, number.isascii() and number.isdecimal() and 0 < int(number) <= 10**9)
+    digits = value.removesuffix("s") if isinstance(value, str) and value.endswith("s") else ""
+    return _ensure(value, digits.isascii() and digits.isdecimal() and 0 < int(digits) <= 10**9)
+
+
+def _character(value: Any) -> str:
+    return _ensure(value, isinstance(value, str) and len(value) == 1 and not value.isalnum())
+
+
+def _text(value: Any) -> str:
+    return _ensure(value, isinstance(value, str) and value.strip() != "")
 
 
 _LAYERS = listed("", whole("", 1, 65536), 1, 100)
-_NULL = Kind("null", lambda value: _ensure(value, value is None))
-SIGN = Kind(
-    "a single character", lambda v: _ensure(v, isinstance(v, str) and len(v) == 1 and not v.isalnum())
-)
-_TEXT = Kind("text", lambda value: _ensure(value, isinstance(value, str) and value.strip() != ""))
+_NULL = SettingType("null", lambda value: _ensure(value, value is None))
+_TEXT = SettingType("text", _text)
+_FLAG = SettingType("true or false", lambda value: _ensure(value, isinstance(value, bool)))
+SIGN = SettingType("a single character", _character)
 
 Number = Annotated[float, number("a finite number", lambda v: True)]
 Positive = Annotated[float, number("a finite number > 0", lambda v: v > 0)]
@@ -131,40 +143,42 @@ Rows = Annotated[int, whole("a whole number in 10...10000000", 10, 10**7)]
 Whole = Annotated[int, whole("a whole number >= 0", 0, 10**12)]
 Seed = Annotated[int, whole("a whole number in 0...4294967295", 0, 2**32 - 1)]
 Betas = Annotated[list, listed("a list of two numbers in [0, 1)", number("", lambda v: 0 <= v < 1), 2, 2)]
-Widths = Annotated[list, Kind("a list of 1 to 100 whole numbers in 1...65536", _widths)]
+Widths = Annotated[list, SettingType("a list of 1 to 100 whole numbers in 1...65536", _widths)]
 Split = Annotated[list, _fractions(3)]
 TrainVal = Annotated[list, _fractions(2)]
 Pixels = Annotated[int, whole("a whole number in 1...1024", 1, 1024)]
 Text = Annotated[str, _TEXT]
-File = Annotated[str, Kind("a path, such as data/train.csv", _TEXT.read)]
+File = Annotated[str, SettingType("a path, such as data/train.csv", _text)]
 OptionalText = Annotated[str | None, either(_TEXT, _NULL)]
-OptionalName = Annotated[str | None, either(_NULL, Kind("a name", _name))]
-Names = Annotated[list, Kind("a name, or a list of names", _names)]
+OptionalName = Annotated[str | None, either(_NULL, SettingType("a name", _name))]
+Names = Annotated[list, SettingType("a name, or a list of names", _names)]
 BatchSize = Annotated[int | str, either(whole("a whole number >= 1", 1, 10**12), word("full", "auto"))]
 Pace = Annotated[
     int | str,
-    either(whole("a whole number of epochs", 1, 10**12), Kind("seconds like 30s", _seconds), word("auto")),
+    either(
+        whole("a whole number of epochs", 1, 10**12),
+        SettingType("seconds like 30s", _seconds),
+        word("auto"),
+    ),
 ]
 Folds = Annotated[int, either(whole("0", 0, 0), whole("a whole number in 2...1000", 2, 1000))]
 Threads = Annotated[int | str, either(whole("a whole number in 1...1024", 1, 1024), word("auto"))]
-
-_FLAG = Kind("true or false", lambda value: _ensure(value, isinstance(value, bool)))
 Flag = Annotated[bool, _FLAG]
 FlagOrAuto = Annotated[bool | str, either(_FLAG, word("auto"))]
 
-# For the options that people register, whose settings carry plain annotations or none.
-_PLAIN = {
+# Registered options may have plain annotations, or none.
+_OF_PLAIN_ANNOTATIONS = {
     float: number("a finite number", lambda v: True),
     int: whole("a whole number", -(2**63), 2**63 - 1),
-    bool: Kind("true or false", lambda value: _ensure(value, isinstance(value, bool))),
+    bool: _FLAG,
     str: _TEXT,
 }
-ANYTHING = Kind("a plain value", lambda value: value)
+ANYTHING = SettingType("a plain value", lambda value: value)
 
 
-def kind_of(annotation: Any) -> Kind:
-    """The kind that an annotation stands for: Annotated[..., Kind], a plain type, or anything."""
+def setting_type(annotation: Any) -> SettingType:
+    """The type in Annotated[..., SettingType], the type for a plain annotation, or ANYTHING."""
     for extra in getattr(annotation, "__metadata__", ()):
-        if isinstance(extra, Kind):
+        if isinstance(extra, SettingType):
             return extra
-    return _PLAIN.get(annotation, ANYTHING)
+    return _OF_PLAIN_ANNOTATIONS.get(annotation, ANYTHING)

@@ -1,26 +1,30 @@
-"""YAML from a person or a stranger: plain names and values, read within limits, with line numbers; and written."""
+"""YAML files of names and plain values: read within limits, references followed, written."""
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dlfound.config.setting_types import MISSING
 from dlfound.errors import Code, Error, printable
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_DIGITS = 400
 
+_REFERENCE = re.compile(r"(\\*)\$\{(\.*)([A-Za-z_]\w*(?:\.\w+|\[\w+\])*)\}", re.ASCII)
+Keys = tuple[str, ...]  # of a value in a tree: its keys, from the root
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
-_Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same reader in C, where PyYAML was built with it
+_Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C reader, if PyYAML has it
 
 
 class _Loader(_Safe):
-    """YAML's safe loader, with numbers as a person writes them (1e-3) and no sexagesimals, octals or dates."""
+    """YAML's safe loader; it also reads 1e-3 as a number, and no sexagesimals, octals or dates."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -30,14 +34,14 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML's safe dumper, with quotes around every text that the loader would read as something else."""
+    """YAML's safe dumper; it quotes every text that the loader would not read as text."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def _unquoted(text: str) -> Any:
-    """What a word without quotes stands for: a truth value, a number, or itself."""
+def scalar(text: str) -> Any:
+    """Read a word without quotes: a truth value, a number, or the word itself."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if not _NUMBER.fullmatch(text):
@@ -49,7 +53,7 @@ def _unquoted(text: str) -> Any:
 
 
 def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
-    return node.value if node.style else _unquoted(node.value)
+    return node.value if node.style else scalar(node.value)
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
@@ -57,7 +61,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
-            raise yaml.MarkedYAMLError(problem=f"key {key!r} is no word", problem_mark=key_node.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} is not text", problem_mark=key_node.start_mark)
         if key in result:
             raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=key_node.start_mark)
         result[key] = loader.construct_object(value_node, deep=True)
@@ -69,7 +73,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def _text_node(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = None if _unquoted(text) == text else "'"
+    style = None if scalar(text) == text else "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -77,19 +81,20 @@ _Dumper.add_representer(str, _text_node)
 
 
 def dump_yaml(value: Any, **layout: Any) -> str:
-    """YAML that `read_yaml`, and any other reader, takes for the same values."""
+    """YAML that `read_yaml` and other readers read as the same values."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **layout)
 
 
 def read_yaml(path: Path, code: Code = Code.CONFIG) -> dict[str, Any]:
-    """The mapping in a YAML file: words and plain values only.
+    """Read the mapping of names to plain values in a YAML file.
 
     Args:
-        path: the file; at most 256 KiB, nested at most 20 deep, without tags, anchors or aliases.
-        code: the exit code of what is raised: the file may be a configuration or part of a run.
+        path: a file of at most 256 KiB, nested at most 20 deep, without tags, anchors or aliases.
+        code: the exit code of an Error: the file may be a configuration or part of a run.
 
     Raises:
-        Error: unreadable, not UTF-8, too large or deep, not YAML, not a mapping, a duplicate key.
+        Error: the file is unreadable, not UTF-8, too large or deep, not YAML or not a mapping, or a key
+            occurs twice.
     """
     text = _text(path, code)
     try:
@@ -97,15 +102,15 @@ def read_yaml(path: Path, code: Code = Code.CONFIG) -> dict[str, Any]:
         tree = yaml.load(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:  # has no mark
         line = text.encode()[: error.position].count(b"\n") + 1
-        raise Error(f"{path}:{line}: {error.reason}", "remove what is not text", code) from None
+        raise Error(f"{path}:{line}: {error.reason}", "remove the character", code) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         problem = printable(getattr(error, "problem", None) or "not YAML")
         if mark and "".join(text.split("\n")[mark.line : mark.line + 1]).lstrip(" ").startswith("\t"):
-            problem = "tabs are not allowed; indent with blanks"
+            problem = "tabs are not allowed; indent with spaces"
         raise Error(
-            f"{path}{place}: {problem}", "write names and values, one a line, as in conf/", code
+            f"{path}{place}: {problem}", "write one name: value per line, as in conf/", code
         ) from None
     if not isinstance(tree, dict):
         raise Error(
@@ -131,7 +136,7 @@ def _text(path: Path, code: Code) -> str:
 
 
 def _check_shape(text: str) -> None:
-    """Refuse what makes YAML costly or clever, from its events, before anything is built from it."""
+    """Refuse what can make YAML expensive or run code, before anything is built from it."""
     depth = 0
     for event in yaml.parse(text, Loader=_Safe):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -153,7 +158,7 @@ def _long_number(text: str) -> bool:
 
 
 def plain(value: Any) -> bool:
-    """True for what a configuration may hold: words, finite numbers, truth values, null, and lists of them."""
+    """True for a text, finite number, truth value, null, or a list of them."""
     if isinstance(value, list):
         return all(plain(v) for v in value)
     return (
@@ -161,3 +166,77 @@ def plain(value: Any) -> bool:
         or isinstance(value, str | bool | int)
         or (isinstance(value, float) and math.isfinite(value))
     )
+
+
+# ---- references
+
+
+def has_resolver(value: Any) -> bool:
+    """True if a text in the value has a `${...}` that is not a plain reference to another key."""
+    if isinstance(value, dict):
+        return any(has_resolver(part) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return any(has_resolver(part) for part in value)
+    return isinstance(value, str) and "${" in _REFERENCE.sub("", value)
+
+
+def follow_references(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of node -> setting -> value with its references `${node.setting}` followed.
+
+    The syntax is OmegaConf's: `${.x}` is a setting of the same node, and each further dot goes up one level. A
+    value whose reference leads nowhere remains as written.
+    """
+    followed = {}
+    for node, settings in tree.items():
+        followed[node] = {} if isinstance(settings, dict) else settings
+        for key in settings if isinstance(settings, dict) else ():
+            try:
+                followed[node][key] = _follow((node, key), tree, ())
+            except LookupError:
+                followed[node][key] = settings[key]
+    return followed
+
+
+def _follow(path: Keys, tree: Mapping[str, Any], above: tuple[Keys, ...]) -> Any:
+    """The value at a path, its references followed; `above` are the paths that led here.
+
+    Raises:
+        LookupError: a reference leads to itself, to a value that is missing, or nowhere.
+    """
+    value: Any = tree
+    for part in path:
+        try:
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        except (TypeError, ValueError):  # the value has no parts, or the part is not an index
+            raise LookupError from None
+    if path in above or (value == MISSING and above):
+        raise LookupError
+    above = (*above, path)
+    if isinstance(value, dict):
+        return {key: _follow((*path, key), tree, above) for key in value}
+    if isinstance(value, list):
+        return [_follow((*path, str(index)), tree, above) for index in range(len(value))]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    reference = _REFERENCE.fullmatch(value)
+    if reference and not reference[1]:
+        return _follow(_target(reference, path), tree, above)
+    return _REFERENCE.sub(
+        lambda match: _unescaped(match) + str(_follow(_target(match, path), tree, above)), value
+    )
+
+
+def _target(reference: re.Match, path: Keys) -> Keys:
+    """The path that a reference at `path` leads to."""
+    _, dots, key = reference.groups()
+    if len(dots) > len(path):
+        raise LookupError
+    head = path[: len(path) - len(dots)] if dots else ()
+    return (*head, *re.findall(r"\w+", key))
+
+
+def _unescaped(reference: re.Match) -> str:
+    """The backslashes before a reference: two stand for one, and an odd one would make it plain text."""
+    if len(reference[1]) % 2:
+        raise LookupError
+    return reference[1][: len(reference[1]) // 2]

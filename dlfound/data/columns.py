@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
-from dlfound.config.shell_quote import setting
+from dlfound.config.suggest import override_text
 from dlfound.data.table_cells import GROUPED
 from dlfound.data.table_cells import NUMBER as NUMERAL
 from dlfound.data.table_csv import LARGEST_INTEGER
@@ -134,7 +134,7 @@ def _look_text(series: "pl.Series", found: Understood) -> None:
     shown = printable(series.name)
     found.dropped[series.name] = f"has {distinct:,} different texts"
     said = f"column '{shown}' has {distinct:,} different texts in {present:,} rows: dropped"
-    found.notes.append(f"{said} ({setting('data.categorical', [series.name])} keeps it)")
+    found.notes.append(f"{said} ({override_text('data.categorical', [series.name])} keeps it)")
 
 
 def _category(series: "pl.Series") -> Column:
@@ -146,7 +146,7 @@ def _numeric_problem(table: "Table", name: str) -> Problem | None:
     dtype, shown = table.frame[name].dtype, printable(name)
     if dtype.is_numeric() or dtype == pl.Boolean:
         return None
-    fix = f"{setting('data.categorical', [name])}, or {setting('data.drop', [name])}"
+    fix = f"{override_text('data.categorical', [name])}, or {override_text('data.drop', [name])}"
     return table.others.get(name) or Problem(f"column '{shown}' holds {str(dtype).lower()}, not numbers", fix)
 
 
@@ -176,8 +176,8 @@ def _stray(table: "Table", name: str, other: "pl.Series", kind: str) -> Problem:
     row = int(present.filter(other)[0])
     what = f"{table.place_of(row)}: column '{printable(name)}': '{printable(table.frame[name][row][:80])}'"
     told = f"{what} is not a {kind}, as {len(other) - other.sum():,} of {len(other):,} cells are"
-    fix = f"correct it, or add it to data.na if it means missing, or {setting('data.categorical', [name])}"
-    return Problem(told, f"{fix}, or {setting('data.drop', [name])}")
+    fix = f"correct it, or add it to data.na if it means missing, or {override_text('data.categorical', [name])}"
+    return Problem(told, f"{fix}, or {override_text('data.drop', [name])}")
 
 
 def _half_numbers(table: "Table", name: str) -> str | None:

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import lazy_loader
 
-from dlfound.config.nearest import nearest
 from dlfound.config.setting_types import (
     SIGN,
     Count,
@@ -23,7 +22,7 @@ from dlfound.config.setting_types import (
     either,
     word,
 )
-from dlfound.config.shell_quote import setting
+from dlfound.config.suggest import nearest, override_text
 from dlfound.data.arrays import Task
 from dlfound.data.columns import CATEGORY, UNKNOWN, Column, Encoder, understand
 from dlfound.data.dataset import Dataset, Preparation
@@ -187,7 +186,7 @@ def _read_all(
 
 def _no_column(key: str, name: str, table: Table) -> Problem:
     shown, role = printable(name), key.removeprefix("data.")
-    fix = f"did you mean {setting(key, nearest(name, table.columns))}?"
+    fix = f"did you mean {override_text(key, nearest(name, table.columns))}?"
     if len(table.columns) == 1:
         fix = f"if the first line names several columns, set data.sep, such as data.sep=tab; else {fix}"
     return Problem(f"{role} column '{shown}' not in header; columns: {_listed(table)}", fix)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import lazy_loader
 
-from dlfound.config.shell_quote import setting
+from dlfound.config.suggest import override_text
 from dlfound.data.table_csv import BLANKS, LARGEST_INTEGER, Form
 from dlfound.data.table_rows import Block, Blocks
 from dlfound.errors import Problem, printable
@@ -117,7 +117,7 @@ class Columns:
         hint = " (looks like a thousands or decimal comma)" * grouped
         sign = "data.decimal=comma, or " * (grouped and form.decimal == ".")
         self.others[key] = Problem(
-            f"{what}{hint}", f"{sign}correct it, or {setting('data.categorical', [key])}"
+            f"{what}{hint}", f"{sign}correct it, or {override_text('data.categorical', [key])}"
         )
 
     def _look(self, key: str, cells: "pl.Series", numbers: "pl.Series", block: Block, name: str) -> None:
@@ -136,13 +136,13 @@ class Columns:
 
 def number_problem(said: str, key: str, value: object, infinite: bool) -> Problem:
     """What is wrong with a number; `said` is where it stands."""
-    dropped = setting("data.drop", [key])
+    dropped = override_text("data.drop", [key])
     if infinite:
         return Problem(
             f"{said}infinite value {printable(value)}",
             f"correct it, or make it missing (data.na), or {dropped}",
         )
-    fix = f"drop it ({dropped}) or mark it categorical ({setting('data.categorical', [key])})"
+    fix = f"drop it ({dropped}) or mark it categorical ({override_text('data.categorical', [key])})"
     return Problem(f"{said}{printable(value)} loses precision as float", fix)
 
 

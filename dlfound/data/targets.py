@@ -5,7 +5,7 @@ from typing import Any
 
 import lazy_loader
 
-from dlfound.config.shell_quote import setting
+from dlfound.config.suggest import override_text
 from dlfound.data.arrays import LARGEST, MOST_CLASSES
 from dlfound.data.columns import places_of, stray_cell, texts_of
 from dlfound.data.dataset import Dataset, classification, multilabel, regression
@@ -99,7 +99,7 @@ def _column(tables: Sequence[Table], name: str) -> "pl.Series":
         kinds = " and ".join(sorted({str(series.dtype).lower() for series in found}))
         raise Error(
             f"target '{printable(name)}' is {kinds} in different files",
-            f"write the files alike, or {setting('data.categorical', [name])}",
+            f"write the files alike, or {override_text('data.categorical', [name])}",
             Code.DATA,
         )
     return pl.concat([series.cast(pl.Float64) if numbers else series for series in found])

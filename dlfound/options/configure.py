@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlfound.config.catalog import Catalog
+from dlfound.config.catalog import Catalog, Option, with_registered
 from dlfound.config.config import Config
-from dlfound.config.options import Option, with_registered
 from dlfound.errors import Code, Error
 from dlfound.options.groups import GROUPS, NODES, SWEEP_GROUPS
 from dlfound.options.rules import RULES
@@ -104,7 +103,7 @@ def load_options(files: Sequence[str]) -> None:
             raise Error(f"--with {file}: there is no such file", fix, Code.CONFIG)
         spec = importlib.util.spec_from_file_location(f"dlfound_options_{number}", path)
         if spec is None or spec.loader is None:
-            raise Error(f"--with {file} is no Python file", "its name must end in .py", Code.CONFIG)
+            raise Error(f"--with {file} is not a Python file", "its name must end in .py", Code.CONFIG)
         try:
             spec.loader.exec_module(importlib.util.module_from_spec(spec))
         except Error:

@@ -8,10 +8,10 @@ from dlfound.config.setting_types import (
     Count,
     Flag,
     Folds,
-    Kind,
     OptionalText,
     Pace,
     Seed,
+    SettingType,
     Text,
     Threads,
     Whole,
@@ -44,8 +44,8 @@ def _name(value: object) -> str:
     return value
 
 
-Device = Annotated[str, Kind("auto, cpu, cuda or cuda:N", _device, ("auto", "cpu", "cuda"))]
-Name = Annotated[str, Kind("a name that can be a folder's, of at most 200 bytes", _name)]
+Device = Annotated[str, SettingType("auto, cpu, cuda or cuda:N", _device, ("auto", "cpu", "cuda"))]
+Name = Annotated[str, SettingType("a name that can be a folder's, of at most 200 bytes", _name)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from dlfound.config.check import Rule, check_rules, shown
-from dlfound.config.config import Config
-from dlfound.config.nearest import nearest
+from dlfound.config.config import Config, Rule, check_rules
+from dlfound.config.suggest import nearest, shown
 from dlfound.data.sources import task_of
 from dlfound.errors import Problem
 from dlfound.objective import loss as losses

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dlfound.config.setting_types import Count, Kind, Seed, either, whole, word
+from dlfound.config.setting_types import Count, Seed, SettingType, either, whole, word
 
 _ADDRESS = re.compile(r"(sqlite|postgresql(\+psycopg)?)://\S+|grpc://[^\s/]+:\d+")
 
@@ -29,7 +29,7 @@ Pruner = Annotated[str, word("none", "median", "hyperband", "asha")]
 Reduction = Annotated[int, whole("a whole number in 2...100", 2, 100)]
 Address = Annotated[
     str,
-    Kind(
+    SettingType(
         "journal, or an address: sqlite:///FILE, postgresql://..., grpc://HOST:PORT",
         read_address,
         ("journal",),

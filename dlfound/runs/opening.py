@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlfound.config.compose import reopen
-from dlfound.config.config import Config
+from dlfound.config.config import Config, reopen
 from dlfound.errors import Code, Error, printable
 from dlfound.options.configure import catalog
 from dlfound.options.rules import cautions

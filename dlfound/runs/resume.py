@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.config.catalog import EXPERIMENT
-from dlfound.config.check import check_rules
-from dlfound.config.config import Config
+from dlfound.config.config import Config, check_rules, reopen
 from dlfound.errors import Code, Error
 from dlfound.options.configure import catalog, configure
 from dlfound.options.rules import RULES
@@ -43,12 +42,12 @@ def configure_run(
         return configure(others, config_dirs), None
     if len(runs) > 1:
         raise Error(f"resume is given {len(runs)} times", "name one run", Code.CONFIG)
-    from dlfound.config.compose import compose_over, reopen  # brings in Hydra
+    from dlfound.config.compose import compose  # imports Hydra
 
     path = find_run(runs[0])
     saved = reopen(path / CONFIG, catalog(config_dirs))
     has_experiment = any(text.startswith(f"{EXPERIMENT}=") for text in others)  # a whole configuration
-    asked = configure(others, config_dirs) if has_experiment else compose_over(saved, others)
+    asked = configure(others, config_dirs) if has_experiment else compose(others, saved.catalog, base=saved)
     typed = _typed(others, asked)
     if {"run.dir", "run.name"} & typed:
         raise Error(

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dlfound.config.compose import reopen
-from dlfound.config.config import Config
+from dlfound.config.config import Config, reopen
 from dlfound.data.arrays import as_array, plain_numbers, unfolded
 from dlfound.data.frames import encoded
 from dlfound.data.suffixes import refuse_running

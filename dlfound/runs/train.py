@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dlfound.config.compose import reopen
-from dlfound.config.config import Config
+from dlfound.config.config import Config, reopen
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
 from dlfound.nn.modules import BatchNorm, exact_statistics

@@ -2,18 +2,16 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from dlfound.config.catalog import SEARCH, SPACE, Catalog
-from dlfound.config.check import unknown_key
-from dlfound.config.compose import Composer, compose
+from dlfound.config.compose import compose
 from dlfound.config.config import Config
-from dlfound.config.nearest import nearest
-from dlfound.config.space import Space, check_space, experiment_words, read_space
+from dlfound.config.suggest import Suggestions
 from dlfound.config.yaml_files import dump_yaml, read_yaml
 from dlfound.errors import Code, Error, Problem
 from dlfound.options.configure import catalog, full_catalog, sweep_catalog
@@ -21,6 +19,7 @@ from dlfound.options.rules import RULES
 from dlfound.options.search_methods import Method
 from dlfound.runs.folder import SWEEP, TRIALS, RunFolder, check_place, make_folder, new_path
 from dlfound.sweeps.samplers import Values, count_trials, endless_settings, first_draws, most_combinations
+from dlfound.sweeps.space import Space, check_space, experiment_words, read_space
 from dlfound.sweeps.storage import JOURNAL, locks_file, masked
 from dlfound.sweeps.trials import differences
 
@@ -34,6 +33,7 @@ OF_A_COMMAND = (
     "name",
 )  # may differ when it goes on
 OF_A_MACHINE = ("run.dir", "run.name", "run.threads", "run.device")
+Composer = Callable[[Sequence[str]], Config]
 TRIED = 30  # drawn configurations of which one at least must keep the rules across groups
 
 
@@ -48,7 +48,7 @@ class Plan:
         path: the sweep's folder.
         count: how many trials there are to be.
         asked: the command, without passwords.
-        composer: of its runs' configurations.
+        composer: composes the configuration of a run from its overrides.
     """
 
     words: tuple[str, ...]
@@ -65,7 +65,7 @@ class Plan:
 
     def compose(self, words: Sequence[str]) -> Config:
         """The configuration of a run."""
-        return self.composer.compose(words)
+        return self.composer(words)
 
     def run_words(self, values: Values) -> list[str]:
         """The override list of a trial's runs: as long as no word says otherwise, they write curves and no pictures."""
@@ -128,7 +128,7 @@ class Plan:
         same = {k: v for k, v in self.base.flat().items() if not swept & {k, k.partition(".")[0]}}
         kept = {k.removesuffix(".name"): _text(v) for k, v in same.items() if k not in OF_A_MACHINE}
         method = {"search": self.word} | {f"search.{k}": _text(v) for k, v in search.items()}
-        return method | kept | fixed | self.space.told()
+        return method | kept | fixed | self.space.expressions()
 
     # ---- the folder
 
@@ -192,8 +192,8 @@ def make_plan(
     problems += [Problem(f"{w} is not for a sweep", "it goes on by the same command, with run.dir=SWEEP")
                  for w in words if _head(w) == "resume"]  # fmt: skip
     space = Space(space.dimensions, tuple(f for f in space.fixed if f.key != "resume"))
-    composer = Composer(known, RULES, (SPACE, SEARCH))
-    problems += check_space(space, partial(composer.compose, ruled=False))
+    composer = partial(compose, catalog=known, rules=RULES, ignored=(SPACE, SEARCH))
+    problems += check_space(space, partial(composer, rules=()))
     config = _search_config(of_search, config_dirs, problems)
     if config is None or problems:
         raise Error.of(list(dict.fromkeys(problems)), Code.CONFIG)
@@ -213,10 +213,11 @@ def make_plan(
 def _astray(words: Sequence[str], known: Catalog, full: Catalog) -> dict[str, Problem]:
     """Words that nobody knows, and that are nearest to one of the search: what is wrong with each."""
     heads, found = {key.partition(".")[0] for key in known.everything()}, {}
+    suggestions = Suggestions(full)
     for word in words:
-        key = word.lstrip("+~").partition("=")[0]
-        if _head(word) not in {*heads, SEARCH} and nearest(key, full.everything()).startswith(SEARCH):
-            found[word] = unknown_key(key, full.everything())
+        key, _, value = word.lstrip("+~").partition("=")
+        if _head(word) not in {*heads, SEARCH} and suggestions.key(key).startswith(SEARCH):
+            found[word] = suggestions.unknown_key(key, value)
     return found
 
 
@@ -243,7 +244,7 @@ def _sound(space: Space, word: str, method: Method, composer: Composer) -> tuple
     first = None
     for values in first_draws(word, method, space, TRIED):
         try:
-            return values, composer.compose(space.words(values))
+            return values, composer(space.words(values))
         except Error as error:
             first = first or error
     assert first is not None

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlfound.config.check import shown
+from dlfound.config.catalog import Option
 from dlfound.config.config import Config
-from dlfound.config.options import Option
-from dlfound.config.space import Choice, Dimension, Interval
+from dlfound.config.suggest import shown
 from dlfound.config.yaml_files import dump_yaml
 from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import BRIEF, GROWING
 from dlfound.runs.folder import RunFolder, make_folder
 from dlfound.sweeps.plan import Plan
+from dlfound.sweeps.space import Choice, Dimension, Interval
 from dlfound.sweeps.trials import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, Row, best_row
 from dlfound.terminal import number_text as number
 
@@ -112,7 +112,7 @@ class Results:
             "states": dict(self.states),
             "monitor": self.monitor,
             "growing": self.monitor in GROWING,
-            "space": plan.space.told(),
+            "space": plan.space.expressions(),
             "best": best,
             "importances": self.importances,
             "warnings": self.warnings(),

@@ -12,10 +12,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from dlfound.config.space import Choice, Dimension, Space, counts
 from dlfound.errors import Code, Error
 from dlfound.options.search_methods import Method
 from dlfound.streams import stream_seed
+from dlfound.sweeps.space import Choice, Dimension, Space, counts
 from dlfound.sweeps.storage import quiet
 
 Values = dict[str, str]

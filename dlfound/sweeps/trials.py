@@ -20,9 +20,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from dlfound.config.space import Space
 from dlfound.errors import Code, Error, Problem
 from dlfound.sweeps.samplers import Values, distribution, draw, read_values
+from dlfound.sweeps.space import Space
 from dlfound.sweeps.storage import is_shared_file, storage_errors
 from dlfound.sweeps.trial_locks import Claims
 

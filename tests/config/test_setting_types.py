@@ -6,11 +6,10 @@ import pytest
 
 from dlfound.config import setting_types as kinds
 from dlfound.config.catalog import EXPERIMENT
-from dlfound.config.check import MISSING
-from dlfound.config.setting_types import ANYTHING, Kind, kind_of
+from dlfound.config.setting_types import ANYTHING, MISSING, SettingType, setting_type
 from dlfound.options.configure import catalog
 
-ALL = {name: kind_of(made) for name, made in vars(kinds).items() if hasattr(made, "__metadata__")}
+ALL = {name: setting_type(made) for name, made in vars(kinds).items() if hasattr(made, "__metadata__")}
 NUMBERS = ("Number", "Positive", "NonNegative", "Fraction", "Share", "Shrink")
 WHOLES = ("Count", "Rows", "Seed", "BatchSize", "Threads")
 LISTS = ("Betas", "Widths", "Split")
@@ -22,7 +21,7 @@ def settings():
     known = catalog()
     for node, option in known.plain.items():
         yield from (
-            (f"{node}.{name}", kind, known.root[node][name]) for name, kind in option.settings.items()
+            (f"{node}.{name}", kind, known.common(node)[name]) for name, kind in option.settings.items()
         )
     for group in known.groups:
         for word in known.words(group):
@@ -42,7 +41,7 @@ def accepts(kind, value):
 
 def test_there_are_kinds():
     assert set(NUMBERS + WHOLES + LISTS) <= set(ALL)
-    assert all(isinstance(kind, Kind) and kind.says for kind in ALL.values())
+    assert all(isinstance(kind, SettingType) and kind.description for kind in ALL.values())
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, *WHOLES, *LISTS])
@@ -93,7 +92,7 @@ def test_a_value_is_read_as_its_type(name, value, read):
 def test_words_are_told_for_the_nearest_match():
     assert ALL["BatchSize"].words == ("full", "auto")
     assert ALL["Threads"].words == ("auto",)
-    assert "full" in ALL["BatchSize"].says
+    assert "full" in ALL["BatchSize"].description
 
 
 @pytest.mark.parametrize(
@@ -104,13 +103,13 @@ def test_words_are_told_for_the_nearest_match():
     ],
 )  # fmt: skip
 def test_plain_annotations_of_registered_options(annotation, good, bad):
-    kind = kind_of(annotation)
+    kind = setting_type(annotation)
     assert all(accepts(kind, value) for value in good)
     assert not any(accepts(kind, value) for value in bad)
 
 
 def test_without_an_annotation_anything_plain_goes():
-    assert kind_of(object) is ANYTHING
+    assert setting_type(object) is ANYTHING
     assert ANYTHING.read([1, "a", None]) == [1, "a", None]
 
 
@@ -118,8 +117,10 @@ def test_every_setting_has_a_kind_that_takes_its_default():
     found = list(settings())
     assert len(found) > 60
     for name, kind, default in found:
-        assert isinstance(kind, Kind) and kind is not ANYTHING and kind.says, f"{name} has no kind"
-        assert default == MISSING or accepts(kind, default), f"{name}: {default!r} is not {kind.says}"
+        assert isinstance(kind, SettingType) and kind is not ANYTHING and kind.description, (
+            f"{name} has no kind"
+        )
+        assert default == MISSING or accepts(kind, default), f"{name}: {default!r} is not {kind.description}"
 
 
 def test_no_setting_takes_a_mapping_a_truth_value_for_a_number_or_a_number_that_is_not_finite():

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dlfound.config.space import read_space
 from dlfound.errors import Error
 from dlfound.options.configure import catalog
 from dlfound.options.search_methods import TABLE
 from dlfound.sweeps.samplers import between, combinations, count_trials, first_draws, make_pruner
+from dlfound.sweeps.space import read_space
 
 METHOD = TABLE["random"](
     trials=256, seconds="none", repeats=1, folds=0, startup=10, pruner="none", min_epochs=1, reduction=3, workers=1,

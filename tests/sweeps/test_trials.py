@@ -3,11 +3,11 @@
 import optuna
 import pytest
 
-from dlfound.config.space import Choice, Interval, Space
 from dlfound.errors import Error
 from dlfound.options.search_methods import Random
 from dlfound.sweeps import trials as studies
 from dlfound.sweeps.samplers import make_sampler
+from dlfound.sweeps.space import Choice, Interval, Space
 from dlfound.sweeps.storage import LOCKS, open_storage
 from dlfound.sweeps.trial_locks import Claims
 from dlfound.sweeps.trials import DIVERGED, DONE, FAILED, PRUNED, Result, Trials, best_row

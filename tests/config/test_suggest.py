@@ -5,7 +5,7 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dlfound.config.shell_quote import setting
+from dlfound.config.suggest import override_text
 
 NAMES = [
     "a", "my col", "x, (y)", "é", 'a "q" b', "it's", "null", "TRUE", "nan", "01", "1.0", "0", "7", "a\\", "[x]",
@@ -18,7 +18,7 @@ NAMES = [
 def test_what_is_pasted_is_the_name(name):
     parser = OverridesParser.create()
     for names in (name, [name], ["first", name, "last one"]):
-        (word,) = shlex.split(setting("data.drop", names))
+        (word,) = shlex.split(override_text("data.drop", names))
         found = parser.parse_override(word).value()
         wanted = [str(one) for one in found] if isinstance(found, list) else str(found)
         assert wanted == names
@@ -28,7 +28,7 @@ def test_what_is_pasted_is_the_name(name):
 
 def test_plain_names_stay_plain():
     assert (
-        setting("data.drop", ["a", "b_2"]) == "data.drop=[a,b_2]"
-        and setting("data.target", "y") == "data.target=y"
+        override_text("data.drop", ["a", "b_2"]) == "data.drop=[a,b_2]"
+        and override_text("data.target", "y") == "data.target=y"
     )
-    assert "\x1b" not in setting("data.drop", ["a\x1b[31m"])
+    assert "\x1b" not in override_text("data.drop", ["a\x1b[31m"])

@@ -1,0 +1,279 @@
+"""What to write instead of a mistake: the nearest word, our word for another tool's, an override to paste."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache, cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlfound.config.setting_types import MISSING, SettingType
+from dlfound.config.yaml_files import read_yaml
+from dlfound.errors import Problem, printable
+
+if TYPE_CHECKING:
+    from dlfound.config.catalog import Catalog
+
+NO_VALUE = object()  # in place of the value of an override that has none, or several
+_NEAR = 0.6  # of difflib's ratio: two thirds of the letters agree, as after one or two slips
+_LONGER = 2  # by so many letters the words may differ in length
+_NO_QUOTES = re.compile(r"[A-Za-z_/][A-Za-z0-9_.:/\-]*|0|[1-9][0-9]*")
+_NOT_TEXT = ("true", "false", "null", "nan", "inf", "infinity", "yes", "no", "on", "off")
+_ON = ("true", "yes", "on", "1")
+_OFF = ("false", "no", "off", "0", "none", "null")
+_TABLE_FILE = re.compile(r".+\.(csv|tsv|parquet)(\.gz)?")
+_TUPLE = re.compile(r"\(\s*\d+(\s*,\s*\d+)*\s*,?\s*\)")
+
+
+# ---- words
+
+
+def folded(word: object) -> str:
+    """The letters and digits of a word, in lower case, and a leading minus: LeakyReLU is leaky_relu."""
+    text = str(word).strip().lower()
+    letters = "".join(c for c in text if c.isalnum())
+    return f"-{letters}" if text.startswith("-") else letters
+
+
+@dataclass(frozen=True)
+class _Aliases:
+    """The content of aliases.yaml, by the words of other tools, folded."""
+
+    words: dict[str, dict[str, str]]
+    names: dict[str, str]
+    numbers: dict[str, str]
+    switched_on: dict[str, str]
+    layer_counts: tuple[str, ...]
+
+
+@cache
+def _aliases() -> _Aliases:
+    tree = read_yaml(Path(str(files("dlfound.config") / "aliases.yaml")))
+    words = {key: _by_alias(table) for key, table in tree["words"].items()}
+    counts = tuple(folded(name) for name in tree["layer_counts"].split())
+    return _Aliases(words, _by_alias(tree["names"]), tree["numbers"], tree["switched_on"], counts)
+
+
+def _by_alias(table: Mapping[str, str]) -> dict[str, str]:
+    return {folded(alias): ours for ours, aliases in table.items() for alias in str(aliases).split()}
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The word of `words` (at least one) most like `word`, however unlike."""
+    by_lower = {w.lower(): w for w in words}
+    return by_lower[get_close_matches(word.lower()[:80], list(by_lower), n=1, cutoff=0.0)[0]]
+
+
+def similar(word: str, words: Iterable[str]) -> str | None:
+    """The word of `words` that `word` is a slip of; None if all are too different."""
+    letters = folded(word)[:80]
+    by_letters = {folded(w): w for w in words}
+    possible = [w for w in by_letters if len(letters) > 1 and abs(len(w) - len(letters)) <= _LONGER]
+    matches = get_close_matches(letters, possible, n=1, cutoff=_NEAR)
+    return by_letters[matches[0]] if matches else None
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: short, and safe to print."""
+    text = printable(repr(value))
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def override_text(key: str, names: str | Sequence[str]) -> str:
+    """`key=name`, or `key=[name,name]`, to paste into a shell: quoted if it has to be."""
+    text = _quoted(names) if isinstance(names, str) else f"[{','.join(map(_quoted, names))}]"
+    return f"{key}={text}" if '"' not in text else shlex.quote(f"{key}={text}")
+
+
+def _quoted(name: str) -> str:
+    text = printable(name)
+    if _NO_QUOTES.fullmatch(text) and text.lower() not in _NOT_TEXT:
+        return text
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)  # Hydra reads two backslashes before a quote as one
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f'"{escaped}"'
+
+
+# ---- problems with what to write instead
+
+
+def wrong_value(path: str, setting_type: SettingType, value: Any, origin: str = "") -> Problem:
+    """A value that its setting does not accept."""
+    word = _aliases().words.get(path, {}).get(folded(value)) or similar(str(value), setting_type.words)
+    fix = f"did you mean {path}={word}?" if word else f"give {path} another value, or omit it for the default"
+    return Problem(f"{path} must be {setting_type.description}, got {shown(value)}{origin}", fix)
+
+
+class Suggestions:
+    """Finds what to write in place of words that do not exist.
+
+    Args:
+        catalog: the words that exist.
+        chosen: group -> option, where they differ from the defaults.
+    """
+
+    def __init__(self, catalog: "Catalog", chosen: Mapping[str, str] | None = None):
+        self.catalog = catalog
+        self.chosen = {**catalog.defaults, **(chosen or {})}
+        self.nodes = [*catalog.groups, *catalog.plain]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Our groups and nodes, and what other tools call ours -> the template of an override."""
+        ours = {folded(name): name for name in (*self.catalog.paths, *self.catalog.plain)}
+        return {name: key for name, key in _aliases().names.items() if _node(key) in self.nodes} | ours
+
+    def settings(self, node: str) -> Mapping[str, SettingType]:
+        """The settings of a plain node, or of the option chosen in a group; none if there is no such node."""
+        if node in self.catalog.plain:
+            return self.catalog.plain[node].settings
+        word = self.chosen.get(node)
+        exists = node in self.catalog.groups and word in self.catalog.words(node)
+        return self.catalog.option(node, word).settings if exists else {}
+
+    # ---- problems
+
+    def unknown_option(self, group: str, value: Any, origin: str = "") -> Problem:
+        """An option that its group does not have."""
+        words = self.catalog.words(group)
+        if not words:
+            return Problem(f"no {group} named {shown(value)}{origin}", f"there are no files for {group} yet")
+        suggestion = self.option(group, value)
+        fix = f"did you mean {suggestion}?" if suggestion else f"see dlfound options {group}"
+        return Problem(f"no {group} named {shown(value)}; choose from: {', '.join(words)}{origin}", fix)
+
+    def unknown_key(self, key: str, value: Any = NO_VALUE, origin: str = "") -> Problem:
+        """A key that does not exist."""
+        return Problem(f"unknown key {shown(key)}{origin}", self.for_key(key, value))
+
+    def for_key(self, key: str, value: Any = NO_VALUE) -> str:
+        """What to do about a key that does not exist."""
+        if suggestion := self.key(key, value):
+            return f"did you mean {suggestion}?"
+        node = key.partition(".")[0]
+        if node not in self.nodes:
+            return f"a key begins with one of: {', '.join((*self.catalog.paths, *self.catalog.plain))}"
+        if settings := [f"{node}.{setting}" for setting in self.settings(node)]:
+            return f"choose from: {', '.join(settings)}"
+        return f"{node}={self.chosen[node]} has no settings: see dlfound options {node}"
+
+    # ---- overrides to write instead
+
+    def option(self, group: str, value: Any) -> str:
+        """The choice that a slip, another tool's word, a truth value or a number means; empty if unknown."""
+        words = {folded(word): word for word in self.catalog.words(group)}
+        word = folded(json.dumps(value) if value is None or isinstance(value, bool) else value)
+        if word in words:
+            return f"{group}={words[word]}"
+        if alias := _aliases().words.get(group, {}).get(word):
+            return " ".join([f"{group}={alias}", *self._required(group, alias)])
+        if word in _OFF and "none" in words:
+            return f"{group}=none"
+        if word in _ON and group in _aliases().switched_on:
+            return f"{group}={_aliases().switched_on[group]}"
+        if group in _aliases().numbers and isinstance(value, int | float | list):
+            return self._filled(_aliases().numbers[group], value)
+        if group == "data" and _TABLE_FILE.fullmatch(str(value)):
+            return self._filled("data=table data.path", value)
+        near = similar(str(value), words.values())
+        return f"{group}={near}" if near else ""
+
+    def key(self, key: str, value: Any = NO_VALUE) -> str:
+        """The override that `key=value` means, where the key does not exist; empty if unknown.
+
+        Its value is `value`, or the default if that does not fit.
+        """
+        head, _, last = key.rpartition(".")
+        names = self.names
+        if last.startswith("_"):  # _target_ and the like, which only Hydra uses
+            return ""
+        if folded(last) in _aliases().layer_counts and type(value) is int and "model" in self.nodes:
+            value = self.catalog.node("model", "mlp")["hidden"][:1] * min(value, 100)
+        if folded(key) in names:
+            return self._filled(names[folded(key)], value)
+        node = head if head in self.nodes else names.get(folded(head)) or similar(head, self.nodes)
+        templates = self._templates([node] if node in self.nodes else [])
+        if folded(last) not in templates and (not head or folded(last) in names):
+            templates = self._templates(self.nodes) | names
+        near = last if folded(last) in templates else similar(last, templates)
+        return self._filled(templates[folded(near)], value) if near else ""
+
+    def _templates(self, nodes: Iterable[str]) -> dict[str, str]:
+        """Setting of the nodes -> its key, after a choice of option if the chosen one lacks it."""
+        templates = {}
+        for node in nodes:
+            usual = [_aliases().switched_on[node]] if node in _aliases().switched_on else []
+            for word in [*usual, *self.catalog.words(node)] if node in self.catalog.groups else []:
+                for setting in self.catalog.keys(node, word):
+                    templates.setdefault(folded(setting), f"{node}={word} {node}.{setting}")
+        chosen = {folded(s): f"{node}.{s}" for node in reversed(list(nodes)) for s in self.settings(node)}
+        return templates | chosen
+
+    def _filled(self, template: str, value: Any) -> str:
+        """The override of a template of `aliases`, with the value in it."""
+        *choices, last = template.split()
+        key, _, word = last.partition("=")
+        node, _, setting = key.partition(".")
+        if word:  # the template has a value already
+            return self.option(key, False) if folded(value) in _OFF else template
+        if not setting:
+            option = "" if value is NO_VALUE or node in self.catalog.plain else self.option(node, value)
+            return option or node
+        if not choices or setting in self.settings(node):
+            return self._assigned(key, value)
+        word = choices[0].partition("=")[2]
+        with_choice = Suggestions(self.catalog, {**self.chosen, node: word})
+        return " ".join([*choices, with_choice._assigned(key, value), *self._required(node, word, setting)])
+
+    def _assigned(self, key: str, value: Any) -> str:
+        """`key=value` if the value fits, or with the default if not; the key alone if there is no value."""
+        node, _, setting = key.partition(".")
+        if value is NO_VALUE:
+            return key
+        word = _aliases().words.get(key, {}).get(folded(value))
+        for candidate in (word, value, _numbers(value), self._default(node, setting)):
+            if candidate is not None and _fits(self.settings(node)[setting], candidate):
+                return _assigned(key, candidate)
+        return key
+
+    def _default(self, node: str, setting: str) -> Any:
+        """The default of a setting; None if it must be given, or refers to another one."""
+        option = {} if node in self.catalog.plain else self.catalog.node(node, self.chosen[node])
+        value = {**self.catalog.common(node), **option}.get(setting)
+        return None if value == MISSING or "${" in str(value) else value
+
+    def _required(self, group: str, word: str, given: str = "") -> list[str]:
+        """An override with a placeholder for each setting of an option that a person must give."""
+        values = self.catalog.node(group, word)
+        missing = [setting for setting, value in values.items() if value == MISSING and setting != given]
+        return [f"{group}.{setting}={setting.upper()}" for setting in missing]
+
+
+def _node(template: str) -> str:
+    """The group or node of a template's last word."""
+    return re.split("[.=]", template.split()[-1])[0]
+
+
+def _assigned(key: str, value: Any) -> str:
+    """An override that gives a plain value."""
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value)):
+        return override_text(key, value)
+    return f"{key}={json.dumps(value, separators=(',', ':'))}"
+
+
+def _numbers(value: Any) -> list[int] | None:
+    """The numbers of a Python tuple, which Hydra's grammar does not have."""
+    digits = re.findall(r"\d+", value) if isinstance(value, str) and _TUPLE.fullmatch(value) else None
+    return digits and [int(number) for number in digits]
+
+
+def _fits(setting_type: SettingType, value: Any) -> bool:
+    try:
+        setting_type.read(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
