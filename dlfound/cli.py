@@ -89,7 +89,7 @@ def answer(words: Sequence[str]) -> str:
         from dlfound.version import VERSION
 
         return f"dlfound {VERSION}"
-    raise _unknown_word(words[0], (*VERBS, "--help", "--version"), "verb")
+    raise _unknown_verb(words[0], (*VERBS, "--help", "--version"))
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace | None:
@@ -99,13 +99,15 @@ def parse(words: Sequence[str]) -> argparse.Namespace | None:
         Error: an argument that the verb does not have (code 2).
     """
     parsers = {name: partial(_parser, name) for name in VERBS}  # for `completion`, which completes all verbs
+    parser = _parser(words[0])
+    parser.words = words[1:]
     try:
-        return _parser(words[0]).parse_intermixed_args(words[1:], argparse.Namespace(parsers=parsers))
+        return parser.parse_intermixed_args(words[1:], argparse.Namespace(parsers=parsers))
     except SystemExit:
         return None
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
+def _parser(name: str) -> "_Parser":
     verb = importlib.import_module(f"dlfound.commands.{name}")
     parser = _Parser(
         prog=f"dlfound {name}",
@@ -132,21 +134,43 @@ def _help() -> str:
 class _Parser(argparse.ArgumentParser):
     """argparse, with errors in the form of the program."""
 
+    words: Sequence[str] = ()  # the command, without the verb
+
     def error(self, message: str) -> NoReturn:
-        flags = [flag for action in self._actions for flag in action.option_strings]
         _, _, rest = message.partition("unrecognized arguments: ")
-        if rest.startswith("-"):
-            raise _unknown_word(rest.split()[0], flags, "flag")
+        if flags := [word for word in rest.split() if word.startswith("-")]:
+            raise Error.of([self._unknown_flag(flag) for flag in flags], Code.CONFIG)
         if rest:
             raise Error(f"unexpected argument: {rest}", f"see {self.prog} --help", Code.CONFIG)
         raise Error(message, f"see {self.prog} --help", Code.CONFIG)
 
+    def _unknown_flag(self, flag: str) -> Problem:
+        """A flag that the verb does not have; of a flag that means a setting, the override to write."""
+        from dlfound.config.suggest import Suggestions, similar
+        from dlfound.config.yaml_files import scalar
+        from dlfound.options.configure import catalog, full_catalog
 
-def _unknown_word(word: str, words: Sequence[str], kind: str) -> Error:
-    from dlfound.config.suggest import nearest
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        name, equals, value = flag.partition("=")
+        if not equals:
+            following = next(iter(self.words[list(self.words).index(flag) + 1 :]), "")
+            value = "true" if not following or following.startswith("-") or "=" in following else following
+        catalogs = {"OVERRIDE": catalog, "SPACE": full_catalog}
+        takes = [catalogs[action.metavar] for action in self._actions if action.metavar in catalogs]
+        override = Suggestions(takes[0]()).flag(name, scalar(value)) if takes else ""
+        near = similar(name, flags)
+        fix = f"did you mean {near}?" if near else f"see {self.prog} --help"
+        if override:
+            fix = f"a setting has no dashes: write {override}"
+        return Problem(f"unknown flag {flag!r}; choose from: {', '.join(flags)}", fix)
 
-    message = f"unknown {kind} {word!r}; choose from: {', '.join(words)}"
-    return Error(message, f"did you mean {nearest(word, words)}?", Code.CONFIG)
+
+def _unknown_verb(word: str, words: Sequence[str]) -> Error:
+    from dlfound.config.suggest import similar_verb
+
+    near = similar_verb(word, words)
+    fix = f"did you mean {near}?" if near else "see dlfound --help"
+    return Error(f"unknown verb {word!r}; choose from: {', '.join(words)}", fix, Code.CONFIG)
 
 
 # Errors.

@@ -79,15 +79,15 @@ def test_the_examples_of_options_work(capsys):
     ("word", "near"),
     [
         ("trian", "train"), ("optoins", "options"), ("evl", "eval"), ("--hlp", "--help"), ("help", "--help"),
-        ("-v", "--version"), ("--verison", "--version"), ("", ""), ("train ", "train"), ("../train", "train"),
-        ("_train", "train"), ("dlfound.train", "train"),
+        ("-v", "--version"), ("--verison", "--version"), ("", None), ("train ", "train"), ("../train", "train"),
+        ("_train", "train"), ("dlfound.train", None),
     ],
 )  # fmt: skip
 def test_a_verb_that_is_none(word, near, capsys):
     out, err = said(capsys, word, "optim=adam", code=2)
     assert out == "" and len(err.splitlines()) == 2
     assert err.startswith(f"dlfound: error[config]: unknown verb {word!r}; choose from: {', '.join(VERBS)}")
-    assert f"  fix: did you mean {near}" in err
+    assert (f"  fix: did you mean {near}?" if near else "  fix: see dlfound --help") in err
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,15 @@ def test_a_verb_that_is_none(word, near, capsys):
     [
         (["train", "--cgf"], "--cgf", "--cfg"), (["train", "--jsn", "optim=adam"], "--jsn", "--json"),
         (["train", "--conf-dir", "x"], "--conf-dir", "--config-dir"), (["options", "--jason"], "--jason", "--json"),
-        (["options", "optim", "--cfg"], "--cfg", "-"), (["train", "--cf"], "--cf", "--cfg"),
+        (["options", "optim", "--cfg"], "--cfg", None), (["train", "--cf"], "--cf", "--cfg"),
         (["eval", "latest", "--jso"], "--jso", "--json"),
     ],
 )  # fmt: skip
 def test_a_flag_that_is_none(words, flag, near, capsys):
     out, err = said(capsys, *words, code=2)
     assert out == "" and len(err.splitlines()) == 2
-    assert f"unknown flag {flag!r}; choose from: -h, --help" in err and f"did you mean {near}" in err
+    assert f"unknown flag {flag!r}; choose from: -h, --help" in err
+    assert (f"did you mean {near}?" if near else f"see dlfound {words[0]} --help") in err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from dlfound.cli import main
-from dlfound.config import options
+from dlfound.config import catalog as options
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -248,6 +248,11 @@ class Catalog:
         name = content["name"]
         return content if name == word else {**self.content(group, name), **content}
 
+    def values(self, node: str, word: str = "") -> dict[str, Any]:
+        """The values of an option, with those that all options of its group share; or those of a plain node."""
+        option = self.node(node, word) if node in self.groups else {}
+        return {**self.common(node), **option}
+
     def option(self, group: str, word: str) -> Option:
         """The option that a word of the group chooses."""
         built_in = (group, word) in self._built_in  # a file of conf/ has the name of its callable

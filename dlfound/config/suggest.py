@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.resources import files
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlfound.config.setting_types import MISSING, SettingType
-from dlfound.config.yaml_files import read_yaml
+from dlfound.config.yaml_files import read_yaml, scalar
 from dlfound.errors import Problem, printable
 
 if TYPE_CHECKING:
@@ -39,26 +38,16 @@ def folded(word: object) -> str:
     return f"-{letters}" if text.startswith("-") else letters
 
 
-@dataclass(frozen=True)
-class _Aliases:
-    """The content of aliases.yaml, by the words of other tools, folded."""
-
-    words: dict[str, dict[str, str]]
-    names: dict[str, str]
-    numbers: dict[str, str]
-    switched_on: dict[str, str]
-    layer_counts: tuple[str, ...]
+@cache
+def _tables() -> dict[str, Any]:
+    """The content of aliases.yaml."""
+    return read_yaml(Path(str(files("dlfound.config") / "aliases.yaml")))
 
 
 @cache
-def _aliases() -> _Aliases:
-    tree = read_yaml(Path(str(files("dlfound.config") / "aliases.yaml")))
-    words = {key: _by_alias(table) for key, table in tree["words"].items()}
-    counts = tuple(folded(name) for name in tree["layer_counts"].split())
-    return _Aliases(words, _by_alias(tree["names"]), tree["numbers"], tree["switched_on"], counts)
-
-
-def _by_alias(table: Mapping[str, str]) -> dict[str, str]:
+def _ours(section: str, key: str = "") -> dict[str, str]:
+    """What another tool calls it, folded -> our word; of a section of aliases.yaml, or of a key in it."""
+    table = _tables()[section].get(key, {}) if key else _tables()[section]
     return {folded(alias): ours for ours, aliases in table.items() for alias in str(aliases).split()}
 
 
@@ -98,12 +87,23 @@ def _quoted(name: str) -> str:
     return f'"{escaped}"'
 
 
+def similar_word(key: str, value: object, words: Sequence[str]) -> str | None:
+    """The word of a setting that a value is a slip of, or another tool's word for."""
+    alias = _ours("words", key).get(folded(value))
+    return alias if alias in words else similar(str(value), words)
+
+
+def similar_verb(word: str, verbs: Iterable[str]) -> str | None:
+    """The verb, or flag in place of one, that a word is a slip of, or another tool's word for."""
+    return _ours("verbs").get(folded(word)) or similar(word, verbs)
+
+
 # ---- problems with what to write instead
 
 
 def wrong_value(path: str, setting_type: SettingType, value: Any, origin: str = "") -> Problem:
     """A value that its setting does not accept."""
-    word = _aliases().words.get(path, {}).get(folded(value)) or similar(str(value), setting_type.words)
+    word = similar_word(path, value, setting_type.words)
     fix = f"did you mean {path}={word}?" if word else f"give {path} another value, or omit it for the default"
     return Problem(f"{path} must be {setting_type.description}, got {shown(value)}{origin}", fix)
 
@@ -125,7 +125,7 @@ class Suggestions:
     def names(self) -> dict[str, str]:
         """Our groups and nodes, and what other tools call ours -> the template of an override."""
         ours = {folded(name): name for name in (*self.catalog.paths, *self.catalog.plain)}
-        return {name: key for name, key in _aliases().names.items() if _node(key) in self.nodes} | ours
+        return {name: key for name, key in _ours("names").items() if _node(key) in self.nodes} | ours
 
     def settings(self, node: str) -> Mapping[str, SettingType]:
         """The settings of a plain node, or of the option chosen in a group; none if there is no such node."""
@@ -140,8 +140,6 @@ class Suggestions:
     def unknown_option(self, group: str, value: Any, origin: str = "") -> Problem:
         """An option that its group does not have."""
         words = self.catalog.words(group)
-        if not words:
-            return Problem(f"no {group} named {shown(value)}{origin}", f"there are no files for {group} yet")
         suggestion = self.option(group, value)
         fix = f"did you mean {suggestion}?" if suggestion else f"see dlfound options {group}"
         return Problem(f"no {group} named {shown(value)}; choose from: {', '.join(words)}{origin}", fix)
@@ -169,14 +167,14 @@ class Suggestions:
         word = folded(json.dumps(value) if value is None or isinstance(value, bool) else value)
         if word in words:
             return f"{group}={words[word]}"
-        if alias := _aliases().words.get(group, {}).get(word):
+        if alias := _ours("words", group).get(word):
             return " ".join([f"{group}={alias}", *self._required(group, alias)])
         if word in _OFF and "none" in words:
             return f"{group}=none"
-        if word in _ON and group in _aliases().switched_on:
-            return f"{group}={_aliases().switched_on[group]}"
-        if group in _aliases().numbers and isinstance(value, int | float | list):
-            return self._filled(_aliases().numbers[group], value)
+        if word in _ON and group in _tables()["switched_on"]:
+            return f"{group}={_tables()['switched_on'][group]}"
+        if group in _tables()["numbers"] and isinstance(value, int | float | list):
+            return self._filled(_tables()["numbers"][group], value)
         if group == "data" and _TABLE_FILE.fullmatch(str(value)):
             return self._filled("data=table data.path", value)
         near = similar(str(value), words.values())
@@ -187,26 +185,38 @@ class Suggestions:
 
         Its value is `value`, or the default if that does not fit.
         """
-        head, _, last = key.rpartition(".")
-        names = self.names
-        if last.startswith("_"):  # _target_ and the like, which only Hydra uses
-            return ""
-        if folded(last) in _aliases().layer_counts and type(value) is int and "model" in self.nodes:
+        template = self._template(key)
+        is_count = folded(key.rpartition(".")[2]) in _tables()["layer_counts"].split()
+        if template.endswith("model.hidden") and is_count and type(value) is int:
             value = self.catalog.node("model", "mlp")["hidden"][:1] * min(value, 100)
-        if folded(key) in names:
-            return self._filled(names[folded(key)], value)
-        node = head if head in self.nodes else names.get(folded(head)) or similar(head, self.nodes)
+        return self._filled(template, value) if template else ""
+
+    def _template(self, key: str) -> str:
+        """The key, perhaps after a choice, that a key means which does not exist; empty if unknown."""
+        head, _, last = key.rpartition(".")
+        if last.startswith("_"):  # a key that Hydra itself reads
+            return ""
+        if folded(key) in self.names:
+            return self.names[folded(key)]
+        node = head if head in self.nodes else self.names.get(folded(head)) or similar(head, self.nodes)
         templates = self._templates([node] if node in self.nodes else [])
-        if folded(last) not in templates and (not head or folded(last) in names):
-            templates = self._templates(self.nodes) | names
+        if folded(last) not in templates and (not head or folded(last) in self.names):
+            templates = self._templates(self.nodes) | self.names
         near = last if folded(last) in templates else similar(last, templates)
-        return self._filled(templates[folded(near)], value) if near else ""
+        return templates[folded(near)] if near else ""
+
+    def flag(self, flag: str, value: Any) -> str:
+        """The override that a flag of another tool means, such as --lr 0.1; empty if it is none."""
+        key = flag.lstrip("-").replace("-", "_")
+        setting = key.rpartition(".")[2]
+        exact = folded(key) in self.names or folded(setting) in self._templates(self.nodes)
+        return self.key(key, value) if exact else ""
 
     def _templates(self, nodes: Iterable[str]) -> dict[str, str]:
         """Setting of the nodes -> its key, after a choice of option if the chosen one lacks it."""
         templates = {}
         for node in nodes:
-            usual = [_aliases().switched_on[node]] if node in _aliases().switched_on else []
+            usual = [_tables()["switched_on"][node]] if node in _tables()["switched_on"] else []
             for word in [*usual, *self.catalog.words(node)] if node in self.catalog.groups else []:
                 for setting in self.catalog.keys(node, word):
                     templates.setdefault(folded(setting), f"{node}={word} {node}.{setting}")
@@ -234,21 +244,17 @@ class Suggestions:
         node, _, setting = key.partition(".")
         if value is NO_VALUE:
             return key
-        word = _aliases().words.get(key, {}).get(folded(value))
-        for candidate in (word, value, _numbers(value), self._default(node, setting)):
+        word = _ours("words", key).get(folded(value))
+        default = self.catalog.values(node, self.chosen.get(node, "")).get(setting)
+        default = None if default == MISSING or "${" in str(default) else default
+        for candidate in (word, value, _numbers(value), str(value), default):
             if candidate is not None and _fits(self.settings(node)[setting], candidate):
                 return _assigned(key, candidate)
         return key
 
-    def _default(self, node: str, setting: str) -> Any:
-        """The default of a setting; None if it must be given, or refers to another one."""
-        option = {} if node in self.catalog.plain else self.catalog.node(node, self.chosen[node])
-        value = {**self.catalog.common(node), **option}.get(setting)
-        return None if value == MISSING or "${" in str(value) else value
-
     def _required(self, group: str, word: str, given: str = "") -> list[str]:
         """An override with a placeholder for each setting of an option that a person must give."""
-        values = self.catalog.node(group, word)
+        values = self.catalog.values(group, word)
         missing = [setting for setting, value in values.items() if value == MISSING and setting != given]
         return [f"{group}.{setting}={setting.upper()}" for setting in missing]
 
@@ -260,6 +266,8 @@ def _node(template: str) -> str:
 
 def _assigned(key: str, value: Any) -> str:
     """An override that gives a plain value."""
+    if isinstance(value, str) and not isinstance(scalar(value), str):  # a text such as "1"
+        return shlex.quote(f'{key}="{value}"')
     if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value)):
         return override_text(key, value)
     return f"{key}={json.dumps(value, separators=(',', ':'))}"

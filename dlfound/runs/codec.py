@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from torch import Tensor
 
-from dlfound.config.setting_types import kind_of
+from dlfound.config.setting_types import setting_type
 
 Tensors = dict[str, Tensor]
 
@@ -99,7 +99,7 @@ def _plain(kind: Any, origin: Any, value: Any, name: str) -> Any:
 
 def _read_kind(kind: Any, value: Any, name: str) -> Any:
     try:
-        return kind_of(kind).read(value)
+        return setting_type(kind).read(value)
     except (ValueError, TypeError, OverflowError):
         raise BadField(name) from None
 

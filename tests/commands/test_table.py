@@ -624,7 +624,7 @@ def test_folds_of_a_table(capsys):
     )
     assert "rows cannot be cut in 40 folds" in refused(capsys, "train.folds=40")
     _, err = told(capsys, "train.folds=4", "train.fold=4", code=2)
-    assert "train.fold=4, but there are 4 folds, from 0" in err
+    assert "train.fold=4 must be below train.folds=4" in err
 
 
 def test_weights_that_are_refused(capsys):
