@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from dlfound.checks import NAMES
 from dlfound.checks.result import PASS, SEVERITY, Finding
+from dlfound.commands.options import own_options
 from dlfound.commands.text_table import GAP, table, width
 from dlfound.errors import printable
-from dlfound.options.configure import load_options, own_options
+from dlfound.options.configure import load_options
 from dlfound.runs.folder import OUTPUTS
 from dlfound.runs.resume import configure_run
 from dlfound.terminal import stoppable

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dlfound.commands.options import own_options, reading_options
 from dlfound.commands.result_table import result_table
 from dlfound.errors import Code, Error
-from dlfound.options.configure import load_options, own_options, read_words, reading_options
+from dlfound.options.configure import load_options, read_words
 from dlfound.terminal import say
 
 SUMMARY = "measure a finished run again, on its own data or on new rows"

@@ -1,4 +1,4 @@
-"""`dlfound options`: every group, its options, and their settings."""
+"""`dlfound options`: every group, its options and their settings; and the flags with which verbs take more of them."""
 
 import argparse
 import json
@@ -9,65 +9,81 @@ from typing import Any
 from dlfound.config.catalog import EXPERIMENT, Catalog, Option
 from dlfound.config.suggest import Suggestions
 from dlfound.errors import Code, Error
-from dlfound.options.configure import full_catalog, load_options, own_options
+from dlfound.options.configure import full_catalog, load_options
 
 SUMMARY = "list the groups, their options and settings"
 EXAMPLES = """\
 examples:
-  dlfound options                   every group and its words
+  dlfound options                   every group and its options
   dlfound options optim             the optimizers with their settings, defaults and sources
-  dlfound options train             the settings of the training itself
-  dlfound options --json            the same for programs
+  dlfound options train             the settings of the training
+  dlfound options --json            the same as JSON
 """
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
-    parser.add_argument("group", nargs="?", metavar="GROUP", help="one group in detail, or train, or run")
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        "group", nargs="?", metavar="GROUP", help="show one group in detail, or train, or run"
+    )
     own_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
 
+def own_options(parser: argparse.ArgumentParser, config_dirs: bool = True) -> None:
+    """Add the flags with which a person adds options."""
+    if config_dirs:
+        help_text = "a folder with options of your own"
+        parser.add_argument("--config-dir", action="append", default=[], metavar="DIR", help=help_text)
+    help_text = "a Python file that registers options"
+    parser.add_argument("--with", action="append", default=[], dest="files", metavar="FILE", help=help_text)
+
+
+def reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the overrides that say how a new table is written; `options.configure.read_words` reads them."""
+    help_text = "how the table is written, if not as in training: data.encoding=latin-1"
+    parser.add_argument("reading", nargs="*", metavar="data.X=Y", help=help_text)
+
+
 def command(args: argparse.Namespace) -> int:
-    """The verb: exit code."""
+    """Run the verb; returns the exit code."""
     load_options(args.files)
-    known = full_catalog(args.config_dir)
-    if args.group is not None and args.group not in {*known.paths, *known.plain}:
-        raise Error.of([Suggestions(known).unknown_key(args.group)], Code.CONFIG)
-    groups = [args.group] if args.group else list(known.paths)
-    if args.group in known.plain:
-        settings = _settings(known.plain[args.group], known.common(args.group))
+    catalog = full_catalog(args.config_dir)
+    if args.group is not None and args.group not in {*catalog.paths, *catalog.plain}:
+        raise Error.of([Suggestions(catalog).unknown_key(args.group)], Code.CONFIG)
+    if args.group in catalog.plain:
+        settings = _settings(catalog.plain[args.group], catalog.values(args.group))
         print(json.dumps(settings, indent=2) if args.json else "\n".join(_lines(args.group, settings, "")))
     elif args.json:
-        print(json.dumps({g: describe(known, g) for g in groups}, indent=2, ensure_ascii=False))
-    elif args.group:
-        print(_detail(known, args.group))
+        groups = [args.group] if args.group else list(catalog.paths)
+        described = {group: describe(catalog, group) for group in groups}
+        print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
-        print(_overview(known))
+        print(_detail(catalog, args.group) if args.group else _overview(catalog))
     return Code.DONE
 
 
-def describe(known: Catalog, group: str) -> dict[str, Any]:
+def describe(catalog: Catalog, group: str) -> dict[str, Any]:
     """Option -> summary, source and settings (name -> type and default)."""
-    return {word: _describe(known, group, word) for word in known.words(group)}
+    return {word: _describe(catalog, group, word) for word in catalog.words(group)}
 
 
-def _describe(known: Catalog, group: str, word: str) -> dict[str, Any]:
+def _describe(catalog: Catalog, group: str, word: str) -> dict[str, Any]:
     if group == EXPERIMENT:
-        lines = _text(known.paths[group][word]).splitlines()
+        lines = _text(catalog.paths[group][word]).splitlines()
         comments = [line.lstrip("# ") for line in lines if line.startswith("# ") and "@package" not in line]
-        source = next((c.removeprefix("Source: ") for c in comments if c.startswith("Source:")), "")
-        return {"summary": comments[0] if comments else "", "source": source, "settings": {}}
-    option, node = known.option(group, word), known.node(group, word)
-    settings = _settings(option, {**option.defaults, **known.common(group), **node})
+        sources = [line.removeprefix("Source: ") for line in comments if line.startswith("Source:")]
+        return {"summary": "".join(comments[:1]), "source": "".join(sources[:1]), "settings": {}}
+    option = catalog.option(group, word)
+    settings = _settings(option, catalog.values(group, word))
     return {"summary": option.summary, "source": option.source, "settings": settings}
 
 
 def _settings(option: Option, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Setting -> its type and default."""
     return {
-        name: {"type": kind.description, "default": defaults.get(name)}
-        for name, kind in option.settings.items()
+        name: {"type": setting.description, "default": defaults.get(name)}
+        for name, setting in option.settings.items()
     }
 
 
@@ -75,29 +91,29 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise Error(f"{path} cannot be read: {error}", "write it as UTF-8 text", Code.CONFIG) from None
+        raise Error(f"cannot read {path}: {error}", "save it as UTF-8 text", Code.CONFIG) from None
 
 
-def _overview(known: Catalog) -> str:
-    width = max(map(len, known.paths))
-    lines = [f"{group:<{width}}  {' '.join(_starred(known, group))}" for group in known.paths]
-    nodes = [f"{node:<{width}}  {' '.join(option.settings)}" for node, option in known.plain.items()]
-    return "\n".join(
-        [*lines, "", "settings of the run itself:", *nodes, "", "* default; more: dlfound options GROUP"]
-    )
+def _overview(catalog: Catalog) -> str:
+    width = max(map(len, catalog.paths))
+    groups = [f"{group:<{width}}  {' '.join(_starred(catalog, group))}" for group in catalog.paths]
+    nodes = [f"{node:<{width}}  {' '.join(option.settings)}" for node, option in catalog.plain.items()]
+    note = "* default; more: dlfound options GROUP"
+    return "\n".join([*groups, "", "settings of the training and the run:", *nodes, "", note])
 
 
-def _starred(known: Catalog, group: str) -> list[str]:
-    return [word + "*" * (word == known.defaults.get(group)) for word in known.words(group)]
+def _starred(catalog: Catalog, group: str) -> list[str]:
+    """The options of a group, the default with a star."""
+    default = catalog.defaults.get(group)
+    return [f"{word}*" if word == default else word for word in catalog.words(group)]
 
 
-def _detail(known: Catalog, group: str) -> str:
+def _detail(catalog: Catalog, group: str) -> str:
     lines = []
-    for word, told in describe(known, group).items():
-        lines.append(f"{group}={word}{'  (default)' if word == known.defaults.get(group) else ''}")
-        lines.append(f"    {told['summary']}")
-        lines += [f"    {told['source']}"] * bool(told["source"])
-        lines += _lines(group, told["settings"], "    ")
+    for word, described in describe(catalog, group).items():
+        lines.append(f"{group}={word}{'  (default)' if word == catalog.defaults.get(group) else ''}")
+        lines += [f"    {text}" for text in (described["summary"], described["source"]) if text]
+        lines += _lines(group, described["settings"], "    ")
     return "\n".join(lines)
 
 

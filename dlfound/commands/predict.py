@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from dlfound.commands.options import own_options, reading_options
 from dlfound.commands.prediction_table import destination, write
 from dlfound.errors import Code, Error, printable
-from dlfound.options.configure import load_options, own_options, read_words, reading_options
+from dlfound.options.configure import load_options, read_words
 from dlfound.terminal import say
 
 SUMMARY = "predict the class or the number of new rows, images or arrays"

@@ -8,8 +8,9 @@ import time
 from functools import partial
 from typing import Any
 
+from dlfound.commands.options import own_options
 from dlfound.errors import Code, Error, Stopped
-from dlfound.options.configure import load_options, own_options
+from dlfound.options.configure import load_options
 from dlfound.terminal import Stop, stoppable
 
 SUMMARY = "search for settings: train many configurations and find the best"

@@ -7,10 +7,11 @@ import sys
 from functools import partial
 from typing import Any
 
+from dlfound.commands.options import own_options
 from dlfound.commands.result_table import result_table
 from dlfound.errors import Code, printable
 from dlfound.objective.tasks import BRIEF
-from dlfound.options.configure import load_options, own_options
+from dlfound.options.configure import load_options
 from dlfound.runs.resume import configure_run
 from dlfound.terminal import stoppable
 

@@ -1,1 +1,1 @@
-"""The configuration: words to values, checked. The only importer of Hydra; knows no other room."""
+"""The configuration: overrides to checked values. The only importer of Hydra; imports no other room."""

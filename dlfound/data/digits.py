@@ -6,11 +6,13 @@ import lazy_loader
 
 from dlfound.config.setting_types import Seed, Split
 from dlfound.data.dataset import Dataset, classification
+from dlfound.data.known_task import known_task
 from dlfound.data.split import cut
 
 np = lazy_loader.load("numpy")
 
 
+@known_task("multiclass")
 def digits(*, seed: Seed, split: Split) -> Dataset:
     """1,797 handwritten digits, images of 8 x 8 with 17 grey levels, 10 classes; carried in the package.
 

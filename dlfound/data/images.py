@@ -8,6 +8,7 @@ import lazy_loader
 from dlfound.config.setting_types import Seed, Text, TrainVal
 from dlfound.data.dataset import Dataset, classification
 from dlfound.data.idx import read_labelled
+from dlfound.data.known_task import known_task
 from dlfound.data.split import cut_training
 from dlfound.errors import Code, Error
 
@@ -35,6 +36,7 @@ PARTS = (
 )
 
 
+@known_task("multiclass")
 def mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     """70,000 handwritten digits, 28 x 28 grey; the 10,000 of the test set stay apart.
 
@@ -45,6 +47,7 @@ def mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     return _idx_set("MNIST", DIGITS, root, seed, split)
 
 
+@known_task("multiclass")
 def fashion_mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     """70,000 pictures of clothes, 28 x 28 grey, 10 classes; as large as MNIST and harder.
 
@@ -56,6 +59,7 @@ def fashion_mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     return _idx_set("FashionMNIST", CLOTHES, root, seed, split)
 
 
+@known_task("multiclass")
 def cifar10(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     """60,000 photographs of 10 kinds of things, 32 x 32 in colour; the 10,000 of the test set stay apart.
 

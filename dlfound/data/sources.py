@@ -1,7 +1,7 @@
 """What a net learns from and is tested on: sets of images, small problems to look at, or data of one's own.
 Columns of numbers are standardised by the training rows, and so are the numbers that a net is to predict.
 
-Here is the table of sources, and what is known of each before it is read.
+This module has the table of sources.
 """
 
 from typing import Any
@@ -30,17 +30,12 @@ TABLE = {
     "arrays": arrays,
 }
 
-_TASKS = {
-    **dict.fromkeys(("digits", "mnist", "fashion_mnist", "cifar10"), lambda settings: "multiclass"),
-    "spirals": lambda settings: "binary" if settings["classes"] == 2 else "multiclass",
-    "passfail": lambda settings: "binary" if settings["target"] == "pass" else "regression",
-    "sine": lambda settings: "regression",
-} | dict.fromkeys(("xor", "circles", "moons", "parity"), lambda settings: "binary")
-
 
 def task_of(settings: dict[str, Any]) -> str | None:
-    """The task that a source's settings lead to, where that is known before the data are read."""
+    """The task that a source's settings determine; None if only the data show it, or a setting is invalid."""
+    name = settings.get("name")
+    task = getattr(TABLE.get(name), "task", None) if isinstance(name, str) else None
     try:
-        return _TASKS[settings["name"]](settings)
-    except KeyError:  # a source whose rows decide, or a setting that is not sound
+        return task(settings) if callable(task) else task
+    except KeyError:  # a setting that is invalid, and so left out
         return None

@@ -16,6 +16,7 @@ from dlfound.config.setting_types import (
     word,
 )
 from dlfound.data.dataset import Dataset, classification, regression
+from dlfound.data.known_task import known_task
 from dlfound.data.split import cut
 
 np = lazy_loader.load("numpy")
@@ -31,6 +32,7 @@ def _points(seed: int) -> "np.random.Generator":
     return np.random.default_rng([seed, 1])
 
 
+@known_task("binary")
 def xor(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """Four clouds in the corners of a square; opposite corners share a class.
 
@@ -45,6 +47,7 @@ def xor(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     return classification(inputs, labels, ["same", "different"], PLANE, cut(rows, split, seed))
 
 
+@known_task(lambda settings: "binary" if settings["classes"] == 2 else "multiclass")
 def spirals(
     *, rows: Rows, classes: Arms, turns: Positive, noise: NonNegative, seed: Seed, split: Split
 ) -> Dataset:
@@ -66,6 +69,7 @@ def spirals(
     )
 
 
+@known_task("binary")
 def circles(*, rows: Rows, factor: Shrink, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """A ring inside a ring: no straight line parts them, one hidden layer does.
 
@@ -81,6 +85,7 @@ def circles(*, rows: Rows, factor: Shrink, noise: NonNegative, seed: Seed, split
     return classification(inputs, inner, ["outer", "inner"], PLANE, cut(rows, split, seed))
 
 
+@known_task("binary")
 def moons(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """Two half circles that reach into each other, a class each.
 
@@ -97,6 +102,7 @@ def moons(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Datase
     return classification(inputs, lower, ["upper", "lower"], PLANE, cut(rows, split, seed))
 
 
+@known_task(lambda settings: "binary" if settings["target"] == "pass" else "regression")
 def passfail(*, rows: Rows, target: Judged, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """Lectures attended (0 to 10) and hours worked (0 to 40): pass or fail, or the grade (0 to 100).
 
@@ -116,6 +122,7 @@ def passfail(*, rows: Rows, target: Judged, noise: NonNegative, seed: Seed, spli
     return classification(inputs, grade >= 50, ["fail", "pass"], features, parts)
 
 
+@known_task("regression")
 def sine(*, rows: Rows, periods: Positive, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """y = sin(x), x uniform over the given number of periods around zero.
 
@@ -129,6 +136,7 @@ def sine(*, rows: Rows, periods: Positive, noise: NonNegative, seed: Seed, split
     return regression(x[:, None], y, ["x"], cut(rows, split, seed))
 
 
+@known_task("binary")
 def parity(*, rows: Rows, bits: Bits, noise: Fraction, seed: Seed, split: Split) -> Dataset:
     """Random bits: is the number of ones odd? No single bit tells anything.
 

@@ -4,6 +4,7 @@ Without such a bend a net of any depth would be one linear map. The output layer
 Each option returns a module of torch.nn, applied unit by unit.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import lazy_loader
@@ -13,6 +14,16 @@ from dlfound.config.setting_types import NonNegative, Positive, whole
 torch = lazy_loader.load("torch")
 
 Pieces = Annotated[int, whole("a whole number in 2...16", 2, 16)]
+
+
+def initialized_by(option: str) -> Callable:
+    """Mark an activation with the initializer that `initializer=auto` takes for it."""
+
+    def mark(activation: Callable) -> Callable:
+        activation.initializer = option  # type: ignore[attr-defined]
+        return activation
+
+    return mark
 
 
 def sigmoid() -> "torch.nn.Module":
@@ -36,6 +47,7 @@ def tanh() -> "torch.nn.Module":
     return torch.nn.Tanh()
 
 
+@initialized_by("he_normal")
 def relu() -> "torch.nn.Module":
     """max(0, a): does not saturate above zero, and makes exact zeros below.
 
@@ -47,6 +59,7 @@ def relu() -> "torch.nn.Module":
     return torch.nn.ReLU()
 
 
+@initialized_by("he_normal")
 def leaky_relu(*, slope: NonNegative) -> "torch.nn.Module":
     """a above zero, slope times a below: no unit can die.
 
@@ -57,6 +70,7 @@ def leaky_relu(*, slope: NonNegative) -> "torch.nn.Module":
     return torch.nn.LeakyReLU(slope)
 
 
+@initialized_by("he_normal")
 def elu(*, alpha: Positive) -> "torch.nn.Module":
     """a above zero, alpha (exp(a) - 1) below: activations with a mean near zero.
 
@@ -67,6 +81,7 @@ def elu(*, alpha: Positive) -> "torch.nn.Module":
     return torch.nn.ELU(alpha)
 
 
+@initialized_by("lecun_normal")
 def selu() -> "torch.nn.Module":
     """ELU with the scale and alpha that keep mean 0 and variance 1 from layer to layer.
 
@@ -79,6 +94,7 @@ def selu() -> "torch.nn.Module":
     return torch.nn.SELU()
 
 
+@initialized_by("he_normal")
 def gelu() -> "torch.nn.Module":
     """a Phi(a), with the normal distribution's Phi: a smooth ReLU.
 
@@ -89,6 +105,7 @@ def gelu() -> "torch.nn.Module":
     return torch.nn.GELU()
 
 
+@initialized_by("he_normal")
 def silu() -> "torch.nn.Module":
     """a sigmoid(a), also called swish: a smooth ReLU.
 
@@ -119,6 +136,7 @@ def softsign() -> "torch.nn.Module":
     return torch.nn.Softsign()
 
 
+@initialized_by("he_normal")
 def mish() -> "torch.nn.Module":
     """a tanh(softplus(a)): a smooth ReLU, close to silu.
 

@@ -9,6 +9,7 @@ import math
 import lazy_loader
 
 from dlfound.config.setting_types import Count, Number, Positive
+from dlfound.nn.activation import TABLE as ACTIVATIONS
 
 torch = lazy_loader.load("torch")
 
@@ -121,11 +122,11 @@ def zeros(weight: "torch.Tensor", generator: "torch.Generator") -> None:
 
 
 def auto(weight: "torch.Tensor", generator: "torch.Generator") -> None:
-    """He for the ReLU family, LeCun normal for SELU, Glorot uniform else.
+    """The one that suits the activation: He for the ReLU family, LeCun normal for SELU, otherwise Glorot uniform.
 
-    The family is relu, leaky_relu, elu, gelu, silu and mish, which take he_normal. The run says which one it took.
+    The ReLU family is relu, leaky_relu, elu, gelu, silu and mish; they take he_normal. The run reports the choice.
     """
-    # `recipe` names the option, which takes this one's place before a net is built.
+    # `recipe` names the option that replaces this one before a net is built.
     raise TypeError("auto stands for another option: choose recipe(activation)")
 
 
@@ -144,11 +145,7 @@ TABLE = {
     "constant": constant,
 }
 
-_RECIPES = dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "silu", "mish"), "he_normal") | {
-    "selu": "lecun_normal"
-}
-
 
 def recipe(activation: str) -> str:
-    """The option that `auto` stands for with this activation."""
-    return _RECIPES.get(activation, "glorot_uniform")
+    """The option that `auto` takes for an activation: the one that the activation is marked with."""
+    return getattr(ACTIVATIONS.get(activation), "initializer", "glorot_uniform")

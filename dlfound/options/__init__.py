@@ -1,1 +1,1 @@
-"""The groups of all rooms joined into one table, and the rules that hold across groups."""
+"""The options: the groups of all rooms joined into one table, and rules on several groups."""

@@ -1,4 +1,4 @@
-"""Every option of every group, joined from the rooms' own tables; none of it needs torch."""
+"""All groups: the tables of the rooms, joined. Importing them does not import torch."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -26,31 +26,27 @@ from dlfound.training import loggers
 
 def _device(value: object) -> str:
     head, _, index = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if value in ("auto", "cpu", "cuda") or (head == "cuda" and index.isdecimal() and len(index) <= 3):
-        return str(value)
-    raise ValueError
+    numbered = head == "cuda" and index.isdecimal() and len(index) <= 3
+    if value not in ("auto", "cpu", "cuda") and not numbered:
+        raise ValueError
+    return str(value)
 
 
 def _name(value: object) -> str:
-    if (
-        not isinstance(value, str)
-        or value in ("", ".", "..", "latest")
-        or set(value) & set("/\\")
-        or not value.isprintable()
-    ):
+    if not isinstance(value, str) or value in ("", ".", "..", "latest"):
         raise ValueError
-    if len(value.encode()) > 200:
+    if set(value) & set("/\\") or not value.isprintable() or len(value.encode()) > 200:
         raise ValueError
     return value
 
 
 Device = Annotated[str, SettingType("auto, cpu, cuda or cuda:N", _device, ("auto", "cpu", "cuda"))]
-Name = Annotated[str, SettingType("a name that can be a folder's, of at most 200 bytes", _name)]
+Name = Annotated[str, SettingType("a valid folder name of at most 200 bytes", _name)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """How long, in what batches, what decides, which rows of a cross-validation, and how often all of it is kept."""
+class TrainSettings:
+    """How a net is trained: epochs, batches, the monitor, cross-validation, checkpoints."""
 
     epochs: Count
     batch_size: BatchSize
@@ -62,8 +58,8 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """Where a run lies, and what it computes on."""
+class RunSettings:
+    """The folder of a run, its seed, its device and its threads."""
 
     name: Name
     dir: OptionalText
@@ -89,7 +85,7 @@ GROUPS = {
 }
 
 SWEEP_GROUPS = {"search": search_methods.TABLE}
-"""What a sweep has beside the runs that it makes."""
+"""The groups that only a sweep has."""
 
-NODES = {"train": Train, "run": Run}
-"""What belongs to no group."""
+NODES = {"train": TrainSettings, "run": RunSettings}
+"""The nodes that are not groups: their settings do not depend on an option."""

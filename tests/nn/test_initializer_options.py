@@ -83,6 +83,7 @@ def test_auto_goes_by_the_activation():
     expected |= dict.fromkeys(others, "glorot_uniform")
     assert {name: recipe(name) for name in expected} == expected
     assert set(expected.values()) <= set(TABLE)
+    assert all(name in TABLE["auto"].__doc__ for name in family)
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLE) - {"auto", "zeros", "constant"}))
