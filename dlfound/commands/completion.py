@@ -1,35 +1,35 @@
-"""`dlfound completion`: the script that lets a shell complete words, and the answers that it asks for."""
+"""`dlfound completion`: the script that makes a shell complete words, and the answers that the script asks for."""
 
 import argparse
 
 from dlfound.commands.completion_words import Answer, complete
 from dlfound.errors import Code, Error, printable
 
-SUMMARY = "let the shell complete words: print the script for it"
+SUMMARY = "print the script that makes your shell complete words"
 EXAMPLES = """\
 examples:
   eval "$(dlfound completion bash)"         in ~/.bashrc
   eval "$(dlfound completion zsh)"          in ~/.zshrc
   dlfound completion fish | source          in ~/.config/fish/config.fish
-  dlfound completion --line 'dlfound tr'    what the script asks for: the words that fit
+  dlfound completion --line 'dlfound tr'    the words that fit, as the script asks for them
 """
 
-# Each script hands the line, up to the cursor, to the program. The first line of the answer says what the shell is to
-# complete by itself where no word follows; then come the words, each with a tab and what it means.
+# Each script passes the line up to the cursor to dlfound. The first line of the answer says what the shell
+# completes itself if no word follows; each other line is a word, a tab and its meaning.
 
 BASH = r"""# Completion of dlfound for bash (4 or newer). This line in ~/.bashrc installs it:
 #   eval "$(dlfound completion bash)"
 
 _dlfound() {
-    local line=${COMP_LINE:0:COMP_POINT} otherwise= word=
+    local line=${COMP_LINE:0:COMP_POINT} otherwise= word= plain='*([[:alnum:]_.,:=+/@%[]|-|])'
     local raw=${line##*[[:space:]]}
-    local head=${raw%"${raw##*["$COMP_WORDBREAKS"]}"}  # stays as it is: bash splits words at = and : too
+    local head=${raw%"${raw##*["$COMP_WORDBREAKS"]}"}  # is not replaced: bash splits words at = and : too
     COMPREPLY=()
     {
         read -r otherwise
         while IFS=$'\t' read -r word _; do
             word=${word#"${head//[\'\"]/}"}
-            [[ ${line%"$2"} == *[\'\"] || $word == *([[:alnum:]_.,:=+/@%[]|-|]) ]] || printf -v word %q "$word"
+            [[ ${line%"$2"} == *[\'\"] || $word == $plain ]] || printf -v word %q "$word"
             COMPREPLY+=("$word")
         done
     } < <("${1/#\~/$HOME}" completion --line="$line" 2>/dev/null)
@@ -97,29 +97,27 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Add the arguments of the verb."""
     parser.add_argument("shell", nargs="?", choices=SCRIPTS, metavar="SHELL", help=" or ".join(SCRIPTS))
-    parser.add_argument(
-        "--line", help="print what may stand at the end of this line of words instead of a script"
-    )
+    parser.add_argument("--line", help="print the words that may end this command line, not a script")
 
 
 def command(args: argparse.Namespace) -> int:
-    """The verb: exit code."""
+    """Run the verb; returns the exit code."""
     if args.line is not None:
         print(_answer(args))
     elif args.shell is not None:
         print(SCRIPTS[args.shell], end="")
     else:
-        raise Error("no shell is named", f"name one: dlfound completion {' or '.join(SCRIPTS)}", Code.CONFIG)
+        raise Error("no shell is named", f"write dlfound completion {' or '.join(SCRIPTS)}", Code.CONFIG)
     return Code.DONE
 
 
 def _answer(args: argparse.Namespace) -> str:
-    """The answer as the scripts read it."""
+    """The answer in the form that the scripts read."""
     try:
         answer = complete(args.line, args.parsers)
-    except Error:  # a broken folder of one's own: told when the line is run, not in the middle of typing it
+    except Error:  # a broken folder of options: reported when the command runs
         answer = Answer()
-    words = [f"{word}\t{printable(told)}" for word, told in answer.words.items()]
+    words = [f"{word}\t{printable(meaning)}" for word, meaning in answer.words.items()]
     return "\n".join([answer.otherwise, *words])

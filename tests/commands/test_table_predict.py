@@ -561,7 +561,9 @@ def test_a_table_written_in_another_way_is_read_as_the_words_say(runs, capsys):
     told = json.loads(capsys.readouterr().out)
     assert main(["eval", str(run.path), "--data", "new.csv", "--json"]) == 0
     assert told == json.loads(capsys.readouterr().out)
-    assert "unexpected argument: data.target=x" in predicted(capsys, run, "new.csv", "data.target=x", code=2)[1]
+    assert (
+        "unexpected argument: data.target=x" in predicted(capsys, run, "new.csv", "data.target=x", code=2)[1]
+    )
     assert "data.sep must be" in predicted(capsys, run, "new.csv", "data.sep=xyz", code=2)[1]
     assert main(["eval", str(run.path), *words]) == 2
     assert "data.encoding=latin-1: only with --data FILE" in capsys.readouterr().err
