@@ -1,1 +1,1 @@
-"""The defaults, one file an option. A package only so that Hydra and the wheel find the files."""
+"""The defaults, one file per option. This is a package so that an installed dlfound finds the files."""

@@ -1,4 +1,4 @@
-"""Write docs/ anew: a page for each group of options, from conf/, the docstrings and the settings' kinds.
+"""Write the pages of options in docs/: one for each group, from conf/, docstrings and the types of settings.
 
 python scripts/docs.py
 """
@@ -18,25 +18,27 @@ from dlfound.options import groups
 from dlfound.options.configure import full_catalog
 
 DOCS = Path(__file__).parent.parent / "docs"
-MARK = "<!-- Written by scripts/docs.py from conf/ and the docstrings: change those, and run it again. -->"
+MARK = "<!-- Written by scripts/docs.py from conf/ and the docstrings: change those and run the script. -->"
 UP = "[All groups](README.md)"
 
 INDEX = """\
-`group=option` chooses, `group.setting=value` sets; what a command leaves out keeps its default. Each page says what the
-group decides, and for each of its options what it does, where it is from, which settings it has, and a command to try.
+`group=option` chooses an option, and `group.setting=value` gives a value; everything else keeps its default. Each page
+says what its group decides. For each option it gives the effect, the source, the settings and a command to try.
 
     dlfound train optim=momentum optim.lr=0.05 'model.hidden=[64,64]'
 
-`--cfg` behind a command shows every value that it stands for, and trains nothing; `dlfound options GROUP` is a group's
-page in short, in a terminal."""
+With `--cfg` a command prints every value and trains nothing. `dlfound options GROUP` prints a short form of the page of
+a group."""
 EXPERIMENTS = """\
-Whole settings under one name: what a paper or the lecture claims, to be seen on one's own machine. What an experiment
-sets can be changed by further words, as everything else."""
-SHARED = "Every option has these settings, with other values where its own table shows them:"
-SETTINGS = "What belongs to no group: how a net is trained, where the run lies, and what it computes on."
+An experiment is a set of options and values under one name. It shows on your machine what a paper or the lecture claims.
+Further overrides change its values."""
+SHARED = "Every option has these settings; the table of an option shows its own values:"
+SETTINGS = (
+    "Settings that belong to no group: how a net is trained, the folder of the run, its seed and its device."
+)
 
-# What stands on an option's command beside it: what it needs, or what shows it best.
-BESIDE = {
+# Overrides in the command of an option: those that it needs, or that show it best.
+WITH = {
     "data=image_folder": "data.path=my_images",
     "data=arrays": "--cfg",
     "data=table": "data.path=houses.csv data.target=price --dry-run",
@@ -65,22 +67,22 @@ BESIDE = {
 
 
 def pages() -> dict[str, str]:
-    """File name in docs/ -> text, of every page."""
-    known = full_catalog()
-    made = {"README.md": _index(known)}
-    made |= {f"{group}.md": _group_page(known, group) for group in known.groups}
-    made |= {f"{EXPERIMENT}.md": _experiment_page(known), "settings.md": _settings_page(known)}
+    """File name in docs/ -> text of the page."""
+    catalog = full_catalog()
+    made = {"README.md": _index(catalog)}
+    made |= {f"{group}.md": _group_page(catalog, group) for group in catalog.groups}
+    made |= {f"{EXPERIMENT}.md": _experiment_page(catalog), "settings.md": _settings_page(catalog)}
     return {name: "\n\n".join(filter(None, [MARK, *blocks])) + "\n" for name, blocks in made.items()}
 
 
 def written(folder: Path) -> dict[str, str]:
-    """The pages in a folder that carry this script's mark, also those of groups that are gone."""
+    """The pages in a folder that this script wrote, including those of groups that no longer exist."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
     return {name: text for name, text in texts.items() if text.startswith(MARK)}
 
 
 def write(folder: Path) -> None:
-    """Every page anew, and no others that carry the mark."""
+    """Write every page, and remove pages of this script that no longer have a group."""
     made = pages()
     for name in written(folder).keys() - made.keys():
         (folder / name).unlink()
@@ -88,73 +90,70 @@ def write(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-# ---- pages, as lists of blocks; an empty block is none
+# ---- pages, as lists of blocks; empty blocks are dropped
 
 
-def _index(known: Catalog) -> list[str]:
-    rows = [[f"[{g}]({g}.md)", _sentence(_about(g)), f"`{known.defaults[g]}`"] for g in known.groups]
+def _index(catalog: Catalog) -> list[str]:
+    rows = [[f"[{g}]({g}.md)", _sentence(_about(g)), f"`{catalog.defaults[g]}`"] for g in catalog.groups]
     rows.append([f"[{EXPERIMENT}]({EXPERIMENT}.md)", _sentence(EXPERIMENTS), ""])
-    rows += [[f"[{n}](settings.md#{n})", _sentence(_doc(o.callable)), ""] for n, o in known.plain.items()]
+    rows += [[f"[{n}](settings.md#{n})", _sentence(_doc(o.callable)), ""] for n, o in catalog.plain.items()]
     return ["# Options", INDEX, _table(["group", "what it decides", "default"], rows)]
 
 
-def _group_page(known: Catalog, group: str) -> list[str]:
-    word = known.defaults[group]
-    why = _beside(group).get(f"defaults.{group}")
-    default = f"The default is `{group}={word}`{f': {escaped(why)}' if why else ''}."
-    described = describe(known, group)
-    common = {name: described[word]["settings"][name] for name in known.common(group)}
+def _group_page(catalog: Catalog, group: str) -> list[str]:
+    word = catalog.defaults[group]
+    reason = _root_comments(group).get(f"defaults.{group}")
+    default = f"The default is `{group}={word}`{f': {escaped(reason)}' if reason else ''}."
+    described = describe(catalog, group)
+    common = {name: described[word]["settings"][name] for name in catalog.common(group)}
     shared = f"{SHARED}\n\n{_settings(group, common, _root_reasons(group))}" if common else ""
-    links = " · ".join(f"[{w}](#{group}{w})" for w in known.groups[group])
-    options = [b for w in known.groups[group] for b in _option(known, group, w, described[w]["settings"])]
-    files = f"The values and their reasons stand in [conf/{group}/](../conf/{group}/). {UP}."
+    links = " · ".join(f"[{w}](#{group}{w})" for w in catalog.groups[group])
+    options = [b for w in catalog.groups[group] for b in _option(catalog, group, w, described[w]["settings"])]
+    files = f"[conf/{group}/](../conf/{group}/) has the values and the reasons for them. {UP}."
     return [f"# {group}", escaped(_about(group)), default, shared, links, *options, "---", files]
 
 
-def _option(known: Catalog, group: str, word: str, settings: dict[str, Any]) -> list[str]:
-    """An option's section; settings that it shares with the whole group stand above, but for values of its own."""
-    beside = reasons(known.paths[group][word])
-    own = {name: told for name, told in settings.items() if name not in known.common(group) or name in beside}
-    text = _prose(_doc(known.option(group, word).callable))
-    command = _command(f"{group}={word}", default=word == known.defaults[group])
-    return [f"## `{group}={word}`", text, _settings(group, own, beside), *command]
+def _option(catalog: Catalog, group: str, word: str, settings: dict[str, Any]) -> list[str]:
+    """The section of an option, without settings that all options of the group share at the same value."""
+    comments = reasons(catalog.paths[group][word])
+    own = {n: s for n, s in settings.items() if n not in catalog.common(group) or n in comments}
+    text = _prose(_doc(catalog.option(group, word).callable))
+    command = _command(f"{group}={word}", default=word == catalog.defaults[group])
+    return [f"## `{group}={word}`", text, _settings(group, own, comments), *command]
 
 
-def _settings_page(known: Catalog) -> list[str]:
+def _settings_page(catalog: Catalog) -> list[str]:
     blocks = ["# settings", SETTINGS]
-    for node, option in known.plain.items():
-        told = {
-            n: {"type": k.description, "default": known.common(node)[n]} for n, k in option.settings.items()
-        }
-        table = _settings(node, told, _root_reasons(node))
-        blocks += [f"## {node}", _prose(_doc(option.callable)), table, f"    dlfound train {BESIDE[node]}"]
-    return [
-        *blocks,
-        "---",
-        f"The values and their reasons stand in [conf/config.yaml](../conf/config.yaml). {UP}.",
-    ]
+    for node, option in catalog.plain.items():
+        defaults = catalog.values(node)
+        described = {n: {"type": s.description, "default": defaults[n]} for n, s in option.settings.items()}
+        table = _settings(node, described, _root_reasons(node))
+        blocks += [f"## {node}", _prose(_doc(option.callable)), table, f"    dlfound train {WITH[node]}"]
+    files = f"[conf/config.yaml](../conf/config.yaml) has the values and the reasons for them. {UP}."
+    return [*blocks, "---", files]
 
 
-def _experiment_page(known: Catalog) -> list[str]:
-    paths = known.paths[EXPERIMENT]
+def _experiment_page(catalog: Catalog) -> list[str]:
+    paths = catalog.paths[EXPERIMENT]
     links = " · ".join(f"[{word}](#{EXPERIMENT}{word})" for word in paths)
     sections = [block for word, path in paths.items() for block in _experiment(word, path)]
-    files = f"Each file in [conf/{EXPERIMENT}/](../conf/{EXPERIMENT}/) opens with what is told here. {UP}."
+    files = f"This page is made from the files in [conf/{EXPERIMENT}/](../conf/{EXPERIMENT}/). {UP}."
     return [f"# {EXPERIMENT}", EXPERIMENTS, links, *sections, "---", files]
 
 
 def _experiment(word: str, path: Path) -> list[str]:
-    what, *entries = _opening(path)
-    content, beside = read_yaml(path), reasons(path)
+    claim, *entries = _opening(path)
+    content = read_yaml(path)
+    comments = reasons(path)
     chosen = [pair for entry in content.pop("defaults") for pair in entry.items()]
     choices = ", ".join(f"`{group.removeprefix('override /')}={option}`" for group, option in chosen)
     values = {
         f"{node}.{name}": value for node, settings in content.items() for name, value in settings.items()
     }
-    rows = [[f"`{key}`", _value(value), escaped(beside[key])] for key, value in values.items()]
-    told = [block for entry in entries for block in _entry(entry)]
+    rows = [[f"`{key}`", _value(value), escaped(comments[key])] for key, value in values.items()]
+    blocks = [block for entry in entries for block in _entry(entry)]
     table = _table(["setting", "value", "reason"], rows)
-    return [f"## `{EXPERIMENT}={word}`", escaped(what), *told, f"It chooses {choices}, and sets:", table]
+    return [f"## `{EXPERIMENT}={word}`", escaped(claim), *blocks, f"It chooses {choices}, and sets:", table]
 
 
 # ---- blocks
@@ -164,7 +163,7 @@ _TABLES = groups.GROUPS | groups.SWEEP_GROUPS
 
 
 def _about(group: str) -> str:
-    """The first paragraph of the module that has the group's table."""
+    """The first paragraph of the docstring of the module that has the table of the group."""
     modules = [m for m in vars(groups).values() if inspect.ismodule(m)]
     return _doc(next(m for m in modules if getattr(m, "TABLE", None) is _TABLES[group])).split("\n\n")[0]
 
@@ -178,28 +177,28 @@ def _sentence(text: str) -> str:
 
 
 def _prose(doc: str) -> str:
-    """A docstring as Markdown: paragraphs, indented lines as code, the source in a paragraph of its own."""
+    """A docstring as Markdown: paragraphs, indented lines as code, the source as a paragraph."""
     blocks = re.split(r"\n\n+|\n(?=Source:)", doc)
     return "\n\n".join(block if block.startswith("    ") else escaped(block) for block in blocks)
 
 
 def _command(choice: str, default: bool) -> list[str]:
     verb = "sweep" if choice.partition("=")[0] in groups.SWEEP_GROUPS else "train"
-    words = [f"    dlfound {verb}", "" if default else choice, BESIDE.get(choice, "")]
-    return ["This is the default, and needs no word:" if default else "", " ".join(filter(None, words))]
+    words = [f"    dlfound {verb}", "" if default else choice, WITH.get(choice, "")]
+    return ["This is the default; it needs no override:" if default else "", " ".join(filter(None, words))]
 
 
-def _settings(node: str, settings: dict[str, Any], beside: dict[str, str]) -> str:
+def _settings(node: str, settings: dict[str, Any], comments: dict[str, str]) -> str:
     rows = [
-        [f"`{node}.{name}`", escaped(told["type"]), _value(told["default"]), escaped(beside[name])]
-        for name, told in settings.items()
+        [f"`{node}.{name}`", escaped(setting["type"]), _value(setting["default"]), escaped(comments[name])]
+        for name, setting in settings.items()
     ]
-    return _table(["setting", "what it may be", "default", "meaning and reason"], rows) if rows else ""
+    return _table(["setting", "allowed values", "default", "meaning and reason"], rows) if rows else ""
 
 
 def _value(value: Any) -> str:
     if value == MISSING:
-        return "must be given"
+        return "required"
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
@@ -209,10 +208,10 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it stands; what is between backticks stays code."""
+    """Text that Markdown shows literally; text between backticks remains code."""
     parts = re.split(r"(`[^`]*`)", text)
     special = r"[\\*~$]|<(?=[\w/!?])|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|&(?=#?\w+;)"
-    opening = r"(?m:^[-+#>=]|^\d+[.)](?=\s))"  # of a line: would make a list, a heading or a quotation
+    opening = r"(?m:^[-+#>=]|^\d+[.)](?=\s))"  # at the start of a line: a list, a heading or a quotation
     parts[::2] = [
         re.sub(f"{special}|{opening}", lambda m: f"{m[0][:-1]}\\{m[0][-1]}", part) for part in parts[::2]
     ]
@@ -223,8 +222,9 @@ def escaped(text: str) -> str:
 
 
 def reasons(path: Path) -> dict[str, str]:
-    """Key (`lr`, or with its node `train.epochs`, `defaults.optim`) -> the comment beside its value in a YAML file."""
-    found, node = {}, ""
+    """Key (`lr`; in a root file `train.epochs`, `defaults.optim`) -> the comment on its line in a YAML file."""
+    comments = {}
+    node = ""
     for line in path.read_text(encoding="utf-8").splitlines():
         entry = re.match(r"( *)(?:- )?(\w+):(?: +([^#]+?))?(?: +# *(.*))?$", line)
         if entry is None:
@@ -232,25 +232,28 @@ def reasons(path: Path) -> dict[str, str]:
         indent, key, value, reason = entry.groups()
         node = node if indent else "" if value else f"{key}."
         if value:
-            found[node + key] = reason or ""
-    return found
+            comments[node + key] = reason or ""
+    return comments
 
 
-def _beside(node: str) -> dict[str, str]:
-    """The reasons in the file that chooses and sets what no option of the group does."""
+def _root_comments(node: str) -> dict[str, str]:
+    """The comments in the root file that has the node."""
     return reasons(conf_folder() / ("sweep.yaml" if node in groups.SWEEP_GROUPS else "config.yaml"))
 
 
 def _root_reasons(node: str) -> dict[str, str]:
-    beside = _beside(node)
-    return {key.removeprefix(f"{node}."): why for key, why in beside.items() if key.startswith(f"{node}.")}
+    """Setting -> its comment in the root file."""
+    comments = _root_comments(node)
+    return {
+        key.removeprefix(f"{node}."): text for key, text in comments.items() if key.startswith(f"{node}.")
+    }
 
 
 def _opening(path: Path) -> list[str]:
-    """The comments that open an experiment's file: what it shows, its source, what was measured, its commands."""
+    """The comments at the top of an experiment's file: its claim, its source, what was measured, its commands."""
     lines = takewhile(lambda line: line.startswith("# "), path.read_text(encoding="utf-8").splitlines())
     entries: list[str] = []
-    for line in (line.removeprefix("# ") for line in list(lines)[1:]):  # the first one is Hydra's
+    for line in (line.removeprefix("# ") for line in list(lines)[1:]):  # the first line is for Hydra
         if not entries or re.match(r"Source:|Measured:|.*\bdlfound train ", line):
             entries.append(line)
         else:
@@ -259,13 +262,13 @@ def _opening(path: Path) -> list[str]:
 
 
 def _entry(entry: str) -> list[str]:
-    """A line of the opening: a paragraph, or a command with what is said of it before it."""
+    """One of these comments: a paragraph, or a command with the text about it in front."""
     command = re.fullmatch(r"(?:(.*): )?(dlfound train [^(]+?)(?: (\(.*\)))?", entry)
     if command is None:
         return [re.sub(r"python scripts/measure\.py \w+", r"`\g<0>`", escaped(entry))]
     lead, words, aside = command.groups()
-    said = escaped(" ".join(filter(None, [lead, aside])))
-    return [f"{said[0].upper()}{said[1:]}:" if said else "", f"    {words}"]
+    text = escaped(" ".join(filter(None, [lead, aside])))
+    return [f"{text[0].upper()}{text[1:]}:" if text else "", f"    {words}"]
 
 
 if __name__ == "__main__":

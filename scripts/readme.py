@@ -1,4 +1,4 @@
-"""Write the table of groups in README.md anew, from the options themselves.
+"""Write the table of groups in README.md, from the options.
 
 python scripts/readme.py
 """
@@ -12,23 +12,23 @@ BEGIN, END = "<!-- groups: scripts/readme.py -->\n", "<!-- end of groups -->\n"
 
 
 def table() -> str:
-    """A line a group: its options (the default in bold) and all settings that they have."""
-    known = full_catalog()
+    """One line per group: its options (the default in bold) and all their settings."""
+    catalog = full_catalog()
     lines = ["| group | options | settings |", "|---|---|---|"]
-    for group in known.paths:
-        words = [f"**{w}**" if w == known.defaults.get(group) else w for w in known.words(group)]
-        options = [known.option(group, w) for w in known.words(group)] if group in known.groups else []
+    for group in catalog.paths:
+        words = [f"**{w}**" if w == catalog.defaults.get(group) else w for w in catalog.words(group)]
+        options = [catalog.option(group, w) for w in catalog.words(group)] if group in catalog.groups else []
         settings = list(dict.fromkeys(s for option in options for s in option.settings))
         lines.append(f"| `{group}` | {' '.join(words)} | {' '.join(f'`{s}`' for s in settings)} |")
     lines += [
         f"| `{node}` | | {' '.join(f'`{s}`' for s in option.settings)} |"
-        for node, option in known.plain.items()
+        for node, option in catalog.plain.items()
     ]
     return "\n".join(lines) + "\n"
 
 
 def renewed(text: str) -> str:
-    """README's text with the table between its two marks replaced."""
+    """The text of the README with a new table between the two marks."""
     head, _, rest = text.partition(BEGIN)
     return head + BEGIN + table() + END + rest.partition(END)[2]
 

@@ -108,7 +108,7 @@ def test_an_option_tells_its_docstring_settings_and_reasons(group):
             says, default, reason = table[f"{group}.{name}"]
             assert says == plain(option.settings[name].description) and reason == plain(line[1])
             plainly = value if isinstance(value, str) else json.dumps(value)
-            assert default == ("must be given" if value == "???" else plainly), path
+            assert default == ("required" if value == "???" else plainly), path
 
 
 def test_what_belongs_to_no_option():
