@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NO_VALUE = object()  # in place of the value of an override that has none, or several
 _NEAR = 0.6  # of difflib's ratio: two thirds of the letters agree, as after one or two slips
-_LONGER = 2  # by so many letters the words may differ in length
+_VERY_NEAR = 0.75  # for words of any length, such as an abbreviation
 _NO_QUOTES = re.compile(r"[A-Za-z_/][A-Za-z0-9_.:/\-]*|0|[1-9][0-9]*")
 _NOT_TEXT = ("true", "false", "null", "nan", "inf", "infinity", "yes", "no", "on", "off")
 _ON = ("true", "yes", "on", "1")
@@ -61,8 +61,11 @@ def similar(word: str, words: Iterable[str]) -> str | None:
     """The word of `words` that `word` is a slip of; None if all are too different."""
     letters = folded(word)[:80]
     by_letters = {folded(w): w for w in words}
-    possible = [w for w in by_letters if len(letters) > 1 and abs(len(w) - len(letters)) <= _LONGER]
-    matches = get_close_matches(letters, possible, n=1, cutoff=_NEAR)
+    if len(letters) < 2:
+        return None
+    as_long = [w for w in by_letters if abs(len(w) - len(letters)) <= 2]
+    matches = get_close_matches(letters, list(by_letters), n=1, cutoff=_VERY_NEAR)
+    matches = matches or get_close_matches(letters, as_long, n=1, cutoff=_NEAR)
     return by_letters[matches[0]] if matches else None
 
 

@@ -12,7 +12,7 @@ from dlfound.config.catalog import SEARCH, SPACE, Catalog
 from dlfound.config.compose import compose
 from dlfound.config.config import Config
 from dlfound.config.suggest import Suggestions
-from dlfound.config.yaml_files import dump_yaml, read_yaml
+from dlfound.config.yaml_files import dump_yaml, read_yaml, scalar
 from dlfound.errors import Code, Error, Problem
 from dlfound.options.configure import catalog, full_catalog, sweep_catalog
 from dlfound.options.rules import RULES
@@ -217,7 +217,7 @@ def _astray(words: Sequence[str], known: Catalog, full: Catalog) -> dict[str, Pr
     for word in words:
         key, _, value = word.lstrip("+~").partition("=")
         if _head(word) not in {*heads, SEARCH} and suggestions.key(key).startswith(SEARCH):
-            found[word] = suggestions.unknown_key(key, value)
+            found[word] = suggestions.unknown_key(key, scalar(value))
     return found
 
 

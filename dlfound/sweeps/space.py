@@ -231,13 +231,16 @@ def check_space(space: Space, compose: Callable[[Sequence[str]], Config]) -> lis
     Args:
         compose: composes a configuration from overrides; raises Error with all that is wrong with it.
     """
-    problems: dict[Problem, None] = {}
+    problems: dict[
+        str, Problem
+    ] = {}  # by what is wrong: several values of one key share a mistake in the key
     for dimension, words in _trials(space):
         try:
             compose(words)
         except Error as error:
-            problems |= dict.fromkeys(_with_int(dimension, problem) for problem in error.problems)
-    return list(problems)
+            for problem in error.problems:
+                problems.setdefault(problem.what, _with_int(dimension, problem))
+    return list(problems.values())
 
 
 def _with_int(dimension: Dimension | None, problem: Problem) -> Problem:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dlfound
-from dlfound.config import options
+from dlfound.config import catalog as options
 from dlfound.data.dataset import classification, regression
 from dlfound.data.split import cut
 

@@ -14,7 +14,7 @@ import dlfound
 from dlfound.checks import run
 from dlfound.cli import main
 from dlfound.commands.check import NAMES
-from dlfound.config import options
+from dlfound.config import catalog as options
 
 ONE_THREAD = "run.threads=1"
 SMALL = ["data=xor", "data.rows=200", "model.hidden=[16]", "optim.lr=0.02", ONE_THREAD]

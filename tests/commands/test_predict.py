@@ -16,7 +16,7 @@ from PIL import Image
 
 import dlfound
 from dlfound.cli import main
-from dlfound.config import options
+from dlfound.config import catalog as options
 from dlfound.data.digits import digits
 from dlfound.data.image_folder import image_folder
 

@@ -22,7 +22,6 @@ import torch
 
 import dlfound.cli
 import dlfound.commands.train
-from dlfound.config import compose
 from dlfound.options.configure import configure
 from dlfound.runs import state as session
 from dlfound.runs.train import load_data
@@ -52,7 +51,6 @@ def warm(words: Sequence[str]) -> None:
     """Read in all that a child will need, and settle how often it writes a checkpoint: at every step."""
     torch.set_num_threads(1)
     session.SOONEST = session.SHARE = 0
-    _remember_compositions()
     config = configure(words[1:])
     dataset = load_data(config)
     settled, _ = resolve(config, dataset.task)
@@ -62,21 +60,8 @@ def warm(words: Sequence[str]) -> None:
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose threads"
 
 
-def _remember_compositions() -> None:
-    """What Hydra makes of the same words, it is asked once: it takes most of a small run's time."""
-    ask, known = compose._hydra, {}
-
-    def remembered(primary, accepted, own):
-        key = json.dumps([primary, sorted(accepted), own])
-        if key not in known:
-            known[key] = json.dumps(ask(primary, accepted, own))
-        return json.loads(known[key])
-
-    compose._hydra = remembered
-
-
 def learn(*commands: Sequence[str]) -> None:
-    """Have the words of these commands composed once, here, for all children."""
+    """Compose the configurations of these commands here, so that each child has parsed their overrides already."""
     for words in commands:
         configure([word for word in words[1:] if not word.startswith("resume=")])
 

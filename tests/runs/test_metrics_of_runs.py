@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, roc_auc
 import dlfound
 from dlfound.cli import main
 from dlfound.commands.train import describe
-from dlfound.config import options
+from dlfound.config import catalog as options
 from dlfound.objective import loss
 from dlfound.objective.tasks import METRICS, OF_PROBABILITIES
 from dlfound.runs.train import load_data

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import dlfound
-from dlfound.config import options
+from dlfound.config import catalog as options
 
 QUICK = ["train.epochs=3", "early_stopping=none", "lr_decay=none", "model.hidden=[16]", "logger=none"]
 

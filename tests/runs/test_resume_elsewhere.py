@@ -131,7 +131,7 @@ def test_a_name_that_is_no_text(capsys):
     out, err = capsys.readouterr()
     assert shown in out and "cannot write curves" in err  # TensorBoard takes no such name
     assert main(["train", *SIX, f"run.dir='{name}'"]) == 2
-    assert "is no text in UTF-8" in capsys.readouterr().err
+    assert "is not UTF-8" in capsys.readouterr().err
 
 
 def test_a_file_system_that_cannot_lock(whole, monkeypatch, capsys):
