@@ -69,10 +69,10 @@ WITH = {
 def pages() -> dict[str, str]:
     """File name in docs/ -> text of the page."""
     catalog = full_catalog()
-    made = {"README.md": _index(catalog)}
-    made |= {f"{group}.md": _group_page(catalog, group) for group in catalog.groups}
-    made |= {f"{EXPERIMENT}.md": _experiment_page(catalog), "settings.md": _settings_page(catalog)}
-    return {name: "\n\n".join(filter(None, [MARK, *blocks])) + "\n" for name, blocks in made.items()}
+    pages = {"README.md": _index(catalog)}
+    pages |= {f"{group}.md": _group_page(catalog, group) for group in catalog.groups}
+    pages |= {f"{EXPERIMENT}.md": _experiment_page(catalog), "settings.md": _settings_page(catalog)}
+    return {name: "\n\n".join(filter(None, [MARK, *blocks])) + "\n" for name, blocks in pages.items()}
 
 
 def written(folder: Path) -> dict[str, str]:
@@ -83,10 +83,10 @@ def written(folder: Path) -> dict[str, str]:
 
 def write(folder: Path) -> None:
     """Write every page, and remove pages of this script that no longer have a group."""
-    made = pages()
-    for name in written(folder).keys() - made.keys():
+    texts = pages()
+    for name in written(folder).keys() - texts.keys():
         (folder / name).unlink()
-    for name, text in made.items():
+    for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
@@ -116,10 +116,10 @@ def _group_page(catalog: Catalog, group: str) -> list[str]:
 def _option(catalog: Catalog, group: str, word: str, settings: dict[str, Any]) -> list[str]:
     """The section of an option, without settings that all options of the group share at the same value."""
     comments = reasons(catalog.paths[group][word])
-    own = {n: s for n, s in settings.items() if n not in catalog.common(group) or n in comments}
+    special = {n: s for n, s in settings.items() if n not in catalog.common(group) or n in comments}
     text = _prose(_doc(catalog.option(group, word).callable))
     command = _command(f"{group}={word}", default=word == catalog.defaults[group])
-    return [f"## `{group}={word}`", text, _settings(group, own, comments), *command]
+    return [f"## `{group}={word}`", text, _settings(group, special, comments), *command]
 
 
 def _settings_page(catalog: Catalog) -> list[str]:

@@ -48,14 +48,14 @@ ZSH = r"""# Completion of dlfound for zsh. This line in ~/.zshrc installs it:
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
 
 _dlfound() {
-    local line="${(j: :)words[1,CURRENT-1]} $QIPREFIX$PREFIX" program=${(Q)words[1]} otherwise word told
+    local line="${(j: :)words[1,CURRENT-1]} $QIPREFIX$PREFIX" program=${(Q)words[1]} otherwise word text
     local -a open closed
     {
         read -r otherwise
-        while IFS=$'\t' read -r word told; do
+        while IFS=$'\t' read -r word text; do
             [[ $PREFIX == *=* ]] && word=${word#*=}
-            told=${word//:/\\:}${told:+:$told}
-            [[ $word == *(=|.) ]] && open+=($told) || closed+=($told)
+            text=${word//:/\\:}${text:+:$text}
+            [[ $word == *(=|.) ]] && open+=($text) || closed+=($text)
         done
     } < <(${program/#\~/$HOME} completion --line=$line 2>/dev/null)
     compset -P 1 '*='

@@ -242,8 +242,8 @@ class _Overrides:
 
     def _defaults(self, node: str) -> dict[str, Any]:
         """The values of a node before overrides, in an experiment if the line names one."""
-        known = node in self.catalog.plain or self.chosen.get(node) in self.catalog.words(node)
-        values = self.catalog.values(node, self.chosen.get(node, "")) if known else {}
+        exists = node in self.catalog.plain or self.chosen.get(node) in self.catalog.words(node)
+        values = self.catalog.values(node, self.chosen.get(node, "")) if exists else {}
         changed = self.experiment.get(node)
         return values | changed if isinstance(changed, dict) else values
 

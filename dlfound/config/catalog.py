@@ -129,7 +129,8 @@ def with_registered(tables: Mapping[str, Mapping[str, Callable]]) -> Groups:
             fix = f"register {name!r} under another name"
             raise Error(f"{group} already has a built-in option {name!r}", fix, Code.CONFIG)
     return {
-        group: {name: _built_in_option(made) for name, made in table.items()} | _registered.get(group, {})
+        group: {name: _built_in_option(callable) for name, callable in table.items()}
+        | _registered.get(group, {})
         for group, table in tables.items()
     }
 

@@ -151,7 +151,7 @@ def _option_problems(group: str, word: str, content: Mapping[str, Any], catalog:
 
 
 def _file_problems(path: Path, tree: Mapping[str, Any]) -> list[Problem]:
-    """What no added file may hold, whatever its keys."""
+    """What the values of an added file must not be."""
     problems = []
     for node, content in tree.items():
         settings = content if isinstance(content, dict) else {"": content}
@@ -243,8 +243,8 @@ def _drop_unfitting(
         settings = experiment.values.get(group)
         if group not in before or not isinstance(settings, dict):
             continue
-        own = catalog.keys(group, before[group])
-        dropped = [key for key in settings if key in own and key not in catalog.keys(group, word)]
+        available = catalog.keys(group, before[group])
+        dropped = [key for key in settings if key in available and key not in catalog.keys(group, word)]
         experiment.values[group] = {key: value for key, value in settings.items() if key not in dropped}
         for key in dropped:
             choice = f"{group}={before[group]}"

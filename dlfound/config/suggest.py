@@ -176,7 +176,8 @@ class Suggestions:
             return f"{group}=none"
         if word in _ON and group in _tables()["switched_on"]:
             return f"{group}={_tables()['switched_on'][group]}"
-        if group in _tables()["numbers"] and isinstance(value, int | float | list):
+        is_number = isinstance(value, int | float | list) and not isinstance(value, bool)
+        if is_number and group in _tables()["numbers"]:
             return self._filled(_tables()["numbers"][group], value)
         if group == "data" and _TABLE_FILE.fullmatch(str(value)):
             return self._filled("data=table data.path", value)

@@ -47,8 +47,8 @@ def monitor_fits_task(monitor: str, task: str) -> Problem | None:
 
 def _monitor_fits_option(monitor: str, loss: str) -> Problem | None:
     """Check the monitor against a loss that is a class; what a function returns is known once it is built."""
-    made = losses.TABLE.get(loss)
-    return monitor_fits_loss(monitor, loss, made) if isinstance(made, type) else None
+    option = losses.TABLE.get(loss)
+    return monitor_fits_loss(monitor, loss, option) if isinstance(option, type) else None
 
 
 def monitor_fits_loss(monitor: str, name: str, loss: Any) -> Problem | None:
