@@ -422,9 +422,9 @@ def test_what_ends_all_trials_ends_the_sweep_with_its_own_code(capsys):
     [
         (
             ["optim.lr=tag(log,interval(0,1))", "optm=a,b", "search.trails=3"],
-            ["needs ends > 0", "'optm'", "search.trials?"],
+            ["needs a low end > 0", "'optm'", "search.trials=3?"],
         ),
-        ([LR, "serach.trials=3"], ["'serach.trials'", "did you mean search.trials?"]),
+        ([LR, "serach.trials=3"], ["'serach.trials'", "did you mean search.trials=3?"]),
         ([LR, "search=tep"], ["did you mean search=tpe"]),
         ([LR, "search.trials=0"], ["search.trials must be"]),
         ([LR, "search=grid"], ["a grid needs a list of values for optim.lr"]),
@@ -440,7 +440,7 @@ def test_what_ends_all_trials_ends_the_sweep_with_its_own_code(capsys):
         ([LR, "resume=latest"], ["resume=latest is not for a sweep"]),
         (
             ["early_stopping=lookahead", "lr_decay=plateau", "early_stopping.look_ahead=1,2"],
-            ["the decay could never help"],
+            ["would stop before the first decay"],
         ),
     ],
 )
