@@ -7,7 +7,7 @@ import check
 import pytest
 
 from dlfound.checks import gradients, initial_loss
-from dlfound.config import options
+from dlfound.config import catalog as options
 
 
 @pytest.fixture
