@@ -222,7 +222,7 @@ def escaped(text: str) -> str:
 
 
 def reasons(path: Path) -> dict[str, str]:
-    """Key (`lr`; in a root file `train.epochs`, `defaults.optim`) -> the comment on its line in a YAML file."""
+    """Key (`lr`; in a root file `train.epochs` or `defaults.optim`) -> the comment on its line."""
     comments = {}
     node = ""
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -250,7 +250,7 @@ def _root_reasons(node: str) -> dict[str, str]:
 
 
 def _opening(path: Path) -> list[str]:
-    """The comments at the top of an experiment's file: its claim, its source, what was measured, its commands."""
+    """The comments at the top of an experiment's file: claim, source, measurement, commands."""
     lines = takewhile(lambda line: line.startswith("# "), path.read_text(encoding="utf-8").splitlines())
     entries: list[str] = []
     for line in (line.removeprefix("# ") for line in list(lines)[1:]):  # the first line is for Hydra

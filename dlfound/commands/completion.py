@@ -1,4 +1,4 @@
-"""`dlfound completion`: the script that makes a shell complete words, and the answers that the script asks for."""
+"""`dlfound completion`: the script that makes a shell complete words, and the answers for the script."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`dlfound options`: every group, its options and their settings; and the flags with which verbs take more of them."""
+"""`dlfound options`: all groups, options and settings; and the flags with which verbs take added ones."""
 
 import argparse
 import json

@@ -250,9 +250,10 @@ class Catalog:
         return content if name == word else {**self.content(group, name), **content}
 
     def values(self, node: str, word: str = "") -> dict[str, Any]:
-        """The values of an option, with those that all options of its group share; or those of a plain node."""
+        """The values of a plain node, or of an option with those that all options of its group share."""
+        common = self.common(node)
         option = self.node(node, word) if node in self.groups else {}
-        return {**self.common(node), **option}
+        return common | {key: v for key, v in option.items() if v != MISSING or key not in common}
 
     def option(self, group: str, word: str) -> Option:
         """The option that a word of the group chooses."""

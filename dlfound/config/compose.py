@@ -8,6 +8,7 @@ from typing import Any
 from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog
 from dlfound.config.config import Config, Rule, check_rules, check_tree
 from dlfound.config.overrides import Overrides
+from dlfound.config.setting_types import MISSING
 from dlfound.config.yaml_files import follow_references, has_resolver, plain
 from dlfound.errors import Code, Error, Problem, printable
 
@@ -89,14 +90,15 @@ class _Layers:
         self.origins[key] = label
 
     def add(self, tree: Mapping[str, Any], label: str) -> None:
-        """Lay a tree over the others."""
+        """Lay a tree over the others; a value that is missing in it does not replace one."""
         for node, settings in tree.items():
             self.origins[node] = label
             if not isinstance(settings, dict):
                 self.tree[node] = settings
                 continue
             for setting, value in settings.items():
-                self.set(f"{node}.{setting}", value, label)
+                if value != MISSING or setting not in self.tree.get(node, {}):
+                    self.set(f"{node}.{setting}", value, label)
 
     def add_overrides(self, overrides: Overrides) -> None:
         """Lay the overrides over the files; _add_files has laid the options that they choose."""
@@ -130,7 +132,9 @@ def _add_files(
             continue
         if base:
             layers.tree[group] = dict(catalog.common(group))
-        layers.add({group: catalog.content(group, content["name"])}, catalog.label(group, content["name"]))
+        name = content["name"]
+        inherited = {k: v for k, v in catalog.content(group, name).items() if k not in content}
+        layers.add({group: inherited}, catalog.label(group, name))
         layers.add({group: content}, catalog.label(group, word))
     layers.add(experiment.values, experiment.label)
     for group in experiment.choices:

@@ -183,8 +183,8 @@ def has_resolver(value: Any) -> bool:
 def follow_references(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of node -> setting -> value with its references `${node.setting}` followed.
 
-    The syntax is OmegaConf's: `${.x}` is a setting of the same node, and each further dot goes up one level. A
-    value whose reference leads nowhere remains as written.
+    The syntax is OmegaConf's: `${.x}` is a setting of the same node, and each further dot goes up one level.
+    A value whose reference leads nowhere remains as written.
     """
     followed = {}
     for node, settings in tree.items():

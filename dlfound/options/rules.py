@@ -1,4 +1,4 @@
-"""Conditions on settings of several groups: errors, and warnings about settings that are probably a mistake."""
+"""Rules on settings of several groups: some are errors, some warn of a probable mistake."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The search space of a sweep: overrides, some of which hold several values or an interval instead of one value.
+"""The search space of a sweep: overrides, some of which hold several values or an interval.
 
 They have Hydra's grammar: `optim=adam,sgd`, `choice(...)`, `range(...)`, `interval(...)`, `int(...)`,
 `tag(log, ...)` and, for options, `glob(*)`.

@@ -166,21 +166,8 @@ def grammar(rng, head):
     node, setting = a_key(rng, head)
     path = f"{node}.{setting}"
     ends = [
-        "=[1",
-        "=[1}",
-        "={a: 1",
-        "='x",
-        '="x',
-        "=]",
-        "=f(",
-        "=f(1,",
-        "=[1,,2]",
-        "=a=b",
-        "=x=y=z",
-        "=(",
-        "=1]",
-        "",
-    ]
+        "=[1", "=[1}", "={a: 1", "='x", '="x', "=]", "=f(", "=f(1,", "=[1,,2]", "=a=b", "=x=y=z", "=(", "=1]", "",
+    ]  # fmt: skip
     text = path + rng.choice(ends)
     return Wrong(text, text, path)
 
@@ -188,15 +175,8 @@ def grammar(rng, head):
 def broken_key(rng, head):
     node, setting = a_key(rng, head)
     keys = [
-        f"{node}.",
-        f".{setting}",
-        f"{node}..{setting}",
-        f"{node} {setting}",
-        f"[{setting}]",
-        f"{node}.{{",
-        "1",
-        "",
-    ]
+        f"{node}.", f".{setting}", f"{node}..{setting}", f"{node} {setting}", f"[{setting}]", f"{node}.{{", "1", "",
+    ]  # fmt: skip
     word = rng.choice(keys)
     return Wrong(f"{word}=1", word)
 
