@@ -191,12 +191,8 @@ def unicode(rng, head):
     node, setting = a_key(rng, head)
     sign = rng.choice(["é", "ß", "日本", "🙂", "\u202e", "\u200b", "e\u0301", "\udcff", "İ", "\ufeff"])
     places = [
-        f"{node}.{setting}{sign}=1",
-        f"{sign}{setting}=1",
-        f"{node}.{setting}={sign}",
-        f"optim={sign}",
-        sign,
-    ]
+        f"{node}.{setting}{sign}=1", f"{sign}{setting}=1", f"{node}.{setting}={sign}", f"optim={sign}", sign,
+    ]  # fmt: skip
     text = rng.choice(places)
     return Wrong(text, text, "optim" if text.startswith("optim=") else f"{node}.{setting}")
 
@@ -205,11 +201,8 @@ def control(rng, head):
     node, setting = a_key(rng, head)
     sign = rng.choice(["\x00", "\x07", "\x1b[31m", "\x1b]0;x\x07", "\n", "\r", "\x7f", "\u2028", "\x9b"])
     places = [
-        f"{node}.{setting}{sign}=1",
-        f"{sign}{setting}=1",
-        f"{node}.{setting}=1{sign}",
-        f"optim=adam{sign}x",
-    ]
+        f"{node}.{setting}{sign}=1", f"{sign}{setting}=1", f"{node}.{setting}=1{sign}", f"optim=adam{sign}x",
+    ]  # fmt: skip
     text = rng.choice(places)
     return Wrong(text, text, "optim" if text.startswith("optim=") else f"{node}.{setting}")
 
