@@ -1,19 +1,25 @@
-"""`dlfound sweep`: many trainings, to find the settings that validate best."""
+"""`dlfound sweep`: train many configurations and find the best one."""
 
 import argparse
 import json
 import shlex
 import sys
 import time
-from functools import partial
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from dlfound.commands.options import own_options
-from dlfound.errors import Code, Error, Stopped
+from dlfound.errors import Code, Error, Stopped, printable
 from dlfound.options.configure import load_options
-from dlfound.terminal import Stop, stoppable
+from dlfound.sweeps.folder import DIVERGED, DONE, FAILED, PRUNED
+from dlfound.terminal import Stop, age_text, number_text, say, stoppable
 
-SUMMARY = "search for settings: train many configurations and find the best"
+if TYPE_CHECKING:  # these import Hydra and Optuna
+    from dlfound.sweeps.plan import Plan
+    from dlfound.sweeps.results import Results
+
+SUMMARY = "search for good settings: train many configurations and find the best"
 EXAMPLES = """\
 examples:
   dlfound sweep optim=adam,sgd optim.lr='tag(log, interval(1e-4, 1e-1))' search.trials=50
@@ -21,100 +27,251 @@ examples:
   dlfound sweep optim.lr='tag(log, interval(1e-4, 1e-1))' 'train.batch_size=int(interval(16,256))' search=tpe
   dlfound sweep optim.lr=0.001,0.01 search=grid search.repeats=5      mean and spread over five seeds
   dlfound sweep optim.lr='tag(log, interval(1e-4, 1e-1))' search.pruner=asha search.workers=4
-  dlfound sweep ... run.dir=my_sweep                                  the same command again goes on
-  dlfound compare my_sweep                                            the whole table
-  dlfound train --config-dir my_sweep experiment=best                 the best configuration once more
-  dlfound options search                                              how it searches
+  dlfound sweep ... run.dir=my_sweep                                  rerun this command to resume
+  dlfound compare my_sweep                                            all trials in a table
+  dlfound train --config-dir my_sweep experiment=best                 train the best configuration again
+  dlfound options search                                              the search methods and settings
 """
+REFRESH_INTERVAL = 0.25  # seconds
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Add the arguments of the verb."""
     parser.add_argument(
-        "overrides", nargs="*", metavar="SPACE", help="as for train, with choices or distributions"
+        "overrides",
+        nargs="*",
+        metavar="SPACE",
+        help="overrides as for train; a list or a distribution in place of a value is searched",
     )
     own_options(parser)
-    parser.add_argument("--cfg", action="store_true", help="print what would be searched; train nothing")
-    parser.add_argument(
-        "--json", action="store_true", help="print the sweep's report as JSON and nothing else"
-    )
+    parser.add_argument("--cfg", action="store_true", help="print the search space; train nothing")
+    parser.add_argument("--json", action="store_true", help="print only the sweep's report, as JSON")
 
 
 def command(args: argparse.Namespace) -> int:
-    """The verb: exit code."""
-    with (
-        stoppable() as stop
-    ):  # before torch and its like come in: a signal that raised there would leave half of them
-        from dlfound.sweeps.plan import make_plan  # brings in Hydra
+    """Run the verb; returns the exit code."""
+    # Handle signals before torch is imported: an exception in the middle of an import leaves a broken module.
+    with stoppable() as stop:
+        from dlfound.sweeps.plan import make_plan  # imports Hydra
 
         load_options(args.files)
-        plan = make_plan(args.overrides, args.config_dir, args.files, f"dlfound {shlex.join(sys.argv[1:])}")
+        typed = f"dlfound {shlex.join(sys.argv[1:])}"
+        plan = make_plan(args.overrides, args.config_dir, args.files, typed)
         if args.cfg:
-            print(_configured(plan, args.json))
+            print(_space_text(plan, args.json))
             return Code.DONE
-        return run(plan, args.json, stop)
+        return _search(plan, args.json, stop)
 
 
-def _configured(plan: Any, as_json: bool) -> str:
+def _space_text(plan: "Plan", as_json: bool) -> str:
     content = plan.identity | {"search.trials": plan.count}
     if as_json:
         return json.dumps(content, indent=2, ensure_ascii=False)
     return "\n".join(f"{key}: {text}" for key, text in content.items())
 
 
-def run(plan: Any, as_json: bool, stop: Stop) -> int:
-    """Search as planned; exit code."""
-    from dlfound.sweeps.progress import View
-    from dlfound.sweeps.worker import Leaving, join, run_worker  # brings in torch
-    from dlfound.sweeps.worker_pool import LOG, Team, call
-    from dlfound.terminal import say
+def _search(plan: "Plan", as_json: bool, stop: Stop) -> int:
+    """Run the sweep; returns the exit code."""
+    from dlfound.sweeps.folder import open_folder
+    from dlfound.sweeps.worker_pool import join_sweep, run_workers
 
-    plan.begin()
-    if told := plan.repeated():
-        say(told)
-    seconds, began = plan.method.seconds, time.monotonic()
-    until = float("inf") if seconds == "none" else began + seconds
-    monitor = plan.base["train"]["monitor"]
-    view, log = View(plan, "loss" if monitor == "auto" else monitor), plan.path / LOG
-    call(partial(join, plan), log, view.before)
-
-    def life(send: Any) -> int:
-        with stoppable(Leaving()) as leaving:
-            return run_worker(plan, send, leaving, until)
-
+    seconds = plan.method.seconds
+    deadline = float("inf") if seconds == "none" else time.monotonic() + seconds
+    open_folder(plan.path, plan.identity, plan.count, plan.command)
+    if warning := plan.repetition_warning():
+        say(warning)
+    display = Display(plan.count, plan.monitor)
+    join_sweep(plan, display.listen)
     failure = None
     stop.training = True
-    with view:
+    with display:
         try:
-            if view.over < plan.count:
-                Team(plan.method.workers, life, log, view.hear, view.look, stop).run()
+            if display.ended < plan.count:
+                run_workers(plan, deadline, display.listen, display.refresh, stop)
         except Error as error:
             failure = error
-    return _end(plan, view.monitor, stop, failure, as_json)
+    return _finish(plan, stop, failure, as_json)
 
 
-def _end(plan: Any, monitor: str, stop: Stop, failure: Error | None, as_json: bool) -> int:
-    """Write and tell what came out; the exit code, or what ended the sweep."""
-    from dlfound.sweeps.results import Results, draw_pictures
-    from dlfound.sweeps.worker import look
-    from dlfound.terminal import say
+def _finish(plan: "Plan", stop: Stop, failure: Error | None, as_json: bool) -> int:
+    """Write the sweep's files and print its results; returns the exit code."""
+    from dlfound.sweeps.results import draw_pictures, read_results, write_results
 
-    rows, importances = look(plan)
-    results = Results(plan, rows, monitor, importances)
-    report = results.write()
-    for text in draw_pictures(plan.path) if results.over and results.new else []:
-        say(text)
+    results = read_results(plan)
+    changed = write_results(results)
+    if changed and results.ended and (message := draw_pictures(plan.path)):
+        say(message)
     if failure is not None:
         raise failure
-    for text in report["warnings"]:
-        say(text)
-    print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else results.told())
-    again = f"the same command goes on, with run.dir={shlex.quote(str(plan.path))}"
+    for warning in results.report["warnings"]:
+        say(warning)
+    print(json.dumps(results.report, indent=2, ensure_ascii=False) if as_json else results_text(results))
+    progress = f"{results.ended} of {plan.count} trials"
+    resume = f"rerun the command with run.dir={shlex.quote(str(plan.path))} to resume"
     if stop():
-        left = again if not results.finished else "nothing is left to do"
-        raise Stopped(f"stopped after {results.over} of {plan.count} trials; {left}", stop.code)
+        rest = "none is left" if results.finished else resume
+        raise Stopped(f"stopped after {progress}; {rest}", stop.code)
     if not results.finished:
-        say(f"{results.over} of {plan.count} trials in the time given; {again}")
+        say(f"search.seconds is over after {progress}; {resume}")
     if (failure := results.failure()) is not None:
         raise failure
     return Code.DONE
+
+
+def results_text(results: "Results") -> str:
+    """Format the results of a sweep for a person; the last line is its folder."""
+    plan = results.plan
+    states = ", ".join(f"{count} {state}" for state, count in sorted(results.states.items()))
+    lines = [f"{results.ended} of {plan.count} trials: {states}" if states else "no trial yet"]
+    best = results.best
+    if best is not None and best.result is not None:
+        lines.append(f"best: trial {best.number}")
+        lines += [f"  {key} = {printable(text)}" for key, text in best.values.items()]
+        names = results.best_metrics()
+        cells = []
+        for name in names:
+            cells.append(f"{name} {number_text(best.result.metrics[name])}")
+            if best.result.spread:
+                cells[-1] += f" ± {number_text(best.result.spread.get(name))}"
+        lines.append(f"  val   {'  '.join(cells)}")
+        test = results.best_test_metrics()
+        if test is not None:
+            cells = [f"{name} {number_text(test[name])}" for name in names if name in test]
+            lines.append(f"  test  {'  '.join(cells)}")
+        if results.importances:
+            shares = [f"{key} {share:.0%}" for key, share in results.importances.items()]
+            lines.append(f"importance of the settings: {', '.join(shares)}")
+        lines.append("to train the best configuration again:")
+        lines.append(f"  dlfound train --config-dir {shlex.quote(printable(plan.path))} experiment=best")
+        lines.append(f"  {printable(results.best_command())}")
+    return "\n".join([*lines, str(plan.path)])
+
+
+class Display:
+    """What a person sees on standard error: a live table in a terminal, else a line per trial.
+
+    Used as a context manager.
+    """
+
+    def __init__(self, count: int, monitor: str):
+        self.count = count
+        self.monitor = monitor
+        self.ended = 0  # trials of all processes
+        self._states: Counter[str] = Counter()
+        self._best: dict[str, Any] | None = None
+        self._running: dict[int, dict[str, Any]] = {}  # worker -> its last message
+        self._began = time.monotonic()
+        self._own = 0  # trials that this command has ended
+        self._live: Any = None
+        self._refreshed = 0.0
+
+    def __enter__(self) -> "Display":
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            # Without a thread that refreshes it, since this process forks.
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line that stays above the live table."""
+        if self._live is None:
+            say(text)
+        else:
+            from rich.text import Text
+
+            self._live.console.print(Text(f"dlfound: {printable(text)}"))
+
+    # ---- messages
+
+    def listen(self, worker: int, message: dict[str, Any]) -> None:
+        """Take in a message of a worker."""
+        kind = message["kind"]
+        if kind == "joined":
+            for ended in message["ended"]:
+                self._count(ended)
+        elif kind == "begin":
+            self._running[worker] = message
+        elif kind == "epoch":
+            self._running.get(worker, {}).update(message)
+        elif kind == "end":
+            self._running.pop(worker, None)
+            self._own += 1
+            self._count(message)
+            self.ended = max(self.ended, message["ended"])
+            if self._live is None:
+                self.say(self._trial_line(message))
+        elif kind == "killed":
+            trial = self._running.pop(worker, None)
+            where = f" in trial {trial['number']}, which resumes from its checkpoint" if trial else ""
+            self.say(f"a worker was killed by {message['signal']}{where}")
+        elif kind == "say":
+            self.say(message["text"])
+
+    def _count(self, message: dict[str, Any]) -> None:
+        self._states[message["state"]] += 1
+        self.ended = max(self.ended, self._states.total())
+        if message["state"] == DONE and (self._best is None or _rank(message) < _rank(self._best)):
+            self._best = message
+
+    # ---- text
+
+    def refresh(self) -> None:
+        """Redraw the live table if it is time."""
+        if self._live is not None and time.monotonic() - self._refreshed >= REFRESH_INTERVAL:
+            self._refreshed = time.monotonic()
+            self._live.update(self._table(), refresh=True)
+
+    def _trial_line(self, message: Mapping[str, Any]) -> str:
+        outcome = message["reason"] or self._metric(message)
+        parts = [f"trial {message['number']}", message["state"], outcome, f"{message['seconds']:.1f} s"]
+        parts.append(_values_text(message["values"]))
+        best = f"; best {self._metric(self._best)} (trial {self._best['number']})" if self._best else ""
+        return f"{'  '.join(filter(None, parts))}  [{self.ended}/{self.count}{best}]"
+
+    def _metric(self, message: Mapping[str, Any]) -> str:
+        value = message["metrics"].get(self.monitor)
+        return f"val {self.monitor} {number_text(value)}" if value is not None else ""
+
+    def _time_left(self) -> str:
+        if not self._own:
+            return ""
+        seconds_per_trial = (time.monotonic() - self._began) / self._own
+        return f"{age_text(round(seconds_per_trial * max(0, self.count - self.ended)))} left"
+
+    def _table(self) -> Any:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        states = [f"{self._states[s]} {s}" for s in (DONE, PRUNED, DIVERGED, FAILED) if self._states[s]]
+        head = [f"{self.ended} of {self.count} trials", ", ".join(states), self._time_left()]
+        lines: list[Any] = [Text("  ".join(filter(None, head)), no_wrap=True, overflow="ellipsis")]
+        if self._running:
+            table = Table(box=None, pad_edge=False)
+            for name in ("trial", "epoch", f"val {self.monitor}", "settings"):
+                table.add_column(name, no_wrap=True, overflow="ellipsis")
+            for _, run in sorted(self._running.items()):
+                epoch = f"{run['epoch']}/{run['epochs']}" if "epoch" in run else "-"
+                settings = Text(_values_text(run["values"]))
+                table.add_row(str(run["number"]), epoch, number_text(run.get("value")), settings)
+            lines.append(table)
+        if self._best is not None:
+            text = f"best: {self._metric(self._best)}, trial {self._best['number']}: "
+            text += _values_text(self._best["values"])
+            lines.append(Text(text, no_wrap=True, overflow="ellipsis"))
+        return Group(*lines)
+
+
+def _rank(message: Mapping[str, Any]) -> tuple[float, int]:
+    return message["value"], message["number"]
+
+
+def _values_text(values: Mapping[str, str]) -> str:
+    return printable(" ".join(f"{key}={text}" for key, text in values.items()))

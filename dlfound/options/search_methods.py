@@ -1,7 +1,8 @@
-"""How the configurations of a sweep are chosen.
+"""How a sweep chooses its configurations.
 
-Only `dlfound sweep` has this group. What is drawn for a trial follows from `search.seed` and the trial's number, for
-`tpe` and `gp` also from the trials that are over: so a sweep that is killed and goes on draws what it would have drawn.
+Only `dlfound sweep` has this group. The values of a trial follow from `search.seed` and the trial's number;
+with `tpe` and `gp` they also depend on the finished trials. A sweep that was killed and resumed draws the
+values that it would have drawn without the interruption (with `tpe` and `gp`, if it has one worker).
 """
 
 import re
@@ -14,7 +15,7 @@ _ADDRESS = re.compile(r"(sqlite|postgresql(\+psycopg)?)://\S+|grpc://[^\s/]+:\d+
 
 
 def read_address(value: Any) -> str:
-    """The setting `search.storage`; raises ValueError where it is none."""
+    """Check the setting `search.storage`; raises ValueError if it is neither `journal` nor an address."""
     if not isinstance(value, str) or not (value == "journal" or _ADDRESS.fullmatch(value)):
         raise ValueError
     return value
@@ -27,19 +28,13 @@ Repeats = Annotated[int, whole("a whole number in 1...1000", 1, 1000)]
 Workers = Annotated[int, whole("a whole number in 1...256", 1, 256)]
 Pruner = Annotated[str, word("none", "median", "hyperband", "asha")]
 Reduction = Annotated[int, whole("a whole number in 2...100", 2, 100)]
-Address = Annotated[
-    str,
-    SettingType(
-        "journal, or an address: sqlite:///FILE, postgresql://..., grpc://HOST:PORT",
-        read_address,
-        ("journal",),
-    ),
-]
+_ADDRESSES = "journal, or an address: sqlite:///FILE, postgresql://..., grpc://HOST:PORT"
+Address = Annotated[str, SettingType(_ADDRESSES, read_address, ("journal",))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What every search has."""
+    """The settings of every search method."""
 
     trials: Trials
     seconds: Seconds
@@ -57,7 +52,7 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(Method):
-    """Every combination of the values, each once, in the order of the words.
+    """Every combination of the values once, in the order of the overrides.
 
     Source: Larochelle's lecture, minute 33.
     """
@@ -65,7 +60,7 @@ class Grid(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Random(Method):
-    """Independent draws: each value of a choice as likely, numbers uniform or log-uniform between their ends.
+    """Independent random draws: choices with equal probability, numbers uniform or log-uniform.
 
     Source: Bergstra & Bengio 2012; the lecture, minute 34.
     """
@@ -73,7 +68,7 @@ class Random(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Sobol(Method):
-    """A scrambled Sobol sequence: like random draws, but spread evenly over all settings together.
+    """A scrambled Sobol sequence: like random draws, but spread evenly over the whole space.
 
     Source: Sobol 1967; Owen 1998.
     """
@@ -81,7 +76,7 @@ class Sobol(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class TPE(Method):
-    """A tree of Parzen estimators: draws where good trials are dense and bad ones are not.
+    """A tree-structured Parzen estimator: draws where good trials are dense and bad trials are rare.
 
     Source: Bergstra, Bardenet, Bengio & Kegl 2011; the lecture, minute 36.
     """
@@ -89,7 +84,7 @@ class TPE(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class GP(Method):
-    """A Gaussian process of the result, and the point of the largest expected improvement; seconds a trial.
+    """A Gaussian process of the results: each trial maximises the expected improvement, which takes seconds.
 
     Source: Snoek, Larochelle & Adams 2012; the lecture, minute 36.
     """

@@ -1,1 +1,1 @@
-"""The search for settings: the space, the samplers (Optuna), the trials, the workers and the results."""
+"""Search for settings: the space, the samplers (Optuna), the trials, the workers and the results."""

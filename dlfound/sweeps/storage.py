@@ -1,4 +1,4 @@
-"""Where the trials of a sweep are written down, for all processes that work on it: a file, or a database."""
+"""Where the trials of a sweep are stored for all its processes: a journal file, or a database."""
 
 import fcntl
 import json
@@ -15,98 +15,108 @@ from urllib.parse import quote, unquote
 import lazy_loader
 
 from dlfound.errors import Code, Error, printable
+from dlfound.sweeps.folder import JOURNAL
 
 optuna = lazy_loader.load("optuna")
 
-JOURNAL = "journal.log"
-TORN = "journal.log.torn"  # what was cut off its end
-LOCKS = ".trials.lock"
+TORN = "journal.log.torn"  # what was cut off the end of a damaged journal
+JOURNAL_LOCK = ".journal.lock"
+TRIAL_LOCKS = ".trials.lock"
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg", "sqlite": "sqlite"}
-MEETINGS = 10  # times that others may be found at making a database's tables
-PATIENCE = (
-    25  # seconds that a locked database is asked again; Optuna asks in two ways: a minute in all at most
-)
-_PASSWORD = re.compile(  # up to the last @ before another address begins: it may hold any character
+ATTEMPTS = 10  # to create the tables of a database while other processes create them too
+TIMEOUT = 25  # seconds to wait for a locked database; Optuna retries, so a minute may pass in all
+_PASSWORD = re.compile(  # up to the last @ before the next address, since a password may hold any character
     r"(://[^/@:]*:)((?:(?!\s\W?[\w+.=]+://).)*)(?=@)|(\b\w*password=)([^&\s]*)"
 )
 
 
-def masked(text: object) -> str:
-    """The text with three stars for every password that stands in an address."""
-    return _PASSWORD.sub(lambda m: f"{m[1] or m[3]}***", str(text))
+def mask_passwords(text: object) -> str:
+    """Replace every password in an address by three stars."""
+    return _PASSWORD.sub(lambda match: f"{match[1] or match[3]}***", str(text))
 
 
-def _secrets(address: str) -> set[str]:
-    """The passwords in an address, as it writes them and as they are."""
-    found = {m[2] or m[4] for m in _PASSWORD.finditer(address)} - {"", None}
-    return found | {unquote(secret) for secret in found}
+def _passwords(address: str) -> set[str]:
+    """Find the passwords in an address, percent-encoded and decoded."""
+    encoded = {match[2] or match[4] for match in _PASSWORD.finditer(address)} - {"", None}
+    return encoded | {unquote(password) for password in encoded}
 
 
-def open_storage(address: str, folder: Path, tell: Callable[[str], None]) -> Any:
-    """Optuna's storage behind an address; a file in the sweep's folder for `journal`.
+def silence_optuna() -> None:
+    """Keep Optuna from writing messages of its own."""
+    optuna.logging.disable_default_handler()
+
+
+# ---- opening
+
+
+def open_storage(address: str, folder: Path, say: Callable[[str], None]) -> Any:
+    """Open Optuna's storage at an address; `journal` is a file in the sweep's folder.
+
+    Args:
+        say: receives a message if the journal had to be repaired.
 
     Raises:
-        Error: not to be reached (code 6), or not what it should be (code 4).
+        Error: the storage cannot be reached (code 6), or is not a study's (code 4).
     """
-    quiet()
+    silence_optuna()
     with storage_errors(address, folder):
         if address == "journal":
-            return optuna.storages.JournalStorage(open_journal(folder, tell))
+            return optuna.storages.JournalStorage(open_journal(folder, say))
         scheme, _, rest = address.partition("://")
         if scheme == "grpc":
             host, _, port = rest.rpartition(":")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 return optuna.storages.GrpcStorageProxy(host=host, port=int(port))
-        wait = {"timeout": PATIENCE} if scheme == "sqlite" else {"connect_timeout": PATIENCE}
-        url = f"{DRIVERS[scheme]}://{rest}"
-        return optuna.storages.get_storage(_database(url, wait))  # which keeps trials that are over
+        option = "timeout" if scheme == "sqlite" else "connect_timeout"
+        database = _open_database(f"{DRIVERS[scheme]}://{rest}", {option: TIMEOUT})
+        return optuna.storages.get_storage(database)  # adds a cache of finished trials
 
 
-def _database(url: str, wait: dict[str, int]) -> Any:
-    """Its tables are made by whoever comes first; who comes at the same moment finds them the next time."""
-    import sqlalchemy.exc
+def _open_database(url: str, connect_args: dict[str, int]) -> Any:
+    """Open a database and create its tables; try again if another process creates them at the same moment."""
+    import sqlalchemy.exc as exceptions
 
-    for left in reversed(range(MEETINGS)):
+    for remaining in reversed(range(ATTEMPTS)):
         try:
-            return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
-        except (
-            sqlalchemy.exc.IntegrityError,
-            sqlalchemy.exc.OperationalError,
-            sqlalchemy.exc.ProgrammingError,
-        ) as error:
-            met = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
-            if not met or not left:
+            return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": connect_args})
+        except exceptions.IntegrityError:
+            if not remaining:
                 raise
-            time.sleep(0.2)
+        except (exceptions.OperationalError, exceptions.ProgrammingError) as error:
+            if not remaining or "already exists" not in str(error):
+                raise
+        time.sleep(0.2)
     raise AssertionError("the last attempt returns or raises")
 
 
-def quiet() -> None:
-    """Optuna says nothing by itself."""
-    optuna.logging.disable_default_handler()
-
-
 def is_shared_file(address: str) -> bool:
-    """True where whoever reaches the storage also reaches the locks on its trials."""
+    """Tell whether every process that reaches the storage also reaches the lock file of the trials."""
     return address == "journal" or address.startswith("sqlite:")
 
 
-def locks_file(address: str, folder: Path, study: str) -> Path:
-    """Where the locks on a study's trials lie: by a database's file, for sweeps of several folders; else in the one."""
+def find_lock_file(address: str, folder: Path, study_name: str) -> Path:
+    """Find the lock file of a study's trials: beside a database file, else in the sweep's folder.
+
+    Raises:
+        Error: the address is malformed (code 6).
+    """
     if address.startswith("sqlite:"):
         from sqlalchemy.engine import make_url
 
         with storage_errors(address, folder):
             file = Path(make_url(address).database or "")
         if file.name:
-            return file.with_name(f".{file.name}.{quote(study, safe='')}.lock")
-    return folder / LOCKS
+            return file.with_name(f".{file.name}.{quote(study_name, safe='')}.lock")
+    return folder / TRIAL_LOCKS
+
+
+# ---- errors
 
 
 @contextmanager
 def storage_errors(address: str, folder: Path) -> Iterator[None]:
-    """Tell in words what a storage refuses, without the password in its address.
+    """Translate the errors of a storage, and hide the password in its address.
 
     Raises:
         Error: as `open_storage`.
@@ -116,133 +126,144 @@ def storage_errors(address: str, folder: Path) -> Iterator[None]:
     except (Error, optuna.exceptions.DuplicatedStudyError, optuna.exceptions.UpdateFinishedTrialError):
         raise
     except json.JSONDecodeError as error:
-        raise _damaged(folder / JOURNAL, error) from None
+        message = f"{folder / JOURNAL} is not a dlfound study, or is damaged: {printable(error)}"
+        fix = "move it away; the same command rebuilds it from the folders of the trials"
+        raise Error(message, fix, Code.RUN) from None
     except Exception as error:
-        found = _translated(error, address)
-        if found is None:
+        translated = _translate(error, address)
+        if translated is None:
             raise
-        raise found from None
+        raise translated from None
 
 
-def _translated(error: BaseException, address: str) -> Error | None:
-    """What a database's or a driver's own error means; None for any other."""
+def _translate(error: BaseException, address: str) -> Error | None:
+    """Translate an error of a database or its driver; return None for any other error."""
+    chain = _chain(error)
+    text = _first_line(chain[-1], address)
+    modules = {type(link).__module__.partition(".")[0] for link in chain}
+    address = mask_passwords(address)
+    if "locked" in text:
+        message = f"study storage is locked by another process: {address}"
+        return Error(message, "end that process, then rerun the command", Code.RESOURCES)
+    if "not a database" in text or "no such column" in text or "schema" in text.lower():
+        message = f"{address} is not a dlfound study ({text})"
+        return Error(message, "choose another search.storage, or leave it out", Code.RUN)
+    if isinstance(chain[-1], ModuleNotFoundError):
+        message = f"search.storage={address} needs another package: {text}"
+        return Error(message, "pip install 'dlfound[remote]'", Code.RESOURCES)
+    is_storage_error = isinstance(error, optuna.exceptions.StorageInternalError)
+    if is_storage_error or modules & {"sqlalchemy", "psycopg", "sqlite3", "grpc"}:
+        message = f"cannot use search.storage={address}: {text}"
+        return Error(message, "check that the address is right and the storage is running", Code.RESOURCES)
+    return None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """List an error and what caused it, the root cause last."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
         chain.append(link)
         link = link.__cause__ or link.__context__
-    modules = {type(e).__module__.partition(".")[0] for e in chain}
-    said = chain[-1].details() if "grpc" in modules and hasattr(chain[-1], "details") else str(chain[-1])
-    text = masked(said or type(chain[-1]).__name__).strip().partition("\n")[0]
-    for secret in _secrets(address):  # a driver tells it in ways of its own
-        text = text.replace(secret, "***")
-    address = masked(address)
-    if "locked" in text:
-        what = f"study storage is locked by another process: {address}"
-        return Error(what, "end that process, then give the same command again", Code.RESOURCES)
-    if "not a database" in text or "no such column" in text or "schema" in text.lower():
-        what = f"{address} is not a dlfound study ({text})"
-        return Error(what, "name another search.storage, or leave it out", Code.RUN)
-    if isinstance(chain[-1], ModuleNotFoundError):
-        return Error(
-            f"search.storage={address} needs more: {text}", "pip install 'dlfound[remote]'", Code.RESOURCES
-        )
-    if modules & {"sqlalchemy", "psycopg", "sqlite3", "grpc"} or isinstance(
-        error, optuna.exceptions.StorageInternalError
-    ):
-        return Error(
-            f"cannot use search.storage={address}: {text}", "see that it can be reached", Code.RESOURCES
-        )
-    return None
+    return chain
 
 
-def _damaged(path: Path, error: Exception) -> Error:
-    what = f"{path} is not a dlfound study, or damaged: {printable(error)}"
-    return Error(what, "set it aside: the same command makes it anew from the trials' folders", Code.RUN)
+def _first_line(error: BaseException, address: str) -> str:
+    """The first line of an error's message, without the passwords of the address."""
+    is_grpc = type(error).__module__.startswith("grpc") and hasattr(error, "details")
+    text = mask_passwords((error.details() if is_grpc else str(error)) or type(error).__name__)
+    for password in _passwords(address):  # a driver may quote it in another form
+        text = text.replace(password, "***")
+    return text.strip().partition("\n")[0]
 
 
 # ---- the journal
 
 
-def open_journal(folder: Path, tell: Callable[[str], None]) -> Any:
-    """Optuna's journal file, with a lock that ends with its holder, and torn ends mended before a line is added."""
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+class JournalLock:
+    """A kernel lock, released however its holder ends; where the file system has none, Optuna's own lock."""
+
+    def __init__(self, folder: Path):
+        from optuna.storages.journal import JournalFileOpenLock
+
+        self._path = folder / JOURNAL_LOCK
+        self._fallback = JournalFileOpenLock(str(folder / JOURNAL))
+        self._file = -1
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            os.close(file)
+            return self._fallback.acquire()
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Give up the lock."""
+        if self._file < 0:
+            self._fallback.release()
+        else:
+            os.close(self._file)
+            self._file = -1
+
+
+def open_journal(folder: Path, say: Callable[[str], None]) -> Any:
+    """Open Optuna's journal file; a torn end is repaired at once, and before each record is added."""
+    from optuna.storages.journal import JournalFileBackend
 
     path = folder / JOURNAL
 
-    class Lock:
-        """The kernel's, given back however the process ends; where there is none, Optuna's own."""
-
-        def __init__(self) -> None:
-            self._file, self._other = -1, JournalFileOpenLock(str(path))
-
-        def acquire(self) -> bool:
-            self._file = os.open(
-                folder / ".journal.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
-            )
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX)
-            except OSError:
-                os.close(self._file)
-                self._file = -1
-                return self._other.acquire()
-            return True
-
-        def release(self) -> None:
-            if self._file < 0:
-                self._other.release()
-            else:
-                os.close(self._file)
-                self._file = -1
-
     class Journal(JournalFileBackend):
         def __init__(self) -> None:
-            self._mended = Lock()
-            super().__init__(str(path), Lock())
-            self._mend(whole=True)
+            self._repair_lock = JournalLock(folder)
+            super().__init__(str(path), JournalLock(folder))
+            self._repair(check_records=True)
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            self._mend(whole=False)
+            self._repair(check_records=False)
             super().append_logs(logs)
 
-        def _mend(self, whole: bool) -> None:
-            self._mended.acquire()
+        def _repair(self, check_records: bool) -> None:
+            self._repair_lock.acquire()
             try:
-                mend(path, tell, whole)
+                repair_journal(path, say, check_records)
             finally:
-                self._mended.release()
+                self._repair_lock.release()
 
     return Journal()
 
 
-def mend(path: Path, tell: Callable[[str], None], whole: bool = True) -> None:
-    """Cut off what a killed process left half written at the end; only for the one who holds the journal's lock.
+def repair_journal(path: Path, say: Callable[[str], None], check_records: bool = True) -> None:
+    """Cut off the record that a killed process left unfinished. The caller must hold the journal's lock.
 
     Args:
-        whole: also look at what a last line says, not only whether it ends.
+        say: receives a message about what was removed.
+        check_records: also parse the last records; else only check that the file ends with a line break.
     """
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         if size == 0:
             return
         file.seek(-1, os.SEEK_END)
-        ends = file.read(1) == b"\n"
-        if ends and not whole:
+        if file.read(1) == b"\n" and not check_records:
             return
         file.seek(0)
         content = file.read()
-        kept = sound(content)
-        if kept == size:
+        sound = sound_length(content)
+        if sound == size:
             return
-        with (path.parent / TORN).open("ab") as aside:
-            aside.write(content[kept:])
-        file.truncate(kept)
+        with (path.parent / TORN).open("ab") as torn:
+            torn.write(content[sound:])
+        file.truncate(sound)
         os.fsync(file.fileno())
-    tell(f"removed {size - kept} bytes of an unfinished record from {path} (saved to {path.parent / TORN})")
+    say(f"removed {size - sound} bytes of an unfinished record from {path} (saved to {path.parent / TORN})")
 
 
-def sound(content: bytes) -> int:
-    """How many bytes of a journal are whole records: all but those at its end that are none."""
+def sound_length(content: bytes) -> int:
+    """Count the bytes of a journal up to its last complete record."""
     end = content.rfind(b"\n") + 1
     while end:
         begin = content.rfind(b"\n", 0, end - 1) + 1

@@ -1,11 +1,12 @@
-"""The workers of a sweep, and who watches over them: forks, hears what they say, replaces those that die.
+"""Run the workers of a sweep: fork them, listen to their messages, and replace those that are killed.
 
-The watcher computes nothing and holds no connection, so that a fork of it is safe at any time.
+The parent process computes nothing and holds no connection to a storage, so it can fork safely at any time.
+Each worker sends its messages as JSON through a pipe of its own.
 """
 
 import json
+import multiprocessing
 import os
-import selectors
 import signal
 import sys
 import time
@@ -13,216 +14,234 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from dlfound.errors import Code, Error, Problem
-from dlfound.terminal import SIGNAL_CODES as CODES
-from dlfound.terminal import Stop
+from dlfound.errors import Code, Error, Problem, printable
+from dlfound.sweeps.folder import WORKERS_LOG
+from dlfound.sweeps.plan import Plan
+from dlfound.terminal import SIGNAL_CODES, Stop, stoppable
 
-LOG = "workers.log"  # what nobody should have said
-TICK = 0.2  # seconds between two looks where nothing happens
-LONGEST = 10.0  # seconds that a worker has to end in, once it was asked to
-DEATHS = 20  # of processes in a row, with no trial ended in between
-Hear = Callable[[int, dict[str, Any]], None]
+FORK = multiprocessing.get_context("fork")
+POLL_INTERVAL = 0.2  # seconds
+GRACE_PERIOD = 10.0  # seconds until a worker that was asked to stop is killed
+MAX_KILLED = 20  # workers in a row, without a trial that ended in between
+Message = dict[str, Any]
+Send = Callable[[Message], None]
+Listen = Callable[[int, Message], None]
 
 
-class Child:
-    """A process forked from this one, and what it says.
+def join_sweep(plan: Plan, listen: Listen) -> None:
+    """Find or create the study of a sweep, in a process of its own.
 
     Args:
-        life: called in it with a function that sends; returns its exit code.
-        log: a file for what it prints.
-        others: the ears for other children, which it must not keep open: who writes to nobody should notice.
-    """
-
-    def __init__(
-        self, life: Callable[[Callable[[dict[str, Any]], None]], int], log: Path, others: Sequence[int] = ()
-    ):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.ears, mouth = os.pipe()
-        self._heard = b""
-        with (
-            warnings.catch_warnings()
-        ):  # the threads are those of NumPy's library, which mends itself in a fork
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self.pid = os.fork()
-        if self.pid == 0:
-            _live(life, log, [self.ears, *others], mouth)
-        os.close(mouth)
-
-    def hear(self) -> list[dict[str, Any]] | None:
-        """What it said since; None once it is gone."""
-        said = os.read(self.ears, 1 << 16)
-        *lines, self._heard = (self._heard + said).split(b"\n")
-        if not said and not lines:
-            return None
-        return [json.loads(line) for line in lines]
-
-    def end(self) -> int:
-        """Its exit code, or minus the signal that ended it."""
-        os.close(self.ears)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-    def signal(self, number: int) -> None:
-        """Send it a signal, if it still lives."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-
-def _live(life: Callable, log: Path, ears: Sequence[int], mouth: int) -> None:
-    """All that a child does; it never returns."""
-    code = int(Code.BUG)
-    try:
-        for ear in ears:
-            os.close(ear)
-        for number in CODES:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
-        for stream, file in ((0, nowhere), (1, said), (2, said)):
-            os.dup2(file, stream)
-
-        def send(message: dict[str, Any]) -> None:
-            content = json.dumps(message).encode() + b"\n"
-            while content:
-                content = content[os.write(mouth, content) :]
-
-        code = life(send)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def call(life: Callable[[Callable[[dict[str, Any]], None]], None], log: Path, hear: Hear) -> None:
-    """Do something in a child, and wait for it.
+        listen: as for `WorkerPool`; gets a message "joined" with the trials that have ended before.
 
     Raises:
-        Error: as it did.
+        Error: the study belongs to another sweep (code 4), or the storage cannot be used (codes 4 and 6).
     """
+    from dlfound.sweeps.worker import join_study  # imports torch
 
-    def lived(send: Callable[[dict[str, Any]], None]) -> int:
-        try:
-            life(send)
-        except Error as error:
-            send(
-                {
-                    "kind": "fatal",
-                    "code": int(error.code),
-                    "problems": [[p.what, p.fix] for p in error.problems],
-                }
-            )
-        return 0
+    def target(send: Send) -> int:
+        join_study(plan, send)
+        return Code.DONE
 
-    for _ in range(DEATHS):
-        child, failure = Child(lived, log), None
-        while (messages := child.hear()) is not None:
-            for message in messages:
-                failure = _failure(message) or failure
-                hear(0, message)
-        code = child.end()
-        if failure is not None:
-            raise failure
-        if code >= 0:  # else it was killed, and may have been in the middle of it
-            break
-    if code:
-        raise Error(f"a process of the sweep ended with {code}", f"{log} may say why", Code.BUG)
+    WorkerPool(1, target, plan.path / WORKERS_LOG, listen).run()
 
 
-def _failure(message: dict[str, Any]) -> Error | None:
-    if message["kind"] != "fatal":
-        return None
-    return Error.of([Problem(*problem) for problem in message["problems"]], Code(message["code"]))
-
-
-class Team:
-    """So many workers, until all of them find nothing left to do.
+def run_workers(plan: Plan, deadline: float, listen: Listen, refresh: Callable[[], None], stop: Stop) -> None:
+    """Train the trials of a sweep in worker processes.
 
     Args:
-        life: a worker's, as `Child` takes it.
-        hear: told each worker's place (0, 1, ...) and message.
-        look: called again and again.
+        deadline: when the last trial may begin, on the clock of `time.monotonic`.
+        listen, refresh, stop: as for `WorkerPool`.
+
+    Raises:
+        Error: that would end every trial.
+    """
+    from dlfound.sweeps.worker import WorkerStop, run_worker  # imports torch, before the forks
+
+    def target(send: Send) -> int:
+        with stoppable(WorkerStop()) as worker_stop:
+            return run_worker(plan, deadline, send, worker_stop)
+
+    WorkerPool(plan.method.workers, target, plan.path / WORKERS_LOG, listen, refresh, stop).run()
+
+
+class WorkerPool:
+    """A number of worker processes, which end by themselves when no work is left.
+
+    Args:
+        target: the work of a process: takes a function that sends a message, returns the exit code.
+        log: the file for everything that the workers print.
+        listen: receives the index of a worker (0, 1, ...) and its message.
+        refresh: called several times per second.
+        stop: true once the workers should stop.
     """
 
     def __init__(
-        self, count: int, life: Callable, log: Path, hear: Hear, look: Callable[[], None], stop: Stop
+        self,
+        count: int,
+        target: Callable[[Send], int],
+        log: Path,
+        listen: Listen,
+        refresh: Callable[[], None] = lambda: None,
+        stop: Callable[[], bool] = lambda: False,
     ):
-        self.count, self.life, self.log, self.hear, self.look, self.stop = count, life, log, hear, look, stop
-        self._children: dict[int, Child] = {}
-        self._selector = selectors.DefaultSelector()
+        self.count = count
+        self.target = target
+        self.log = log
+        self.listen = listen
+        self.refresh = refresh
+        self.stop = stop
+        self._workers: dict[int, _Worker] = {}
         self._failure: Error | None = None
-        self._deaths, self._asked = 0, 0.0
+        self._killed = 0
+        self._asked_at: float | None = None  # when the workers were asked to stop
 
     def run(self) -> None:
-        """Raises:
-        Error: what ended a worker, and would end all.
+        """Run the workers until the last one has ended.
+
+        Raises:
+            Error: that ended a worker and would end every other one; or too many were killed (code 6).
         """
         try:
-            for place in range(self.count):
-                self._begin(place)
-            while self._children:
+            for index in range(self.count):
+                self._start(index)
+            while self._workers:
                 self._turn()
         finally:
-            for child in self._children.values():
-                child.signal(signal.SIGKILL)
-            for place in list(self._children):
-                self._bury(place)
+            for worker in self._workers.values():
+                worker.process.kill()
+                worker.join()
         if self._failure is not None:
             raise self._failure
 
-    def _begin(self, place: int) -> None:
-        child = Child(self.life, self.log, [other.ears for other in self._children.values()])
-        self._children[place] = child
-        self._selector.register(child.ears, selectors.EVENT_READ, place)
+    def _start(self, index: int) -> None:
+        siblings = [worker.read_end for worker in self._workers.values()]
+        self._workers[index] = _Worker(self.target, self.log, siblings)
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(TICK):
-            place = key.data
-            messages = self._children[place].hear()
-            if messages is None:
-                self._lose(place)
-                continue
-            for message in messages:
-                self._deaths = 0 if message["kind"] == "end" else self._deaths
-                self._failure = self._failure or _failure(message)
-                self.hear(place, message)
+        ready = wait([worker.read_end for worker in self._workers.values()], POLL_INTERVAL)
+        for index, worker in list(self._workers.items()):
+            if worker.read_end in ready:
+                message = worker.receive()
+                if message is None:
+                    self._bury(index)
+                else:
+                    self._handle(index, message)
         if self._failure is not None or self.stop():
-            self._ask()
-        self.look()
+            self._ask_to_stop()
+        self.refresh()
 
-    def _ask(self) -> None:
-        """Ask all to end: first in words that they finish a step after, then in those that nobody survives."""
+    def _handle(self, index: int, message: Message) -> None:
+        if message["kind"] == "fatal" and self._failure is None:
+            problems = [Problem(*problem) for problem in message["problems"]]
+            self._failure = Error.of(problems, Code(message["code"]))
+        elif message["kind"] == "end":
+            self._killed = 0
+        self.listen(index, message)
+
+    def _ask_to_stop(self) -> None:
+        """Send SIGTERM, which lets each worker finish its step; after the grace period, SIGKILL."""
         now = time.monotonic()
-        if not self._asked:
-            self._asked = now
-            for child in self._children.values():
-                child.signal(signal.SIGTERM)
-        elif now - self._asked > LONGEST:
-            for child in self._children.values():
-                child.signal(signal.SIGKILL)
+        if self._asked_at is None:
+            self._asked_at = now
+            for worker in self._workers.values():
+                worker.process.terminate()
+        elif now - self._asked_at > GRACE_PERIOD:
+            for worker in self._workers.values():
+                worker.process.kill()
 
-    def _bury(self, place: int) -> int:
-        child = self._children.pop(place)
-        self._selector.unregister(child.ears)
-        return child.end()
-
-    def _lose(self, place: int) -> None:
-        """A worker is gone: where it was killed, another one takes its place."""
-        code = self._bury(place)
-        if code >= 0 or self._asked or self.stop():
+    def _bury(self, index: int) -> None:
+        """Remove a worker that has ended; start another one if it was killed."""
+        code = self._workers.pop(index).join()
+        if code == Code.BUG and self._failure is None:
+            fix = f"{self.log} may contain the reason"
+            self._failure = Error(f"a worker ended with exit code {code}", fix, Code.BUG)
+        if code >= 0 or self._asked_at is not None or self.stop():
             return
-        self._deaths += 1
+        self._killed += 1
         name = signal.Signals(-code).name
-        if self._deaths > DEATHS:
-            what = f"{self._deaths} workers in a row were killed ({name})"
-            self._failure = Error(
-                what, "too little memory? fewer search.workers, smaller nets", Code.RESOURCES
-            )
+        if self._killed > MAX_KILLED:
+            message = f"{self._killed} workers in a row were killed ({name}), perhaps for lack of memory"
+            self._failure = Error(message, "use fewer search.workers, or smaller models", Code.RESOURCES)
             return
-        self.hear(place, {"kind": "lost", "signal": name})
-        self._begin(place)
+        self.listen(index, {"kind": "killed", "signal": name})
+        self._start(index)
+
+
+class _Worker:
+    """A forked process and the pipe that its messages arrive through."""
+
+    def __init__(self, target: Callable[[Send], int], log: Path, siblings: Sequence[Connection]):
+        self.read_end, write_end = FORK.Pipe(duplex=False)
+        inherited = [self.read_end, *siblings]
+        self.process = FORK.Process(target=_run, args=(target, log, inherited, write_end))
+        with warnings.catch_warnings():
+            # Python warns of threads in a fork. Here only NumPy's library has some, and it survives a fork.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.process.start()
+        write_end.close()
+
+    def receive(self) -> Message | None:
+        """Read the next message; None once the process has ended, perhaps in the middle of a message."""
+        try:
+            return json.loads(self.read_end.recv_bytes())
+        except (EOFError, OSError):
+            return None
+
+    def join(self) -> int:
+        """Wait for the end of the process; returns its exit code, or minus the signal that killed it."""
+        self.read_end.close()
+        self.process.join()
+        code = self.process.exitcode
+        assert code is not None
+        return code
+
+
+def _run(
+    target: Callable[[Send], int], log: Path, inherited: Sequence[Connection], write_end: Connection
+) -> None:
+    """Do the work of a worker, in its own process."""
+    for connection in inherited:  # with these closed, a write fails once the parent process is gone
+        connection.close()
+    for number in SIGNAL_CODES:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+    def send(message: Message) -> None:
+        with suppress(BrokenPipeError):  # the parent process is gone; `WorkerStop` notices that
+            write_end.send_bytes(json.dumps(message).encode())
+
+    sys.exit(_work(target, send, log))
+
+
+def _work(target: Callable[[Send], int], send: Send, log: Path) -> int:
+    """Do the work; an exception becomes a message that ends the sweep."""
+    try:
+        _redirect_output(log)
+        return int(target(send))
+    except Error as error:
+        code = error.code
+        problems = [[problem.what, problem.fix] for problem in error.problems]
+    except Exception as error:
+        traceback.print_exc()
+        code = Code.BUG
+        first_line = printable(str(error).partition("\n")[0])
+        message = f"{type(error).__name__}: {first_line}"
+        problems = [[message, f"this is a bug in dlfound; {log} has the traceback"]]
+    send({"kind": "fatal", "code": int(code), "problems": problems})
+    return int(code)
+
+
+def _redirect_output(log: Path) -> None:
+    """Append everything that this process prints to the log."""
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        message = f"cannot write to {log}: {error.strerror}"
+        raise Error(message, "make room, or choose another run.dir", Code.RESOURCES) from None
+    os.dup2(file, 1)
+    os.dup2(file, 2)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs a command beside a PostgreSQL server of its own, whose address it gets as DLFOUND_STORAGE:
+# Run a command beside a temporary PostgreSQL server. The command finds the server's address in DLFOUND_STORAGE:
 #   bash tests/proofs/postgres.sh python tests/proofs/sweeps.py --storage server
-# Server and driver are installed where they are missing (as root, by apt; the driver by pip, into a folder that goes again).
-# Exit code 77, with the reason, where there can be no server.
+# The script installs the server with apt (as root) and the driver with pip (in a temporary folder) if they are missing.
+# It ends with exit code 77 and the reason if it cannot start a server.
 set -euo pipefail
 
 give_up() { echo "no PostgreSQL server: $1" >&2; exit 77; }
@@ -10,15 +10,15 @@ programs() { dirname "$(command -v initdb || ls /usr/lib/postgresql/*/bin/initdb
 
 python=${PYTHON:-$(command -v python || command -v python3)}
 if [ ! -x "$(programs)/initdb" ]; then
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || give_up "initdb is missing, and only root could install it"
-  { apt-get update && apt-get install -y --no-install-recommends postgresql; } >/dev/null 2>&1 || give_up "apt-get cannot install it"
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || give_up "initdb is missing, and only root can install it"
+  { apt-get update && apt-get install -y --no-install-recommends postgresql; } >/dev/null 2>&1 || give_up "apt-get cannot install PostgreSQL"
 fi
 bin=$(programs)
 [ -x "$bin/postgres" ] || bin=$(dirname "$(readlink -f "$bin/initdb")")
 place=$(mktemp -d /tmp/dlfound-postgres-XXXXXX)
 trap 'stop' EXIT
 
-as_owner() {  # the server refuses to be root
+as_owner() {  # the server refuses to run as root
   if [ "$(id -u)" != 0 ]; then "$@"; else (cd / && setpriv --reuid=postgres --regid=postgres --clear-groups "$@"); fi
 }
 stop() {
@@ -29,7 +29,7 @@ stop() {
 if ! "$python" -c 'import psycopg' 2>/dev/null; then
   pip=("$python" -m pip); "${pip[@]}" --version >/dev/null 2>&1 || pip=("$(command -v pip || command -v pip3)")
   "${pip[@]}" install --quiet --disable-pip-version-check --target "$place/driver" 'psycopg[binary]>=3.2,<4' >/dev/null 2>&1 ||
-    give_up "its driver psycopg cannot be installed"
+    give_up "pip cannot install the driver psycopg"
   export PYTHONPATH="$place/driver${PYTHONPATH:+:$PYTHONPATH}"
 fi
 
@@ -38,8 +38,8 @@ echo secret >"$place/password"
 [ "$(id -u)" != 0 ] || chown -R postgres "$place"
 chmod 755 "$place"
 as_owner "$bin/initdb" -D "$place/data" -U sweeper --pwfile="$place/password" --auth=scram-sha-256 >/dev/null ||
-  give_up "initdb fails"
+  give_up "initdb failed"
 as_owner "$bin/pg_ctl" -D "$place/data" -w -l "$place/data/log" -o "-p $port -k $place/data -c listen_addresses=127.0.0.1 -c fsync=off" \
-  start >/dev/null || give_up "it does not start"
+  start >/dev/null || give_up "the server did not start"
 export DLFOUND_STORAGE="postgresql://sweeper:secret@127.0.0.1:$port/postgres"
 "$@"

@@ -1,4 +1,6 @@
-"""Runs a command beside Optuna's gRPC proxy, whose address it gets as DLFOUND_STORAGE; its trials lie in a journal.
+"""Run a command beside Optuna's gRPC proxy, which stores the trials in a journal.
+
+The command finds the proxy's address in DLFOUND_STORAGE:
 
 python tests/proofs/proxy.py python tests/proofs/sweeps.py --storage server
 """
@@ -12,11 +14,12 @@ import time
 import warnings
 from pathlib import Path
 
-HOST, PATIENCE = "127.0.0.1", 60.0  # seconds until the proxy listens
+HOST = "127.0.0.1"
+TIMEOUT = 60.0  # seconds until the proxy must accept connections
 
 
 def serve(port: int, journal: Path) -> None:
-    """The proxy, until it is ended."""
+    """Run the proxy until it is terminated."""
     import optuna
     from optuna.storages import JournalStorage, run_grpc_proxy_server
     from optuna.storages.journal import JournalFileBackend
@@ -26,36 +29,35 @@ def serve(port: int, journal: Path) -> None:
 
 
 def free_port() -> int:
-    """One that nobody uses."""
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        return found.getsockname()[1]
+    """Find a port that no process uses."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
 
 
-def wait_until_it_listens(port: int) -> None:
-    """Raise TimeoutError where it does not for too long."""
+def wait_until_ready(port: int) -> None:
+    """Wait for the proxy; raises TimeoutError if it does not accept connections."""
     began = time.monotonic()
-    while time.monotonic() - began < PATIENCE:
-        with socket.socket() as asked:
-            if asked.connect_ex((HOST, port)) == 0:
+    while time.monotonic() - began < TIMEOUT:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
                 return
         time.sleep(0.1)
-    raise TimeoutError("the proxy does not listen")
+    raise TimeoutError("the proxy does not accept connections")
 
 
 def command(words: list[str]) -> int:
-    """The command's exit code."""
+    """Run the command; returns its exit code."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
-        server = subprocess.Popen(
-            [sys.executable, __file__, "--serve", str(port), str(Path(folder, "journal.log"))]
-        )
+        server = [sys.executable, __file__, "--serve", str(port), str(Path(folder, "journal.log"))]
+        process = subprocess.Popen(server)
         try:
-            wait_until_it_listens(port)
+            wait_until_ready(port)
             return subprocess.call(words, env=os.environ | {"DLFOUND_STORAGE": f"grpc://{HOST}:{port}"})
         finally:
-            server.terminate()
-            server.wait()
+            process.terminate()
+            process.wait()
 
 
 if __name__ == "__main__":

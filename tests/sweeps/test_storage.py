@@ -1,6 +1,7 @@
-"""Storages: addresses, passwords, torn and damaged journals, what databases refuse."""
+"""Storages: addresses, hidden passwords, repaired journals, and the errors of databases."""
 
 import json
+import multiprocessing
 import sqlite3
 import threading
 from pathlib import Path
@@ -11,12 +12,21 @@ import pytest
 from dlfound.errors import Error
 from dlfound.options.search_methods import read_address
 from dlfound.sweeps import storage as storages
-from dlfound.sweeps.storage import JOURNAL, TORN, locks_file, masked, mend, open_storage, sound
+from dlfound.sweeps.folder import JOURNAL
+from dlfound.sweeps.storage import (
+    TORN,
+    find_lock_file,
+    mask_passwords,
+    open_storage,
+    repair_journal,
+    sound_length,
+    storage_errors,
+)
 
-WHOLE = b'{"op_code":0}\n{"op_code":4,"x":1}\n'
+SOUND = b'{"op_code":0}\n{"op_code":4,"x":1}\n'
 
 
-def quiet(text):
+def expect_no_message(text):
     raise AssertionError(text)
 
 
@@ -30,7 +40,7 @@ def quiet(text):
         "grpc://h:13000",
     ],
 )
-def test_addresses(address):
+def test_addresses_are_accepted(address):
     assert read_address(address) == address
 
 
@@ -49,7 +59,7 @@ def test_addresses(address):
         "http://x",
     ],
 )
-def test_what_is_no_address(address):
+def test_other_texts_are_no_address(address):
     with pytest.raises(ValueError):
         read_address(address)
 
@@ -64,12 +74,12 @@ def test_what_is_no_address(address):
         ("sqlite:///", "folder/.trials.lock"),
     ],
 )
-def test_locks_lie_with_what_all_share(address, file):
-    assert str(locks_file(address, Path("folder"), "my/name")) == file
+def test_the_lock_file_is_where_all_processes_see_it(address, file):
+    assert str(find_lock_file(address, Path("folder"), "my/name")) == file
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "masked"),
     [
         ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
         ("a postgresql://me:s:e@c/r@host/db b", "a postgresql://me:***@host/db b"),
@@ -82,48 +92,48 @@ def test_locks_lie_with_what_all_share(address, file):
         ("host=h password=secret user=me", "host=h password=*** user=me"),
     ],
 )
-def test_passwords_are_never_seen(text, told):
-    assert masked(text) == told
+def test_passwords_are_masked(text, masked):
+    assert mask_passwords(text) == masked
 
 
 @pytest.mark.parametrize(
     "tail", [b'{"op_code":5,"wor', b"{", b"\0" * 40, b"\0\0\n", b"junk\n", b'{"op": 1}\n{"torn', b"[1]\n{"]
 )
-def test_torn_ends(tail, tmp_path):
+def test_a_torn_end_is_cut_off_and_saved(tail, tmp_path):
     path = tmp_path / JOURNAL
-    path.write_bytes(WHOLE + tail)
-    told = []
-    mend(path, told.append)
-    kept = WHOLE + (b'{"op": 1}\n' if tail.startswith(b'{"op"') else b"")
-    assert path.read_bytes() == kept and (tmp_path / TORN).read_bytes() == (WHOLE + tail)[len(kept) :]
-    assert told and f"removed {len(WHOLE + tail) - len(kept)} bytes" in told[0]
+    path.write_bytes(SOUND + tail)
+    messages = []
+    repair_journal(path, messages.append)
+    sound = SOUND + (b'{"op": 1}\n' if tail.startswith(b'{"op"') else b"")
+    assert path.read_bytes() == sound and (tmp_path / TORN).read_bytes() == (SOUND + tail)[len(sound) :]
+    assert f"removed {len(SOUND + tail) - len(sound)} bytes of an unfinished record" in messages[0]
 
 
-@pytest.mark.parametrize("content", [b"", WHOLE])
-def test_whole_journals_are_left_alone(content, tmp_path):
+@pytest.mark.parametrize("content", [b"", SOUND])
+def test_a_sound_journal_is_not_changed(content, tmp_path):
     (tmp_path / JOURNAL).write_bytes(content)
-    mend(tmp_path / JOURNAL, quiet)
+    repair_journal(tmp_path / JOURNAL, expect_no_message)
     assert (tmp_path / JOURNAL).read_bytes() == content and not (tmp_path / TORN).exists()
-    assert sound(content) == len(content)
+    assert sound_length(content) == len(content)
 
 
-def test_a_torn_end_is_mended_before_the_next_record(tmp_path):
-    """While the study is in use: another process was killed in the middle of a line."""
-    told = []
-    first, second = (open_storage("journal", tmp_path, told.append) for _ in range(2))
+def test_a_torn_end_is_repaired_before_the_next_record(tmp_path):
+    """While the study is in use, another process was killed in the middle of a line."""
+    messages = []
+    first, second = (open_storage("journal", tmp_path, messages.append) for _ in range(2))
     study = optuna.create_study(storage=first)
     with (tmp_path / JOURNAL).open("ab") as file:
         file.write(b'{"op_code":4,"wor')
     id = second.create_new_trial(study._study_id)
-    assert first.get_trial(id).number == 0 and len(told) == 1
+    assert first.get_trial(id).number == 0 and len(messages) == 1
     assert all(json.loads(line) for line in (tmp_path / JOURNAL).read_text().splitlines())
 
 
-def test_a_lock_of_the_journal_waits_for_its_holder(tmp_path):
-    study = optuna.create_study(storage=open_storage("journal", tmp_path, quiet))
+def test_writers_of_the_journal_wait_for_each_other(tmp_path):
+    study = optuna.create_study(storage=open_storage("journal", tmp_path, expect_no_message))
 
     def add():
-        store = open_storage("journal", tmp_path, quiet)
+        store = open_storage("journal", tmp_path, expect_no_message)
         for _ in range(20):
             store.create_new_trial(study._study_id)
 
@@ -135,59 +145,59 @@ def test_a_lock_of_the_journal_waits_for_its_holder(tmp_path):
     assert [t.number for t in study.get_trials()] == list(range(80))
 
 
-@pytest.mark.parametrize(
-    ("content", "told"), [(b"this is no database at all" * 50, "is not a dlfound study"), (b"", None)]
-)
-def test_files_that_are_no_database(content, told, tmp_path):
-    (tmp_path / "x.db").write_bytes(content)
-    if told is None:
-        open_storage(f"sqlite:///{tmp_path / 'x.db'}", tmp_path, quiet)
-        return
-    with pytest.raises(Error, match=told) as caught:
-        open_storage(f"sqlite:///{tmp_path / 'x.db'}", tmp_path, quiet)
+def test_a_file_that_is_not_a_database_is_refused(tmp_path):
+    (tmp_path / "x.db").write_bytes(b"this is not a database" * 50)
+    with pytest.raises(Error, match="is not a dlfound study") as caught:
+        open_storage(f"sqlite:///{tmp_path / 'x.db'}", tmp_path, expect_no_message)
     assert caught.value.code == 4
 
 
+def test_an_empty_file_becomes_a_database(tmp_path):
+    (tmp_path / "x.db").touch()
+    storage = open_storage(f"sqlite:///{tmp_path / 'x.db'}", tmp_path, expect_no_message)
+    assert storage.get_all_studies() == []
+
+
 def test_a_locked_database(tmp_path, monkeypatch):
-    monkeypatch.setattr(storages, "PATIENCE", 0.1)
+    monkeypatch.setattr(storages, "TIMEOUT", 0.1)
     address = f"sqlite:///{tmp_path / 'x.db'}"
-    store = open_storage(address, tmp_path, quiet)
-    study = optuna.create_study(storage=store)
+    storage = open_storage(address, tmp_path, expect_no_message)
+    study = optuna.create_study(storage=storage)
     holder = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
-    told = "study storage is locked by another process"
-    with pytest.raises(Error, match=told) as caught, storages.storage_errors(address, tmp_path):
-        store.set_study_user_attr(study._study_id, "a", 1)
+    message = "study storage is locked by another process: sqlite:"
+    with pytest.raises(Error, match=message) as caught, storage_errors(address, tmp_path):
+        storage.set_study_user_attr(study._study_id, "a", 1)
     assert caught.value.code == 6
     holder.close()
 
 
-def test_a_proxy_that_is_not_there(tmp_path):
-    address = "grpc://127.0.0.1:1"
-    with (
-        pytest.raises(Error, match=r"127\.0\.0\.1:1: failed to connect") as caught,
-        storages.storage_errors(address, tmp_path),
-    ):
-        open_storage(address, tmp_path, quiet).get_all_studies()
-    assert caught.value.code == 6
+def open_missing_proxy(address, results):
+    try:
+        with storage_errors(address, Path("folder")):
+            open_storage(address, Path("folder"), expect_no_message).get_all_studies()
+    except Error as error:
+        results.send((int(error.code), str(error)))
 
 
-def test_a_password_that_the_driver_tells_in_its_own_words(tmp_path):
-    address = "grpc://me:hunter%212@127.0.0.1:1"
-    with pytest.raises(Error) as caught, storages.storage_errors(address, tmp_path):
-        open_storage(address, tmp_path, quiet).get_all_studies()
-    assert (
-        caught.value.code == 6
-        and "hunter" not in str(caught.value)
-        and "me:***@127.0.0.1:1" in str(caught.value)
-    )
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("grpc://127.0.0.1:1", "127.0.0.1:1: failed to connect"),
+        ("grpc://me:hunter%212@127.0.0.1:1", "me:***@127.0.0.1:1"),  # the driver quotes the address too
+    ],
+)
+def test_a_missing_proxy_is_reported_without_the_password(address, message):
+    """In a process of its own, because other tests fork and gRPC's threads do not survive that."""
+    context = multiprocessing.get_context("fork")
+    receiver, results = context.Pipe(duplex=False)
+    context.Process(target=open_missing_proxy, args=(address, results)).start()
+    code, text = receiver.recv()
+    assert code == 6 and message in text and "hunter" not in text
 
 
-def test_a_server_that_is_not_there_and_its_password(tmp_path):
+def test_a_missing_server_is_reported_without_the_password(tmp_path):
     with pytest.raises(Error) as caught:
-        open_storage("postgresql://me:secret@127.0.0.1:1/db", tmp_path, quiet)
-    assert (
-        caught.value.code == 6
-        and "secret" not in str(caught.value)
-        and "me:***@127.0.0.1:1" in str(caught.value)
-    )
+        open_storage("postgresql://me:secret@127.0.0.1:1/db", tmp_path, expect_no_message)
+    message = str(caught.value)
+    assert caught.value.code == 6 and "secret" not in message and "me:***@127.0.0.1:1" in message

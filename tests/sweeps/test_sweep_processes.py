@@ -1,5 +1,10 @@
-"""Sweeps of several processes: signals, kills, commands that join; in real processes, forked by one that is warm."""
+"""Sweeps of several processes: signals, kills, and commands that share a sweep.
 
+Most commands are forked from the test process, which has imported everything, so that they start quickly and
+can be killed.
+"""
+
+import contextlib
 import csv
 import os
 import re
@@ -9,249 +14,147 @@ import sys
 import time
 from pathlib import Path
 
+import alembic.command  # noqa: F401 (forked processes then need not import it)
 import pytest
+import sqlalchemy.dialects.sqlite  # noqa: F401
+from support.processes import exit_code, fork
 
 from dlfound.cli import main
+from dlfound.reports import sweep_pictures
 
-PROVE = Path(__file__).parents[2] / "tests" / "proofs"
-WORDS = [
-    "data=moons", "data.rows=400", "train.batch_size=8", "model.hidden=[8]", "train.epochs=10000", "logger=none",
-    "early_stopping=none", "lr_decay=none", "run.threads=1", "run.dir=sweep", "optim.lr=tag(log,interval(1e-3,1e-1))",
-    "search.trials=4",
+COMMON = [
+    "data=moons", "data.rows=400", "train.batch_size=8", "model.hidden=[8]", "logger=none",
+    "early_stopping=none", "lr_decay=none", "run.threads=1", "optim.lr=tag(log,interval(1e-3,1e-1))",
 ]  # fmt: skip
+LONG = [*COMMON, "train.epochs=10000", "search.trials=4", "run.dir=sweep"]
+SHORT = [*COMMON, "train.epochs=2", "search.trials=6"]
+START = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with SIGINT ignored
+from dlfound.cli import main
+sys.exit(main())
+"""
+LOG = Path("log.txt")
 
 
-def fork(words, log):
-    """The command in a child that may be killed; its process's number."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins without
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        with open(1, "w", closefd=False) as out, open(2, "w", closefd=False) as err:
-            sys.stdout, sys.stderr = out, err  # pytest has others
-            code = main(["sweep", *words])
-    finally:
-        os._exit(code)
+def fork_sweep(overrides, log=LOG):
+    def call():
+        sweep_pictures.draw = lambda path, out: []
+        return main(["sweep", *overrides])
+
+    return fork(call, log)
 
 
 def wait_for(condition, seconds=60):
     for _ in range(int(seconds / 0.05)):
-        if found := condition():
-            return found
+        if condition():
+            return
         time.sleep(0.05)
-    raise AssertionError(Path("said").read_text() if Path("said").exists() else "nothing was said")
+    raise AssertionError(LOG.read_text() if LOG.exists() else "no log")
 
 
-def workers(pid):
+def is_alive(pid):
+    return Path(f"/proc/{pid}").exists()
+
+
+def workers_of(pid):
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def training():
-    """True while both workers train."""
-    return len([path for path in Path("sweep/trials").glob("*/metrics.jsonl") if path.stat().st_size]) == 2
+def trials_table(sweep="sweep"):
+    with open(f"{sweep}/trials.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def checkpoints():
+    return list(Path("sweep/trials").glob("*/checkpoints/step-*"))
+
+
+def both_train():
+    return sum(path.stat().st_size > 0 for path in Path("sweep/trials").glob("*/metrics.jsonl")) == 2
 
 
 @pytest.fixture
 def running():
-    """A sweep of which both workers train: its process's number."""
-    pid = fork(WORDS, "said")
-    wait_for(training)
+    """The process of a sweep whose two workers are training."""
+    pid = fork_sweep(LONG)
+    wait_for(both_train)
+    processes = [os.pidfd_open(process) for process in (pid, *workers_of(pid))]
     yield pid
-    for victim in [*workers(pid), pid] if Path(f"/proc/{pid}/task").exists() else []:
-        os.kill(victim, signal.SIGKILL)
+    for process in processes:  # a failed test may have left them
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        os.close(process)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all_cleanly_and_says_how_to_go_on(running, number, code):
-    below = workers(running)
-    assert len(below) == 2
+def test_a_signal_stops_all_processes_and_says_how_to_resume(running, number, code):
+    workers = workers_of(running)
+    assert len(workers) == 2
     os.kill(running, number)
-    assert os.waitstatus_to_exitcode(os.waitpid(running, 0)[1]) == code
-    assert not any(Path(f"/proc/{pid}").exists() for pid in below)
-    said = Path("said").read_text()
-    assert "stopped after 0 of 4 trials; the same command goes on, with run.dir=sweep" in said
-    assert "2 interrupted" in said
-    assert len(list(Path("sweep/trials").glob("*/checkpoints/step-*"))) >= 2
+    assert exit_code(running) == code
+    assert not any(is_alive(pid) for pid in workers)
+    log = LOG.read_text()
+    assert "stopped after 0 of 4 trials; rerun the command with run.dir=sweep to resume" in log
+    assert "2 interrupted" in log
+    assert len(checkpoints()) >= 2
 
 
-def test_a_signal_at_any_moment_of_the_start_spoils_no_trial():
-    """While torch and its like come in, too: half of them would fail every trial to come."""
-    words = [w for w in WORDS if not w.startswith(("train.epochs", "search.trials"))] + ["train.epochs=60"]
-    command = [sys.executable, "-m", "dlfound", "sweep", *words]
-    for folder, done, moments in (("new", 0, (0.4, 1.0, 1.6)), ("half", 2, (0.7, 1.3))):
-        if done:
-            assert (
-                subprocess.run(
-                    [*command, f"run.dir={folder}", f"search.trials={done}"], check=False
-                ).returncode
-                == 0
-            )
-        for moment in moments:
-            with subprocess.Popen(
-                [*command, f"run.dir={folder}", "search.trials=60"],
-                stderr=subprocess.PIPE,
-                text=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            ) as process:
-                time.sleep(moment)
-                process.send_signal(signal.SIGINT)
-                said = process.communicate()[1]
-            assert process.returncode == 130 and ("interrupted" in said or "stopped after" in said), said
-        done = len(list(Path(folder, "trials").glob("*.json"))) + 1
-        assert (
-            subprocess.run([*command, f"run.dir={folder}", f"search.trials={done}"], check=False).returncode
-            == 0
-        )
-        with open(f"{folder}/trials.csv", newline="") as file:
-            assert [row["state"] for row in csv.DictReader(file)] == ["done"] * done
-
-
-def test_workers_end_with_who_watches_over_them(running):
-    below = workers(running)
+def test_workers_stop_when_their_parent_process_is_killed(running):
+    workers = workers_of(running)
     os.kill(running, signal.SIGKILL)
     os.waitpid(running, 0)
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), 10)
-    assert len(list(Path("sweep/trials").glob("*/checkpoints/step-*"))) >= 2
+    wait_for(lambda: not any(is_alive(pid) for pid in workers), 10)
+    assert len(checkpoints()) >= 2
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(running):
-    first, _ = workers(running)
-    wait_for(lambda: len(list(Path("sweep/trials").glob("*/checkpoints/step-*"))) >= 2)
+def test_a_killed_worker_is_replaced_and_its_trial_resumed(running):
+    first, _ = workers_of(running)
+    wait_for(lambda: len(checkpoints()) >= 2)
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: "a worker was ended by SIGKILL in trial" in Path("said").read_text())
-    wait_for(
-        lambda: any(
-            "resuming after epoch" in path.read_text() for path in Path("sweep/trials").glob("*/log.txt")
-        )
-    )
+    wait_for(lambda: "a worker was killed by SIGKILL in trial" in LOG.read_text())
+    number = re.search(r"in trial (\d+), which resumes from its checkpoint", LOG.read_text())[1]
+    log = Path(f"sweep/trials/{int(number):04}/log.txt")
+    wait_for(lambda: re.search(r"after epoch \d+, step \d+", log.read_text()))
     assert {path.name for path in Path("sweep/trials").iterdir() if path.is_dir()} == {"0000", "0001"}
     os.kill(running, signal.SIGTERM)
     os.waitpid(running, 0)
 
 
-SHORT = [w for w in WORDS if not w.startswith(("train.epochs", "search.trials"))] + [
-    "train.epochs=2",
-    "search.trials=9",
-]
+@pytest.mark.parametrize(("trials", "moments"), [(0, (0.4, 1.2)), (2, (0.8, 1.6))])
+def test_a_signal_at_any_moment_of_the_start_harms_no_trial(trials, moments):
+    """Also while torch is being imported: half an import would fail every later trial."""
+    words = ["sweep", *COMMON, "train.epochs=20", "run.dir=sweep"]
+    if trials:
+        assert main([*words, f"search.trials={trials}"]) == 0
+    for moment in moments:
+        command = [sys.executable, "-c", START, *words, "search.trials=60"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            time.sleep(moment)
+            process.send_signal(signal.SIGINT)
+            message = process.communicate()[1]
+        assert process.returncode == 130 and ("interrupted" in message or "stopped after" in message), message
+    count = len(list(Path("sweep/trials").glob("*.json"))) + 1
+    assert main([*words, f"search.trials={count}"]) == 0
+    assert [row["state"] for row in trials_table()] == ["done"] * count
 
 
 @pytest.mark.parametrize("storage", ["journal", "sqlite:///study.db"])
-def test_commands_at_once_share_one_sweep(storage):
-    children = [fork([*SHORT, f"search.storage={storage}"], f"said{i}") for i in range(3)]
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    said = [Path(f"said{i}").read_text() for i in range(3)]
-    assert codes == [0, 0, 0], said
-    ends = [line for text in said for line in re.findall(r"trial (\d+)  done", text)]
-    assert sorted(map(int, ends)) == list(range(9))
-    with open("sweep/trials.csv", newline="") as file:
-        assert [row["state"] for row in csv.DictReader(file)] == ["done"] * 9
+def test_simultaneous_commands_share_one_sweep(storage):
+    logs = [Path(f"log{i}.txt") for i in range(3)]
+    words = [*SHORT, "run.dir=sweep", f"search.storage={storage}"]
+    codes = [exit_code(pid) for pid in [fork_sweep(words, log) for log in logs]]
+    texts = [log.read_text() for log in logs]
+    assert codes == [0, 0, 0], texts
+    ended = [number for text in texts for number in re.findall(r"trial (\d+)  done", text)]
+    assert sorted(map(int, ended)) == list(range(6))
+    assert [row["state"] for row in trials_table()] == ["done"] * 6
 
 
 def test_two_folders_share_the_trials_of_one_database_file():
-    words = [w for w in SHORT if not w.startswith("run.dir")] + [
-        "search.storage=sqlite:///study.db",
-        "run.name=both",
-    ]
-    children = [fork([*words, f"run.dir={name}"], f"said {name}") for name in "ab"]
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    words = [*SHORT, "search.storage=sqlite:///study.db", "run.name=both"]
+    pids = [fork_sweep([*words, f"run.dir={name}"], f"log {name}") for name in "ab"]
+    assert [exit_code(pid) for pid in pids] == [0, 0]
     trained = {name: {path.name for path in Path(name, "trials").iterdir() if path.is_dir()} for name in "ab"}
-    assert trained["a"] | trained["b"] == {f"{n:04}" for n in range(9)} and not trained["a"] & trained["b"]
-    for name in "ab":
-        with open(f"{name}/trials.csv", newline="") as file:
-            assert len(list(csv.DictReader(file))) == 9
-
-
-def test_killed_sweeps_end_as_sweeps_that_nobody_kills(proof_script):
-    done = proof_script("--kills", "5", "--trials", "10")
-    assert done.returncode == 0 and "nothing lost, nothing twice, nothing different" in done.stdout, (
-        done.stdout
-    )
-
-
-RESULT = """
-import dataclasses, os
-from dlfound.sweeps import worker
-real = worker.result_of
-def other(runs):
-    found = real(runs)
-    return dataclasses.replace(found, metrics={name: os.getpid() for name in found.metrics})
-worker.result_of = other
-"""
-FOLDER = """
-from dlfound.sweeps import worker
-real = worker.Worker._train
-def lost(self, claimed):
-    found = real(self, claimed)
-    for done in self.plan.folder(claimed.number).glob("**/DONE"):
-        done.unlink()
-    return found
-worker.Worker._train = lost
-"""
-
-
-@pytest.mark.parametrize(
-    ("fault", "told"),
-    [(RESULT, "are not as in the sweep that nobody kills"), (FOLDER, "is not finished")],
-    ids=["results follow from the process", "runs are left unfinished"],
-)
-def test_a_fault_is_noticed(proof_script, fault, told):
-    done = proof_script("--kills", "1", "--trials", "4", fault=fault)
-    assert done.returncode == 1 and f"WRONG: {'trial 0000 ' if fault == FOLDER else ''}" in done.stdout, (
-        done.stdout
-    )
-    assert told in done.stdout
-
-
-def test_a_real_proxy():
-    command = [
-        sys.executable,
-        str(PROVE / "proxy.py"),
-        sys.executable,
-        str(PROVE / "sweeps.py"),
-        "--storage",
-        "server",
-    ]
-    done = subprocess.run(
-        [*command, "--kills", "2", "--trials", "6"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_a_real_server(tmp_path):
-    server, script = PROVE / "postgres.sh", PROVE / "sweeps.py"
-    command = [
-        "bash",
-        str(server),
-        sys.executable,
-        str(script),
-        "--storage",
-        "server",
-        "--kills",
-        "2",
-        "--trials",
-        "6",
-    ]
-    environment = os.environ | {"PYTHON": sys.executable}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode == 77:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture
-def proof_script():
-    """Run the proof in a process of its own, with a fault put into the program or without."""
-
-    def run(*arguments, fault=""):
-        start = (
-            f"import runpy, sys; sys.argv = {['sweeps.py', *arguments]!r}; sys.path.insert(0, {str(PROVE)!r})"
-        )
-        code = f"{start}\n{fault}\nrunpy.run_path({str(PROVE / 'sweeps.py')!r}, run_name='__main__')"
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-    return run
+    assert trained["a"] | trained["b"] == {f"{n:04}" for n in range(6)} and not trained["a"] & trained["b"]
+    assert [len(trials_table(name)) for name in "ab"] == [6, 6]

@@ -1,0 +1,159 @@
+"""Each trial belongs to one process, by a lock or by a heartbeat, and no result counts twice."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from dlfound.errors import Error
+from dlfound.options.search_methods import Random
+from dlfound.sweeps import trial_queue
+from dlfound.sweeps.folder import DIVERGED, DONE, FAILED, PRUNED, Result, open_folder
+from dlfound.sweeps.samplers import make_sampler
+from dlfound.sweeps.space import Choice, Interval, Space
+from dlfound.sweeps.storage import TRIAL_LOCKS, open_storage
+from dlfound.sweeps.trial_queue import TrialLocks, TrialQueue
+from dlfound.sweeps.trials import TrialStore, best_trial
+from dlfound.sweeps.worker import make_pruner
+
+SPACE = Space((Choice("optim", ("adam", "sgd")), Interval("optim.lr", 1e-4, 0.1, log=True)))
+METHOD = Random(
+    trials=3, seconds="none", repeats=1, folds=0, startup=10, pruner="none", min_epochs=1, reduction=3,
+    workers=1, storage="journal", seed=0, max_failures=3,
+)  # fmt: skip
+IDENTITY = {"optim": "choice(adam,sgd)", "search": "random"}
+GOOD = Result(DONE, 0.5, {"loss": 0.5})
+
+
+class Machine:
+    """A process on a machine with its own sweep folder; all machines share the storage at `address`."""
+
+    def __init__(self, folder, address):
+        open_folder(folder, IDENTITY, 9, "dlfound sweep")
+        storage = open_storage(address, folder, lambda text: None)
+        self.store = TrialStore(storage, address, folder, "sweep", SPACE)
+        self.store.join(IDENTITY)
+        locks = TrialLocks(folder / TRIAL_LOCKS)
+        sampler = make_sampler("random", METHOD, SPACE)
+        self.queue = TrialQueue(self.store, locks, sampler, make_pruner(METHOD, 9))
+
+    def claim(self, count=3):
+        return self.queue.claim(count)
+
+    def states(self, count=3):
+        return [record.state for record in self.store.records(count)]
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """The address of a storage for machines that share nothing else."""
+    monkeypatch.setattr(trial_queue, "is_shared_file", lambda address: False)
+    monkeypatch.setattr(trial_queue, "SETTLING_TIME", 0.01)
+    return f"sqlite:///{tmp_path / 'server.db'}"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still unless a test advances it."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(trial_queue.time, "monotonic", lambda: clock.now)
+    return clock
+
+
+def test_each_trial_is_started_once_up_to_the_count(tmp_path):
+    machine = Machine(tmp_path / "a", "journal")
+    claimed = [machine.claim() for _ in range(3)]
+    assert [c.number for c in claimed] == [0, 1, 2] and len({c.values["optim.lr"] for c in claimed}) == 3
+    for c in claimed:
+        assert machine.queue.finish(c, GOOD)
+    assert machine.claim() is None and machine.states() == [DONE] * 3
+    assert machine.claim(count=4).number == 3
+
+
+def test_machines_share_the_trials(server, tmp_path):
+    a, b = Machine(tmp_path / "a", server), Machine(tmp_path / "b", server)
+    numbers = [machine.claim().number for machine in (a, b, a)]
+    assert numbers == [0, 1, 2] and a.claim() is None and b.claim() is None
+
+
+def test_a_trial_of_a_dead_machine_is_taken_over_after_a_minute(server, clock, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial_queue, "HEARTBEAT_INTERVAL", 3600)
+    dead, other = Machine(tmp_path / "a", server), Machine(tmp_path / "b", server)
+    lost = [dead.claim() for _ in range(3)]
+    assert other.claim() is None
+    clock.now += 59
+    assert other.claim() is None
+    clock.now += 2
+    found = other.claim()
+    assert found.number == 0 and found.values == lost[0].values and found.deaths == 1
+    assert other.queue.finish(found, GOOD)
+    late = Result(DONE, 0.1, {"loss": 0.1})  # the first machine was only asleep
+    assert not dead.queue.finish(lost[0], late)
+    assert [record.result.value for record in other.store.records(3) if record.result] == [0.5]
+
+
+def test_a_heartbeat_keeps_a_trial(server, clock, tmp_path):
+    alive, other = Machine(tmp_path / "a", server), Machine(tmp_path / "b", server)
+    alive.claim(count=1)
+    for _ in range(5):
+        assert other.claim(count=1) is None
+        clock.now += 50
+        alive.queue.ownership.heartbeat.beat(int(clock.now))
+    assert other.claim(count=1) is None
+
+
+def test_only_one_of_two_machines_takes_over_a_trial(server, clock, tmp_path, monkeypatch):
+    dead, first, second = (Machine(tmp_path / name, server) for name in "abc")
+    dead.claim(count=1)
+    assert first.claim(count=1) is None and second.claim(count=1) is None
+    clock.now += 61
+
+    def second_signs_meanwhile(seconds):
+        monkeypatch.setattr(trial_queue.time, "sleep", lambda seconds: None)
+        assert second.queue.ownership.sign(second.store.storage.get_trial(1))
+
+    monkeypatch.setattr(trial_queue.time, "sleep", second_signs_meanwhile)
+    assert first.claim(count=1) is None
+
+
+def test_another_sweep_under_the_same_name_is_refused(tmp_path):
+    machine = Machine(tmp_path / "a", "journal")
+    with pytest.raises(Error, match="search space differs: optim was choice") as caught:
+        machine.store.join({"optim": "choice(sgd)", "search": "random"})
+    assert caught.value.code == 4
+
+
+def test_the_study_of_another_program_is_refused(tmp_path):
+    import optuna
+
+    storage = open_storage("journal", tmp_path, lambda text: None)
+    optuna.create_study(storage=storage, study_name="sweep").ask()
+    with pytest.raises(Error, match="is not a dlfound study") as caught:
+        Machine(tmp_path, "journal")
+    assert caught.value.code == 4
+
+
+@pytest.mark.parametrize(
+    ("result", "state"),
+    [
+        (GOOD, "COMPLETE"),
+        (Result(PRUNED, 0.1), "PRUNED"),
+        (Result(DIVERGED), "FAIL"),
+        (Result(FAILED), "FAIL"),
+    ],
+)
+def test_only_a_trial_that_is_done_can_be_the_best(result, state, tmp_path):
+    machine = Machine(tmp_path / "a", "journal")
+    machine.queue.finish(machine.claim(), result)
+    machine.queue.finish(machine.claim(), Result(DONE, 0.9))
+    assert machine.store.trials()[0].state.name == state
+    assert best_trial(machine.store.records(3)).number == (0 if result is GOOD else 1)
+
+
+def test_failures_in_a_row(tmp_path):
+    machine = Machine(tmp_path / "a", "journal")
+    for state, reason in (("failed", "a"), ("failed", "b"), ("done", ""), ("failed", "c"), ("failed", "d")):
+        value = 0.5 if state == "done" else None
+        machine.queue.finish(machine.claim(count=9), Result(state, value, reason=reason))
+        assert machine.store.last_failure(3) == ""
+    machine.queue.finish(machine.claim(count=9), Result(FAILED, reason="e"))
+    assert machine.store.last_failure(3) == "e"
