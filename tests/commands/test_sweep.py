@@ -427,9 +427,9 @@ def test_an_error_that_concerns_all_trials_ends_the_sweep_with_its_own_code(caps
     [
         (
             ["optim.lr=tag(log,interval(0,1))", "optm=a,b", "search.trails=3"],
-            ["optim.lr=tag(log", "> 0", "'optm'", "search.trials?"],
+            ["needs a low end > 0", "'optm'", "search.trials=3?"],
         ),
-        ([LR, "serach.trials=3"], ["'serach.trials'", "did you mean search.trials?"]),
+        ([LR, "serach.trials=3"], ["'serach.trials'", "did you mean search.trials=3?"]),
         ([LR, "search=tep"], ["did you mean search=tpe"]),
         ([LR, "search.trials=0"], ["search.trials must be"]),
         ([LR, "search=grid"], ["a grid needs a list of values for optim.lr"]),
