@@ -141,7 +141,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
 def test_a_file_in_the_way_is_told_before_anything_is_read(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["train", f"run.dir={tmp_path / 'file' / 'run'}"]) == 6
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["with blank", "quo'te", "a=b", "größe", "x" * 200])
