@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a command beside a PostgreSQL server of its own, whose address it gets as DLFOUND_STORAGE:
-#   bash tests/proofs/postgres.sh python tests/proofs/sweeps.py --storage server
+#   bash tests/proofs/postgres.sh python tests/proofs sweeps --storage server
 # Server and driver are installed where they are missing (as root, by apt; the driver by pip, into a folder that goes again).
 # Exit code 77, with the reason, where there can be no server.
 set -euo pipefail

@@ -1,6 +1,6 @@
 """Runs a command beside Optuna's gRPC proxy, whose address it gets as DLFOUND_STORAGE; its trials lie in a journal.
 
-python tests/proofs/proxy.py python tests/proofs/sweeps.py --storage server
+python tests/proofs/proxy.py python tests/proofs sweeps --storage server
 """
 
 import os

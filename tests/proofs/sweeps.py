@@ -1,13 +1,13 @@
 """Kill processes of a sweep at random moments, and look whether it ends as one that nobody touches.
 
-python tests/proofs/sweeps.py --kills 60                                200 trials, two workers, a journal file
-python tests/proofs/sweeps.py --kills 60 --storage sqlite               the same in an SQLite file
-bash tests/proofs/postgres.sh python tests/proofs/sweeps.py --kills 60 --storage server
+python tests/proofs sweeps --kills 60                                200 trials, two workers, a journal file
+python tests/proofs sweeps --kills 60 --storage sqlite               the same in an SQLite file
+bash tests/proofs/postgres.sh python tests/proofs sweeps --kills 60 --storage server
                                                                          the same on a PostgreSQL server
-python tests/proofs/proxy.py python tests/proofs/sweeps.py --kills 60 --storage server
+python tests/proofs/proxy.py python tests/proofs sweeps --kills 60 --storage server
                                                                          the same by way of Optuna's gRPC proxy
-python tests/proofs/sweeps.py --kills 30 --workers 1 --search tpe       what a model draws must be the same too
-python tests/proofs/sweeps.py --kills 30 --commands 2                   two commands at once, in the same folder
+python tests/proofs sweeps --kills 30 --workers 1 --search tpe       what a model draws must be the same too
+python tests/proofs sweeps --kills 30 --commands 2                   two commands at once, in the same folder
 
 It is forked from one warm process, so that the start costs little. Nine of ten kills hit a worker, one who watches
 over them: then the same command is given again. Half-written lines are left at the journal's end on purpose.
@@ -28,17 +28,16 @@ import random
 import select
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
 import torch
-from forked import begin
 from sqlalchemy import make_url
 
 from dlfound.runs.folder import RunFolder
@@ -47,6 +46,7 @@ from dlfound.sweeps.plan import Plan, make_plan
 from dlfound.sweeps.results import CSV
 from dlfound.sweeps.storage import JOURNAL, TORN
 from dlfound.sweeps.trial_locks import Claims
+from proofs.forked import begin
 
 SPACE = """optim=adam,sgd optim.lr=tag(log,interval(1e-4,1e-1)) model.hidden=choice([8],[16]) data=moons data.rows=200
     train.epochs=12 train.batch_size=32 early_stopping=none lr_decay=none logger=none run.threads=1 run.device=cpu"""
@@ -195,8 +195,8 @@ def faults(plan: Plan, unbroken: list[dict[str, str]]) -> list[str]:
     return wrong
 
 
-def command() -> int:
-    """The script's exit code: 0 where nothing is lost, twice there, or different."""
+def main(argv: Sequence[str]) -> int:
+    """The exit code: 0 where nothing is lost, twice there, or different."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -207,7 +207,7 @@ def command() -> int:
     parser.add_argument("--search", default="random")
     parser.add_argument("--storage", default="journal", help="journal, sqlite, server, or an address")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     warm()
     with tempfile.TemporaryDirectory(prefix="dlfound-") as name:
         folder = Path(name)
@@ -241,7 +241,3 @@ def command() -> int:
             shutil.copytree(sweep, Path(tempfile.gettempdir()) / f"dlfound-wrong-{os.getpid()}")
         print("nothing lost, nothing twice, nothing different" if not wrong else f"{len(wrong)} faults")
     return int(bool(wrong))
-
-
-if __name__ == "__main__":
-    sys.exit(command())
