@@ -10,8 +10,8 @@ from torch import Tensor
 from dlfound.runs.checkpoints import Checkpoint
 
 VALUES = (
-    None, True, -1, 0, 1, 2, 7, 1.5, 1e300, 10**30, "", "x", "\x1b[31m", "../victim", [], [1], [[]], {}, {"a": 1},
-    {"../victim": 0}, {"../../victim": 0},
+    None, True, False, -1, 0, 1, 2, 7, 1.5, 1e300, 10**30, "", "x", "\x1b[31m", "../victim", [], [1], ["x"], [[]],
+    {}, {"a": 1}, {"../victim": 0}, {"../../victim": 0},
 )  # fmt: skip
 SPOILS: dict[str, Callable[[Tensor], Tensor]] = {
     "one more": lambda t: torch.cat([t.reshape(-1), t.reshape(-1)[:1]]),

@@ -17,6 +17,12 @@ def test_damaged_and_odd_checkpoints_are_refused(proof):
     assert int(damaged) > 260 and int(odd) > 40
 
 
+@pytest.mark.parametrize("tensor", ["vectors.t:", "progress.outputs:"])
+def test_a_tensor_of_another_type_is_refused(proof, tensor):
+    result = proof("--count", "0", "--only", tensor)
+    assert result.code == 0 and "0 wrong" in result.output, result.output
+
+
 @pytest.mark.parametrize(
     ("fault", "options"),
     [
