@@ -1,4 +1,4 @@
-"""Run a proof: python tests/proofs NAME [options]. Without a name, list the proofs; `all` runs each in full."""
+"""Run a proof: python tests/proofs NAME [options]. Without a name, list them; `all` runs each in full."""
 
 import importlib
 import os

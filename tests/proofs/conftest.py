@@ -9,7 +9,7 @@ from proofs.warm import WarmProof
 
 @pytest.fixture(scope="module")
 def proof(request) -> Iterator[WarmProof]:
-    """The proof that the test file is named for: call it with its options, and with a function of `proofs.faults`."""
+    """The proof that the test file is named for; call it with options, and a function of `proofs.faults`."""
     name = request.module.__name__.rpartition(".test_")[2]
     with WarmProof(name) as warm:
         yield warm

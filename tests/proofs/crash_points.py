@@ -1,7 +1,8 @@
-"""Kill a run, or let the disk fail, at each call that changes its folder; then cut the power. Nothing may be lost.
+"""Kill a run, or let the disk fail, at each call that touches its folder; then cut the power.
 
-For each call, dlfound runs, is struck there, and runs again; the results must have the bytes of an undisturbed run.
-Then power is lost after each call: what was not yet forced to the disk is lost, torn or out of order.
+For each call, dlfound runs, is struck there, and runs again; the results must have the bytes of an
+undisturbed run. Then power is lost after each call: what was not yet forced to the disk is lost, torn or out of
+order.
 
 python tests/proofs crash_points                       every call, and 10,000 states after a loss of power
 python tests/proofs crash_points --every 20 --power 200
@@ -169,7 +170,7 @@ def _shown(call: Call) -> str:
 def try_power(
     scenario: Scenario, calls: list[Call], count: int, resume_every: int, rng: Random, tally: Tally
 ) -> None:
-    """Look at states after each call: which checkpoint is found; and of some, whether the run can be resumed."""
+    """Look at states after each call: which checkpoint does dlfound find, and can it resume the run?"""
     scenario.reset()
     checkpoint, warnings = Checkpoints(Path(RUN)).newest()
     machine = Machine(scenario.kept, checkpoint.step if checkpoint else 0)
@@ -187,7 +188,7 @@ def try_power(
 
 
 def wrong_state(committed: int, damaged: int) -> list[str]:
-    """What is wrong with the checkpoint that is found; it may be newer than the one that the program relied on."""
+    """What is wrong with the checkpoint that is found; it may be newer than the committed one."""
     try:
         checkpoint, warnings = Checkpoints(Path(RUN)).newest()
     except Error as error:

@@ -1,6 +1,6 @@
-"""A simulated disk: it records every call of Python that changes a folder, and fails at the call that it is told.
+"""A simulated disk: it records every call of Python that touches a folder, and fails at a given call.
 
-It replaces `os.open`, `os.write`, `os.fsync`, `os.rename`, `open` and the like. Calls outside its folder pass through.
+It replaces `os.open`, `os.write`, `os.fsync`, `os.rename`, `open` and the like.
 """
 
 import builtins
@@ -61,7 +61,7 @@ class Fault:
 
     Attributes:
         at: the number of the call, from 0.
-        mode: kill, half (killed in the middle of a write), short (a write that takes half), or an errno's name.
+        mode: kill, half (killed in the middle of a write), short (a write takes half), or an errno's name.
         ever: True if every later call fails too.
         only: selects the files whose calls are counted and fail.
     """

@@ -14,7 +14,7 @@ from dlfound.runs.state import TrainState
 def write_straight() -> None:
     """Write straight to a file's place."""
 
-    def replace_durably(path, content, aside):
+    def replace_durably(path, content, *aside):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         os.write(file, content)
         os.fsync(file)

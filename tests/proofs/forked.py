@@ -1,4 +1,4 @@
-"""Child processes forked from one that has imported everything: they start at once, and they may be killed."""
+"""Child processes forked from one that has imported everything: they start quickly and may be killed."""
 
 import os
 import select

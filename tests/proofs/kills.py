@@ -1,4 +1,4 @@
-"""Kill runs at random moments, resume them, and compare their results with those of undisturbed runs, bit for bit.
+"""Kill runs at random moments, resume them, and compare all bits with undisturbed runs.
 
 python tests/proofs kills --kills 1000      forked from one warm process, so that they start at once
 python tests/proofs kills --real 60         `python -m dlfound train`, also killed while it imports
@@ -34,25 +34,35 @@ MAX_KILLS = 200  # of one run, which counts as lost then
 SLOWER = 20  # kills of one run after which it gets twice the time: the machine may have become slower
 
 KINDS = {
-    "adam": """data=spirals data.rows=300 model.hidden=[16,8] batchnorm=batch dropout=standard dropout.hidden=0.2
-        optim=adam optim.lr=0.03 lr_decay=plateau lr_decay.patience=2 early_stopping.look_ahead=5 train.epochs=40
-        train.batch_size=16""",
-    "momentum": """data=sine data.rows=200 model.hidden=[12] activation=tanh dropout=gaussian dropout.hidden=0.1
-        optim=momentum lr_decay=step lr_decay.step_size=3 early_stopping.look_ahead=11 train.epochs=12
-        train.batch_size=16 train.checkpoint=1""",
-    "muon": """data=moons data.rows=300 model.hidden=[8,8] batchnorm=layer dropout=standard dropout.hidden=0.2
-        optim=muon lr_decay=cosine early_stopping=none train.epochs=12 train.batch_size=16 logger=none""",
-    "lbfgs": """data=circles data.rows=200 model.hidden=[8] activation=tanh optim=lbfgs regularizer=l2 lr_decay=none
-        early_stopping=none train.epochs=40 train.checkpoint=2 logger=none""",
-    "steep": """data=moons data.rows=200 model.hidden=[8] initializer=normal initializer.std=0.1 optim=sgd optim.lr=0.05
-        lr_decay=one_cycle lr_decay.max_lr=10 lr_decay.warmup=6 early_stopping=none train.epochs=24
-        train.batch_size=16 train.checkpoint=6 logger=none""",
+    "adam": """
+        data=spirals data.rows=300 model.hidden=[16,8] batchnorm=batch dropout=standard dropout.hidden=0.2
+        optim=adam optim.lr=0.03 lr_decay=plateau lr_decay.patience=2 early_stopping.look_ahead=5
+        train.epochs=40 train.batch_size=16
+        """,
+    "momentum": """
+        data=sine data.rows=200 model.hidden=[12] activation=tanh dropout=gaussian dropout.hidden=0.1
+        optim=momentum lr_decay=step lr_decay.step_size=3 early_stopping.look_ahead=11
+        train.epochs=12 train.batch_size=16 train.checkpoint=1
+        """,
+    "muon": """
+        data=moons data.rows=300 model.hidden=[8,8] batchnorm=layer dropout=standard dropout.hidden=0.2
+        optim=muon lr_decay=cosine early_stopping=none train.epochs=12 train.batch_size=16 logger=none
+        """,
+    "lbfgs": """
+        data=circles data.rows=200 model.hidden=[8] activation=tanh optim=lbfgs regularizer=l2
+        lr_decay=none early_stopping=none train.epochs=40 train.checkpoint=2 logger=none
+        """,
+    "steep": """
+        data=moons data.rows=200 model.hidden=[8] initializer=normal initializer.std=0.1
+        optim=sgd optim.lr=0.05 lr_decay=one_cycle lr_decay.max_lr=10 lr_decay.warmup=6 early_stopping=none
+        train.epochs=24 train.batch_size=16 train.checkpoint=6 logger=none
+        """,
 }
 LONGER = {  # for real processes, which are two seconds old when they begin to train
     "adam": KINDS["adam"].replace("data.rows=300", "data.rows=1500 train.checkpoint=1"),
     "momentum": KINDS["momentum"].replace("train.epochs=12", "train.epochs=80"),
 }
-WARNS = "steep"  # the kind that warns between two checkpoints: the others' log.txt has not grown since the last one
+WARNS = "steep"  # the kind that warns between two checkpoints: the others' log.txt does not grow there
 
 
 @dataclass
@@ -210,7 +220,7 @@ def mutate(
 def notice(
     thing: str, kinds: Sequence[Kind], most: int, way: Way, folder: Path, draw: random.Random
 ) -> tuple[int, list[str]]:
-    """Kill runs that forget one thing until the results tell; returns the number of kills, and what is wrong."""
+    """Kill runs that forget one thing until the results tell; returns the kills and the problems."""
     figures = Figures()
     wrong: list[str] = []
     while not wrong and figures.kills < most:
@@ -224,7 +234,7 @@ def notice(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the proof; returns the exit code: 0 if nothing is lost or different, and all that is forgotten is noticed."""
+    """Run the proof; returns the exit code: 0 if no run is wrong, and nothing is forgotten unnoticed."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="kills", description=__doc__, formatter_class=formatter)
     parser.add_argument("--kills", type=int, default=0, help="kills of forked runs")

@@ -1,4 +1,4 @@
-"""Whole checkpoints with the right name and odd contents: every part missing or of another kind, at any depth."""
+"""Checkpoints with the right name and odd contents: every part missing or of another kind, at any depth."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -10,8 +10,8 @@ from torch import Tensor
 from dlfound.runs.checkpoints import Checkpoint
 
 VALUES = (
-    None, True, False, -1, 0, 1, 2, 7, 1.5, 1e300, 10**30, "", "x", "\x1b[31m", "../victim", [], [1], ["x"], [[]],
-    {}, {"a": 1}, {"../victim": 0}, {"../../victim": 0},
+    None, True, False, -1, 0, 1, 2, 7, 1.5, 1e300, 10**30, "", "x", "\x1b[31m", "../victim",
+    [], [1], ["x"], [[]], {}, {"a": 1}, {"../victim": 0}, {"../../victim": 0},
 )  # fmt: skip
 SPOILS: dict[str, Callable[[Tensor], Tensor]] = {
     "one more": lambda t: torch.cat([t.reshape(-1), t.reshape(-1)[:1]]),

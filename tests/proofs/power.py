@@ -1,7 +1,7 @@
-"""Loss of power, played through on the record of a run: what was forced to the disk stays; of the rest, anything may.
+"""Loss of power, simulated on the record of a run: only what was forced to the disk is sure to stay.
 
-A write without a later `fsync` of its file is kept, lost, torn, or leaves zeros; a new, changed or removed name without
-a later `fsync` of its folder is kept or lost, in any order. Real file systems promise more.
+A write without a later `fsync` of its file is kept, lost, torn, or leaves zeros; a new, changed or removed
+name without a later `fsync` of its folder is kept or lost, in any order. Real file systems promise more.
 
 Source: Pillai et al. 2014, "All File Systems Are Not Created Equal".
 """

@@ -72,7 +72,7 @@ def clear() -> None:
 
 
 def begin_killed() -> None:
-    """Kill a run while it writes its last checkpoint but one: the files have extra lines, the checkpoint is half."""
+    """Kill a run in the middle of its last checkpoint but one: the other files have lines too many."""
     clear()
     calls = [call for call in record(FRESH) if not_events(call.path)]
     writes = [i for i, call in enumerate(calls) if call.kind == "write" and "checkpoints" in call.path]

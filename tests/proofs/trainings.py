@@ -1,7 +1,7 @@
 """Whole runs of `dlfound train` in child processes of a warm process, and what two equal runs have in common.
 
-The warm process has imported everything, computes with one thread, and never calls backward(): a child forked from it
-behaves like a process of its own, and starts 50 times as fast.
+The warm process has imported everything, computes with one thread, and never calls backward(): a child forked
+from it behaves like a process of its own, and starts 50 times as fast.
 """
 
 import atexit
@@ -30,8 +30,8 @@ PLACE = "place"  # the folder on the simulated disk
 RUN = f"{PLACE}/xor/run"
 SECONDS = 60  # a child that takes longer hangs
 WORDS = (
-    "train", f"run.dir={RUN}", "data=xor", "data.rows=60", "model.hidden=[4]", "dropout=standard", "batchnorm=batch",
-    "train.batch_size=32", "lr_decay=none", "early_stopping=none", "run.threads=1",
+    "train", f"run.dir={RUN}", "data=xor", "data.rows=60", "model.hidden=[4]", "dropout=standard",
+    "batchnorm=batch", "train.batch_size=32", "lr_decay=none", "early_stopping=none", "run.threads=1",
 )  # fmt: skip
 ABOUT_THE_DISK = r"the run continues without|checkpoint of step \d+ is damaged"  # warnings of the faults
 FREE = ("seconds", "samples_per_second", "command")  # the parts of report.json that may differ
@@ -46,7 +46,7 @@ class Result:
 
 
 def warm(*commands: Sequence[str]) -> None:
-    """Import what the commands need, compose their configurations once, and write a checkpoint at every step."""
+    """Import what the commands need, compose each configuration once, and save checkpoints at each step."""
     checkpoints.SOONEST = checkpoints.SHARE = 0
     _remember_compositions()
     for words in commands:
@@ -80,7 +80,7 @@ def do_nothing() -> None:
 def run(
     words: Sequence[str], before: Callable[[], None] = do_nothing, after: Callable[[], None] = do_nothing
 ) -> Result:
-    """Run a command of dlfound in a child process, in this folder; `before` and `after` are called in the child."""
+    """Run a command of dlfound in a child process, which also calls `before` and `after`."""
     with tempfile.NamedTemporaryFile() as log:
 
         def start() -> None:
@@ -94,7 +94,7 @@ def run(
 
 
 def enter_workplace() -> None:
-    """Change to a new folder, in memory if possible: nothing here depends on a real disk. It goes with this process."""
+    """Change to a new folder, in memory if possible; it is removed when this process ends."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     path = tempfile.mkdtemp(prefix="proof-", dir=memory)
     atexit.register(shutil.rmtree, path, ignore_errors=True)

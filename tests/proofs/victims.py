@@ -1,4 +1,4 @@
-"""Two ways to train in a process that is killed: forked from a warm process, or started as a person starts it."""
+"""Two ways to train in a process that is killed: forked from a warm process, or started like any command."""
 
 import mmap
 import os

@@ -1,6 +1,6 @@
-"""A process that has prepared a proof, and runs it in a child process for each request: no request waits for imports.
+"""A process that has prepared a proof, and runs it in a child process for each request.
 
-python -m proofs.warm NAME reads requests from standard input, a JSON object a line, and answers each with a line.
+python -m proofs.warm NAME reads requests from standard input, one JSON object a line, and answers each.
 """
 
 import importlib

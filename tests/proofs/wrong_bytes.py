@@ -1,4 +1,4 @@
-"""Ways to damage a file. Each function takes a file and contents of another run, and returns a damaged file."""
+"""Ways to damage a file. Each function takes the file and contents of another run."""
 
 from random import Random
 
