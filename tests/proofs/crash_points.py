@@ -1,8 +1,8 @@
 """Kill a run, or let the disk fail, at each call that touches its folder; then cut the power.
 
 For each call, dlfound runs, is struck there, and runs again; the results must have the bytes of an
-undisturbed run. Then power is lost after each call: what was not yet forced to the disk is lost, torn or out of
-order.
+undisturbed run. Then power is lost after each call: what was not yet forced to the disk is lost, torn or out
+of order.
 
 python tests/proofs crash_points                       every call, and 10,000 states after a loss of power
 python tests/proofs crash_points --every 20 --power 200
