@@ -32,7 +32,8 @@ class WarmProof:
     """A proof in a process of its own. Used as a context manager."""
 
     def __init__(self, name: str):
-        environment = os.environ | SAFE_TO_FORK | {"PYTHONPATH": str(TESTS)}
+        self._folder = tempfile.TemporaryDirectory()  # for what a proof keeps when something is wrong
+        environment = os.environ | SAFE_TO_FORK | {"PYTHONPATH": str(TESTS), "TMPDIR": self._folder.name}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "proofs.warm", name],
             stdin=subprocess.PIPE,
@@ -48,6 +49,7 @@ class WarmProof:
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
+        self._folder.cleanup()
 
     def __call__(self, *options: str, fault: Callable[[], None] | None = None) -> Result:
         """Run the proof.
