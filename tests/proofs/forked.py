@@ -13,6 +13,10 @@ import torch
 from dlfound.cli import main
 
 
+def do_nothing() -> None:
+    """Do nothing."""
+
+
 def settle_threads(first_call: Callable[[], object]) -> None:
     """Make this process safe to fork: it computes with one thread and has no other.
 
@@ -60,8 +64,8 @@ def begin(
     verb: str,
     words: Sequence[str],
     log: Path = Path(os.devnull),
-    before: Callable[[], object] = lambda: None,
-    after: Callable[[], object] = lambda: None,
+    before: Callable[[], object] = do_nothing,
+    after: Callable[[], object] = do_nothing,
 ) -> int:
     """Run a command of dlfound in a child process; returns the PID.
 

@@ -26,9 +26,9 @@ from dlfound.runs.checkpoints import Checkpoints
 from dlfound.runs.folder import CONFIG
 from dlfound.runs.state import TrainState
 from proofs.forgotten import AROUND, PROGRESS, TIMES, fields_of, forget
-from proofs.forked import wait
+from proofs.forked import do_nothing, wait
 from proofs.same import differences, left_by
-from proofs.victims import PHASES, TIMEOUT, Before, Forked, Real, Way, do_nothing
+from proofs.victims import PHASES, TIMEOUT, Before, Forked, Real, Way
 
 MAX_KILLS = 200  # of one run, which counts as lost then
 SLOWER = 20  # kills of one run after which it gets twice the time: the machine may have become slower

@@ -24,7 +24,7 @@ from dlfound.runs import checkpoints
 from dlfound.runs.train import load_data
 from dlfound.training.assemble import assemble, resolve
 from dlfound.training.metrics import evaluate
-from proofs.forked import begin, settle_threads
+from proofs.forked import begin, do_nothing, settle_threads
 
 PLACE = "place"  # the folder on the simulated disk
 RUN = f"{PLACE}/xor/run"
@@ -71,10 +71,6 @@ def _remember_compositions() -> None:
         return json.loads(answers[key])
 
     compose._hydra = remembered
-
-
-def do_nothing() -> None:
-    """Do nothing."""
 
 
 def run(

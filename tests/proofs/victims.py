@@ -14,7 +14,7 @@ from dlfound.runs import checkpoints, train
 from dlfound.runs.checkpoints import Checkpoints
 from dlfound.runs.folder import CONFIG
 from dlfound.runs.parts import Observer, Training
-from proofs.forked import begin, settle_threads, wait
+from proofs.forked import begin, do_nothing, settle_threads, wait
 
 REACH = 0.8  # of the time of a whole run: it is killed before
 AIMS = {"": 6, "checkpoint": 2, "finishing": 2}  # of ten kills: at any time, or soon after one of these began
@@ -23,10 +23,6 @@ TIMEOUT = 120.0  # seconds of a run that is not killed
 PHASES = ("start", "resume", "epoch", "checkpoint", "finishing")
 
 Before = Callable[[], None]
-
-
-def do_nothing() -> None:
-    """Do nothing."""
 
 
 class Forked:

@@ -60,7 +60,9 @@ class WarmProof:
         request = {"options": options, "fault": fault.__name__ if fault else ""}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return Result(**json.loads(self._process.stdout.readline()))
+        line = self._process.stdout.readline()
+        assert line, "the warm process ended; its error is above"
+        return Result(**json.loads(line))
 
 
 def serve(name: str) -> None:
