@@ -170,7 +170,7 @@ class TrainState:
         try:
             tensors = {name: tensor.to(device) for name, tensor in checkpoint.tensors.items()}
             state = read(cls, checkpoint.state, tensors)
-            if state.vectors.t.numel() != 1 or state.step != checkpoint.step:
+            if state.vectors.t.numel() != 1 or state.vectors.t.item() != checkpoint.step:  # it may be NaN
                 raise BadField("vectors.t")
         except BadField as field:
             message = f"checkpoint step {checkpoint.step} is invalid: bad field {printable(repr(str(field)))}"
@@ -178,7 +178,7 @@ class TrainState:
         return state
 
     def fits(self, saved: "TrainState", batch_size: int, outputs: int) -> bool:
-        """True if a saved state has the shapes of this run.
+        """True if a saved state has the shapes and types of this run.
 
         Args:
             batch_size: rows of every batch but an epoch's last, behind which no checkpoint is written.
@@ -187,9 +187,10 @@ class TrainState:
         mine, theirs = _shapes(self), _shapes(saved)
         batches = saved.progress.batches
         rows = (batches * batch_size, outputs) if batches else (0,)
-        progress = saved.progress
-        shapes = [progress.losses.shape, progress.norms.shape, progress.outputs.shape]
-        return mine == theirs and shapes == [(batches,), (batches,), rows]
+        dtype = self.vectors.params.dtype
+        expected = [((batches,), dtype), ((batches,), dtype), (rows, dtype)]
+        progress = [saved.progress.losses, saved.progress.norms, saved.progress.outputs]
+        return mine == theirs and [(tensor.shape, tensor.dtype) for tensor in progress] == expected
 
     def restore(self, saved: "TrainState") -> None:
         """Take over a saved state that fits; the vectors stay those of the step."""

@@ -1,18 +1,16 @@
 """Plant faults one by one, and see whether `dlfound check` finds and names each; sound settings must pass.
 
-python tests/proofs/check.py                          all cases with five seeds each
-python tests/proofs/check.py --seeds 1 --only rate digits    the cases whose name contains one of the words
-python tests/proofs/check.py --seeds 1 --quick        the short form, which runs one check for each fault
+python tests/proofs check                                all cases with five seeds each
+python tests/proofs check --seeds 1 --only rate digits   the cases whose name contains one of the words
+python tests/proofs check --seeds 1 --quick              the short form, which runs one check for each fault
 """
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import planted
 import torch
 
 import dlfound
@@ -20,6 +18,7 @@ from dlfound.checks.result import PASS
 from dlfound.checks.run import CheckReport
 from dlfound.errors import Error
 from dlfound.options.configure import configure
+from proofs import planted
 
 
 @dataclass(frozen=True)
@@ -228,7 +227,3 @@ def prove(case: Case, kind: str, seeds: range, quick: bool) -> int:
     for seed, problem in wrong.items():
         print(f"      seed {seed}: {problem}", flush=True)
     return len(wrong)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,22 +1,15 @@
-"""Runs a proof in a process of its own, with a fault put into the program or without."""
+"""Runs a proof in a warm process, with a fault in dlfound or without."""
 
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "tests" / "proofs"
-START = "import runpy, sys; sys.path.insert(0, {folder!r}); sys.argv = {argv!r}\n{fault}\n"
+from proofs.warm import WarmProof
 
 
-@pytest.fixture
-def proof():
-    """Call it with a script's name, its arguments, and Python lines that spoil the program first."""
-
-    def run(script: str, *arguments: str, fault: str = "") -> subprocess.CompletedProcess:
-        start = START.format(folder=str(FOLDER), argv=[script, *arguments], fault=fault)
-        code = f"{start}runpy.run_path({str(FOLDER / script)!r}, run_name='__main__')"
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-    return run
+@pytest.fixture(scope="module")
+def proof(request) -> Iterator[WarmProof]:
+    """The proof that the test file is named for; call it with options, and a function of `proofs.faults`."""
+    name = request.module.__name__.rpartition(".test_")[2]
+    with WarmProof(name) as warm:
+        yield warm

@@ -5,8 +5,8 @@ reader (in a process of its own: some damaged pages end it). A changed number in
 any reader; in half of the Parquet files pages have checksums, and there nothing may change. Each batch of files is read
 in a process of its own, which must end well and without a word on standard error.
 
-python tests/proofs/files.py                     2,000 files of each kind
-python tests/proofs/files.py --count 150 --kinds csv gz
+python tests/proofs files                     2,000 files of each kind
+python tests/proofs files --count 150 --kinds csv gz
 """
 
 import argparse
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +50,21 @@ print(json.dumps({c.name: [str(v) for v in c.to_list()] for c in frame.iter_colu
 """
 
 
-def main() -> None:
-    """Reads damaged files of each kind; ends with 1 where one was read wrongly or broke the reader."""
+def main(argv: Sequence[str]) -> int:
+    """Read damaged files of each kind; returns 1 if one was read wrongly or broke the reader."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", help="KIND:FIRST:LAST, in this process")
-    words = parser.parse_args()
+    words = parser.parse_args(argv)
     if words.batch:
         kind, first, last = words.batch.split(":")
         print(*read_batch(kind, words.seed, int(first), int(last)).elements())
-        return
+        return 0
     wrong = sum(prove(kind, words.count, words.seed) for kind in words.kinds)
     print("all files: an error in words, or what another reader finds" if not wrong else f"{wrong} WRONG")
-    sys.exit(int(wrong > 0))
+    return int(wrong > 0)
 
 
 def prove(kind: str, count: int, seed: int) -> int:
@@ -72,7 +72,7 @@ def prove(kind: str, count: int, seed: int) -> int:
     ends, wrong = Counter(), 0
     for first in range(0, count, BATCH):
         batch = f"{kind}:{first}:{min(count, first + BATCH)}"
-        command = [sys.executable, __file__, "--seed", str(seed), "--batch", batch]
+        command = [sys.executable, str(Path(__file__).parent), "files", "--seed", str(seed), "--batch", batch]
         done = subprocess.run(command, capture_output=True, text=True)
         ends.update(done.stdout.split())
         if done.returncode or done.stderr:
@@ -279,7 +279,3 @@ def check_npy(rng: np.random.Generator, folder: Path) -> str:
 
 
 KINDS = {"csv": check_csv, "gz": check_gz, "parquet": check_parquet, "idx": check_idx, "npy": check_npy}
-
-
-if __name__ == "__main__":
-    main()

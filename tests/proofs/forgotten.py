@@ -1,133 +1,164 @@
-"""What if a resume forgot one thing? Each thing that a checkpoint holds, or that a resume finds again, by itself."""
+"""What if a resume forgot one thing? Each field of a checkpoint, and what else a resume restores."""
 
-import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
+from dlfound.runs import opening
 from dlfound.runs.checkpoints import Checkpoint
-from dlfound.runs.state import Session
-from dlfound.training.loggers import NoLogger, TensorBoard
+from dlfound.runs.folder import RunFolder
+from dlfound.runs.opening import Saved
+from dlfound.runs.parts import Observer, Training
+from dlfound.runs.state import TrainState
+from dlfound.training.loggers import TensorBoard
 
-INSIDE = ("symptoms", "files", "seconds")  # parts of the state that hold several things
 TIMES = (
-    "seconds.epoch",
+    "progress.seconds",
     "seconds.train",
     "seconds.total",
-)  # nothing but the report's times follows from them
-OTHER = {  # what a session that begins has too: instead of forgotten, it is taken for another
-    "threads": 2,
-    "machine": {},
-    "exact": False,
-    "fingerprint": "another",
-    "settings": {},
-    "metrics": "another",
+)  # only the times in the report follow from them
+PROGRESS = ("progress.losses", "progress.norms", "progress.outputs")  # filled in the middle of an epoch only
+COMPARED = ("files.digest", "origin.fingerprint", "origin.settings")  # compared with the run's, not restored
+OTHER = {  # what a run that begins has too: it is replaced by another value
+    "machine.threads": 2,
+    "machine.versions": {},
+    "machine.exact": False,
+    "files.digest": "another",
+    "origin.fingerprint": "another",
+    "origin.settings": {},
 }
-Install = Callable[[], None]
+Install = Callable[[], None]  # for the process that resumes
 
 
-def things_in(kept: Checkpoint) -> list[str]:
-    """The name of each thing in a checkpoint that is not empty."""
-    names = [f"tensor {name}" for name, tensor in kept.tensors.items() if tensor.numel()]
-    for key, value in kept.state.items():
-        names += [f"{key}.{name}" for name in value] if key in INSIDE else [key]
-    return names
+def fields_of(state: TrainState) -> list[str]:
+    """The names of all fields that hold something, such as `best.params` or `vectors.slots.0`."""
+    return [
+        name for name, value in _fields(state, "") if not (isinstance(value, Tensor) and not value.numel())
+    ]
 
 
-def forget(thing: str) -> Install:
-    """For a process of its own: from now on a resume has this thing as a session that begins has it."""
+def _fields(value: Any, head: str) -> Iterator[tuple[str, Any]]:
+    for field in fields(value):
+        name = f"{head}{field.name}"
+        inner = getattr(value, field.name)
+        if is_dataclass(inner):
+            yield from _fields(inner, f"{name}.")
+        elif field.type == list[Tensor]:
+            yield from ((f"{name}.{i}", tensor) for i, tensor in enumerate(inner))
+        else:
+            yield name, inner
+
+
+def forget(name: str) -> Install:
+    """A change to dlfound: a resumed run forgets a field, or one of `AROUND`, as if it had just begun."""
+    if name in AROUND:
+        return AROUND[name]
+    return _forget_comparing(name) if name in COMPARED else _forget_restoring(name)
+
+
+def _forget_restoring(name: str) -> Install:
+    """After the checkpoint was checked: nothing but the results can tell."""
 
     def install() -> None:
-        if thing in AROUND:
-            AROUND[thing]()
-            return
-        whole = Session.resume
+        restore = opening._restore
 
-        def resume(self: Session, kept: Checkpoint) -> None:
-            whole(self, _without(thing, kept, _beginning(self)))
+        def forgetful(saved: Saved, folder: RunFolder, training: Training) -> list[str]:
+            if _has(saved.state, name):
+                fresh = OTHER[name] if name in OTHER else _get(training.state, name)
+                _set(saved.state, name, fresh.clone() if isinstance(fresh, Tensor) else fresh)
+            return restore(saved, folder, training)
 
-        Session.resume = resume
+        opening._restore = forgetful
 
     return install
 
 
-class _Caught:
-    """Takes a checkpoint instead of writing it."""
-
-    def save(self, step: int, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-        self.kept = Checkpoint(step, {name: t.clone() for name, t in tensors.items()}, state)
-
-
-def _beginning(session: Session) -> Checkpoint:
-    """What the session would save now."""
-    own, caught = session.checkpoints, _Caught()
-    session.checkpoints, session.recorder = caught, NoLogger(session.folder.path, None)  # its own comes later
-    session._save()
-    session.checkpoints = own
-    return caught.kept
-
-
-def _without(thing: str, kept: Checkpoint, fresh: Checkpoint) -> Checkpoint:
-    if thing.startswith("tensor "):
-        name = thing.removeprefix("tensor ")
-        if name not in kept.tensors:
-            return kept
-        tensor = fresh.tensors.get(name, torch.zeros_like(kept.tensors[name]))
-        return replace(kept, tensors={**kept.tensors, name: tensor})
-    if thing in OTHER:
-        return replace(kept, state={**kept.state, thing: OTHER[thing]})
-    key, _, name = thing.partition(".")
-    value = {**kept.state[key], name: fresh.state[key][name]} if key in INSIDE else fresh.state[key]
-    return replace(kept, state={**kept.state, key: value})
-
-
-def _afterwards(change: Callable[[Session], None]) -> Install:
-    """After a resume, set something back."""
-
+def _forget_comparing(name: str) -> Install:
     def install() -> None:
-        whole = Session.resume
+        load = TrainState.load
 
-        def resume(self: Session, kept: Checkpoint) -> None:
-            whole(self, kept)
-            change(self)
+        def forgetful(checkpoint: Checkpoint, device: Any) -> TrainState:
+            state = load(checkpoint, device)
+            _set(state, name, OTHER[name])
+            return state
 
-        Session.resume = resume
+        TrainState.load = forgetful
 
     return install
 
 
-def _decay(session: Session) -> None:
-    session.decay = session.config.build("lr_decay")(session.config["train"]["epochs"])
+def _has(state: TrainState, name: str) -> bool:
+    return name in [each for each, _ in _fields(state, "")]
 
 
-def _stopping(session: Session) -> None:
-    session.stopping = session.config.build("early_stopping")()
+def _get(state: Any, name: str) -> Any:
+    for part in name.split("."):
+        state = state[int(part)] if isinstance(state, list) else getattr(state, part)
+    return state
 
 
-def _best_value(session: Session) -> None:
-    session.best.value = math.inf
+def _set(state: TrainState, name: str, value: Any) -> None:
+    path, _, last = name.rpartition(".")
+    owner = _get(state, path) if path else state
+    if isinstance(owner, list):
+        owner[int(last)] = value
+    else:
+        setattr(owner, last, value)
 
 
-def _best_epoch(session: Session) -> None:
-    session.best.epoch = 0
+# What is not in a checkpoint: it follows from metrics.jsonl, or from the run being resumed.
 
 
-def _no_purge() -> None:
-    whole = TensorBoard.__init__
-    TensorBoard.__init__ = lambda self, folder, done: whole(self, folder, None)
+def _after_restoring(change: Callable[[Training], None]) -> Install:
+    def install() -> None:
+        restore = opening._restore
+
+        def forgetful(saved: Saved, folder: RunFolder, training: Training) -> list[str]:
+            warnings = restore(saved, folder, training)
+            change(training)
+            return warnings
+
+        opening._restore = forgetful
+
+    return install
 
 
-def _resumed(session: Session) -> None:
-    session.resumed = False
+def _reset_decay(training: Training) -> None:
+    training.decisions.decay = training.config.build("lr_decay")(training.decisions.epochs)
 
 
-AROUND: dict[str, Install] = {  # not in a checkpoint: follows from metrics.jsonl, or is done on the way
-    "decay, from metrics.jsonl": _afterwards(_decay),
-    "stopping, from metrics.jsonl": _afterwards(_stopping),
-    "best value, from metrics.jsonl": _afterwards(_best_value),
-    "best epoch, from metrics.jsonl": _afterwards(_best_epoch),
-    "that it is no start": _afterwards(_resumed),
-    "TensorBoard's purge": _no_purge,
+def _reset_stopping(training: Training) -> None:
+    training.decisions.stopping = training.config.build("early_stopping")()
+
+
+def _keep_curves() -> None:
+    begin = TensorBoard.__init__
+
+    def forgetful(self: TensorBoard, folder: Path, done: int | None) -> None:
+        begin(self, folder, None)
+
+    TensorBoard.__init__ = forgetful
+
+
+def _start_again() -> None:
+    start = Observer.start
+
+    def forgetful(self: Observer) -> None:
+        t = self.state.vectors.t
+        step = t.clone()
+        t.zero_()
+        start(self)
+        t.copy_(step)
+
+    Observer.start = forgetful
+
+
+AROUND: dict[str, Install] = {
+    "decay, from metrics.jsonl": _after_restoring(_reset_decay),
+    "stopping, from metrics.jsonl": _after_restoring(_reset_stopping),
+    "TensorBoard's purge": _keep_curves,
+    "that the first step is over": _start_again,
 }

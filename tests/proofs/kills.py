@@ -1,230 +1,85 @@
-"""Kill runs at random moments, go on with them, and compare what they end with, bit for bit, with runs never killed.
+"""Kill runs at random moments, resume them, and compare all bits with undisturbed runs.
 
-python tests/proofs/kills.py --kills 1000      forked from one warm process: the start costs no time
-python tests/proofs/kills.py --real 60         `python -m dlfound train`, killed while it imports too
-python tests/proofs/kills.py --mutate          what if a resume forgot something? Each thing must be noticed
+python tests/proofs kills --kills 1000      forked from one warm process, so that they start at once
+python tests/proofs kills --real 60         `python -m dlfound train`, also killed while it imports
+python tests/proofs kills --mutate          lets a resume forget one thing at a time: each must be noticed
 """
-
-import os
-
-os.environ |= {
-    "CUDA_VISIBLE_DEVICES": "",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-}  # a fork must be safe
 
 import argparse
 import io
-import mmap
 import random
-import select
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import same
 import torch
-from forgotten import AROUND, TIMES, forget, things_in
-from forked import begin
 
-from dlfound.cli import main
-from dlfound.runs import state as session
+from dlfound.cli import main as dlfound
 from dlfound.runs.checkpoints import Checkpoints
 from dlfound.runs.folder import CONFIG
-from dlfound.runs.state import Session
+from dlfound.runs.state import TrainState
+from proofs.forgotten import AROUND, PROGRESS, TIMES, fields_of, forget
+from proofs.forked import do_nothing, wait
+from proofs.same import differences, left_by
+from proofs.victims import PHASES, TIMEOUT, Before, Forked, Real, Way
 
-REACH = 0.8  # of a whole run's time: until then it is killed
-AIMS = {
-    "": 6,
-    "checkpoint": 2,
-    "finishing": 2,
-}  # of ten kills so many at any time, so many right after one began
-SOON = {"checkpoint": 0.02, "finishing": 0.08}  # of a whole run's time: how long after it began
-MOST = 200  # kills of one run; it counts as lost then
-PATIENCE = 20  # kills of one run after which it gets twice the time: the machine may have become slower
-UNHARMED = 120.0  # seconds that a run may take where nobody kills it
+MAX_KILLS = 200  # of one run, which counts as lost then
+SLOWER = 20  # kills of one run after which it gets twice the time: the machine may have become slower
 
 KINDS = {
-    "adam": """data=spirals data.rows=300 model.hidden=[16,8] batchnorm=batch dropout=standard dropout.hidden=0.2
-        optim=adam optim.lr=0.03 lr_decay=plateau lr_decay.patience=2 early_stopping.look_ahead=5 train.epochs=40
-        train.batch_size=16""",
-    "momentum": """data=sine data.rows=200 model.hidden=[12] activation=tanh dropout=gaussian dropout.hidden=0.1
-        optim=momentum lr_decay=step lr_decay.step_size=3 early_stopping.look_ahead=11 train.epochs=12
-        train.batch_size=16 train.checkpoint=1""",
-    "muon": """data=moons data.rows=300 model.hidden=[8,8] batchnorm=layer dropout=standard dropout.hidden=0.2
-        optim=muon lr_decay=cosine early_stopping=none train.epochs=12 train.batch_size=16 logger=none""",
-    "lbfgs": """data=circles data.rows=200 model.hidden=[8] activation=tanh optim=lbfgs regularizer=l2 lr_decay=none
-        early_stopping=none train.epochs=40 train.checkpoint=2 logger=none""",
-    "steep": """data=moons data.rows=200 model.hidden=[8] initializer=normal initializer.std=0.1 optim=sgd optim.lr=0.05
-        lr_decay=one_cycle lr_decay.max_lr=10 lr_decay.warmup=6 early_stopping=none train.epochs=24
-        train.batch_size=16 train.checkpoint=6 logger=none""",
+    "adam": """
+        data=spirals data.rows=300 model.hidden=[16,8] batchnorm=batch dropout=standard dropout.hidden=0.2
+        optim=adam optim.lr=0.03 lr_decay=plateau lr_decay.patience=2 early_stopping.look_ahead=5
+        train.epochs=40 train.batch_size=16
+        """,
+    "momentum": """
+        data=sine data.rows=200 model.hidden=[12] activation=tanh dropout=gaussian dropout.hidden=0.1
+        optim=momentum lr_decay=step lr_decay.step_size=3 early_stopping.look_ahead=11
+        train.epochs=12 train.batch_size=16 train.checkpoint=1
+        """,
+    "muon": """
+        data=moons data.rows=300 model.hidden=[8,8] batchnorm=layer dropout=standard dropout.hidden=0.2
+        optim=muon lr_decay=cosine early_stopping=none train.epochs=12 train.batch_size=16 logger=none
+        """,
+    "lbfgs": """
+        data=circles data.rows=200 model.hidden=[8] activation=tanh optim=lbfgs regularizer=l2
+        lr_decay=none early_stopping=none train.epochs=40 train.checkpoint=2 logger=none
+        """,
+    "steep": """
+        data=moons data.rows=200 model.hidden=[8] initializer=normal initializer.std=0.1
+        optim=sgd optim.lr=0.05 lr_decay=one_cycle lr_decay.max_lr=10 lr_decay.warmup=6 early_stopping=none
+        train.epochs=24 train.batch_size=16 train.checkpoint=6 logger=none
+        """,
 }
 LONGER = {  # for real processes, which are two seconds old when they begin to train
     "adam": KINDS["adam"].replace("data.rows=300", "data.rows=1500 train.checkpoint=1"),
     "momentum": KINDS["momentum"].replace("train.epochs=12", "train.epochs=80"),
 }
-WARNS = (
-    "steep",
-)  # says something between two checkpoints: of the others log.txt is as long as at the last one
-Before = Callable[[], None] | None
-PHASES = ("start", "resume", "epoch", "checkpoint", "finishing")
-
-
-# ---- a process that trains until it ends or is killed
-
-
-class Forked:
-    """The command in a child of this process, silent. In a few bytes that both share it says where it is."""
-
-    def __init__(self) -> None:
-        self._shared, self._aim = mmap.mmap(-1, 2), ""
-
-    def warm(self, folder: Path) -> None:
-        """Import everything, train everything once, and make checkpoints as frequent as they can be."""
-        torch.set_num_threads(1)
-        session.SOONEST, session.SHARE = 0.004, 1
-        for name, words in KINDS.items():
-            with redirect_stdout(io.StringIO()), redirect_stderr(sys.stdout):
-                code = main(["train", *words.split(), f"run.dir={folder / 'warm' / name}"])
-            if code != 0:
-                raise SystemExit(f"{name}: training ends with {code}")
-        wait(
-            self.begin(["--cfg"], folder, None), UNHARMED
-        )  # at its first fork NumPy's library ends its threads
-        if len(os.listdir("/proc/self/task")) > 1:
-            raise SystemExit("this process has threads: a fork of it is not safe")
-        self._watch()
-
-    def attempt(
-        self, words: list[str], run: Path, seconds: float, draw: random.Random, before: Before
-    ) -> int | None:
-        """The command, killed at a random moment; its exit code where it ended before.
-
-        Args:
-            seconds: that a whole run takes.
-            before: called in the child first.
-        """
-        self._aim = draw.choices(list(AIMS), list(AIMS.values()))[0]
-        if not self._aim:
-            return wait(self.begin(words, run, before), draw.uniform(0, REACH * seconds))
-        self._read, self._write = os.pipe()
-        child, times = (
-            self.begin(words, run, before),
-            draw.randrange(1, 6) if self._aim == "checkpoint" else 1,
-        )
-        for _ in range(times):
-            if not self._said(child):
-                break
-        code = wait(child, draw.uniform(0, SOON[self._aim] * seconds))
-        os.close(self._read)
-        os.close(self._write)
-        self._aim = ""
-        return code
-
-    def _said(self, child: int) -> bool:
-        """Wait until the child begins what is aimed at; false where it ends before."""
-        watched = os.pidfd_open(child)
-        ready = select.select([watched, self._read], [], [], UNHARMED)[0]
-        os.close(watched)
-        return self._read in ready and len(os.read(self._read, 1)) == 1
-
-    def begin(self, words: list[str], run: Path, before: Before) -> int:
-        """Its number."""
-        self._shared[:] = bytes([PHASES.index(_beginning(run)), 0])
-        return begin("train", words, before=before)
-
-    def place(self, run: Path) -> str:
-        """Where it was killed."""
-        phase, epoch = self._shared[:]
-        return f"epoch {epoch}" if PHASES[phase] == "epoch" else PHASES[phase]
-
-    def _watch(self) -> None:
-        """From now on each session says what it does."""
-        Session._epochs = self._saying(Session._epochs, "epoch")
-        Session._after = self._saying(Session._after, "epoch")
-        Session._finish = self._saying(Session._finish, "finishing")
-        Checkpoints.save = self._saying(Checkpoints.save, "checkpoint")
-
-    def _saying(self, function: Callable, phase: str) -> Callable:
-        def wrapped(owner: Any, *args: Any) -> Any:
-            before, self._shared[0] = self._shared[0], PHASES.index(phase)
-            if phase == self._aim:
-                os.write(self._write, b".")
-            if isinstance(owner, Session):
-                self._shared[1] = min(owner.place.epoch, 255)
-            result = function(owner, *args)
-            self._shared[0] = before if phase == "checkpoint" else self._shared[0]
-            return result
-
-        return wrapped
-
-
-class Real:
-    """The command as a person starts it."""
-
-    def attempt(
-        self, words: list[str], run: Path, seconds: float, draw: random.Random, before: Before
-    ) -> int | None:
-        """As `Forked.attempt`, at any time."""
-        return wait(self.begin(words, run, before), draw.uniform(0, REACH * seconds))
-
-    def begin(self, words: list[str], run: Path, before: Before) -> int:
-        """Its number."""
-        self._first, self._stored = _beginning(run), _stored(run)
-        command = [sys.executable, "-m", "dlfound", "train", *words]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid
-
-    def place(self, run: Path) -> str:
-        """Where it was killed, as far as its newest checkpoint says."""
-        kept = Checkpoints(run).newest()[0] if _stored(run) else None
-        if kept is None or _stored(run) == self._stored:
-            return self._first
-        return "finishing" if kept.state["ended"] else f"epoch {kept.state['epoch']}"
-
-
-def _beginning(run: Path) -> str:
-    return "resume" if (run / CONFIG).exists() else "start"
-
-
-def _stored(run: Path) -> list[str]:
-    return sorted(path.name for path in Checkpoints(run).path.glob("step-*"))
-
-
-Way = Forked | Real
-
-
-def wait(child: int, seconds: float) -> int | None:
-    """Its exit code if it ends within so many seconds; else it is killed, and None."""
-    watched = os.pidfd_open(child)
-    try:
-        if not select.select([watched], [], [], seconds)[0]:
-            os.kill(child, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    finally:
-        os.close(watched)
-    return None if code == -signal.SIGKILL else code
-
-
-# ---- a run that is killed again and again
+WARNS = "steep"  # the kind that warns between two checkpoints: the others' log.txt does not grow there
 
 
 @dataclass
 class Kind:
-    """A configuration, what it ends with where nobody kills it, and how long that takes."""
+    """A configuration, and what is known of it.
+
+    Attributes:
+        seconds: the time of an undisturbed run.
+        undisturbed: the results of that run.
+        things: what a resume could forget.
+    """
 
     name: str
     words: list[str]
     seconds: float
-    unbroken: dict[str, Any]
+    undisturbed: dict[str, Any]
+    things: list[str]
 
 
 @dataclass
@@ -238,7 +93,7 @@ class Figures:
     places: Counter[str] = field(default_factory=Counter)
 
     def shown(self) -> str:
-        """A line of numbers, one of places, and one for each run that is not as it should be."""
+        """A line of counts, one of places, and one for each wrong run."""
         counts = (
             f"{self.kills} kills, {self.runs} runs, {len(self.lost)} lost, {len(self.different)} different"
         )
@@ -247,44 +102,85 @@ class Figures:
 
 
 def _order(place: str) -> tuple[int, int]:
-    word, _, number = place.partition(" ")
-    return PHASES.index(word), int(number or 0)
+    phase, _, epoch = place.partition(" ")
+    return PHASES.index(phase), int(epoch or 0)
+
+
+# Undisturbed runs.
+
+
+@cache
+def prepare() -> tuple[Forked, list[Kind]]:
+    """Import everything by training each kind once, then measure all kinds."""
+    torch.set_num_threads(1)
+    way = Forked()
+    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+        folder = Path(name)
+        for kind, words in KINDS.items():
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                code = dlfound(["train", *words.split(), f"run.dir={folder / 'first' / kind}"])
+            if code != 0:
+                raise SystemExit(f"{kind}: training ended with exit code {code}")
+        way.warm()
+        return way, measure_all(KINDS, way, folder, 2)
+
+
+def measure_all(kinds: Mapping[str, str], way: Way, folder: Path, times: int) -> list[Kind]:
+    """Measure all kinds."""
+    measured = [measure(name, text, way, folder, times) for name, text in kinds.items()]
+    print("undisturbed: " + ", ".join(f"{kind.name} {kind.seconds:.2f} s" for kind in measured), flush=True)
+    return measured
 
 
 def measure(name: str, text: str, way: Way, folder: Path, times: int) -> Kind:
-    """Train without kills; it must end with the same each time."""
-    words, seconds, found = [*text.split(), "run.threads=1", "run.device=cpu"], [], []
+    """Train a kind without kills; the results must be the same each time."""
+    words = [*text.split(), "run.threads=1", "run.device=cpu"]
+    seconds = []
+    results = []
     for i in range(times):
-        run, began = folder / f"{name}-unbroken-{i}", time.perf_counter()
-        code = wait(way.begin([*words, f"run.dir={run}"], run, None), UNHARMED)
-        seconds.append(time.perf_counter() - began)
+        run = folder / f"{name}-{i}"
+        started = time.perf_counter()
+        code = wait(way.begin([*words, f"run.dir={run}"], run), TIMEOUT)
+        seconds.append(time.perf_counter() - started)
         if code != 0:
-            raise SystemExit(f"{name}: a run that nobody kills ends with {code}")
-        found.append(same.left_by(run))
-    if wrong := {thing for other in found[1:] for thing in same.differences(found[0], other)}:
-        raise SystemExit(f"{name}: runs that nobody kills differ in {', '.join(sorted(wrong))}")
-    return Kind(name, words, min(seconds), found[0])
+            raise SystemExit(f"{name}: an undisturbed run ended with exit code {code}")
+        results.append(left_by(run))
+    if wrong := {part for other in results[1:] for part in differences(results[0], other)}:
+        raise SystemExit(f"{name}: undisturbed runs differ in {', '.join(sorted(wrong))}")
+    return Kind(name, words, min(seconds), results[0], things_of(name, words, folder / f"{name}-0"))
+
+
+def things_of(name: str, words: Sequence[str], run: Path) -> list[str]:
+    """What a resume of a run of this kind could forget."""
+    checkpoint, _ = Checkpoints(run).newest()
+    things = [*fields_of(TrainState.load(checkpoint, torch.device("cpu"))), *AROUND]
+    if not any(word.startswith("train.checkpoint=") for word in words):
+        things += PROGRESS  # its checkpoints are also written in the middle of an epoch
+    return [thing for thing in things if thing != "files.log" or name == WARNS]
+
+
+# Runs that are killed.
 
 
 def kill_run(
-    kind: Kind, run: Path, way: Way, draw: random.Random, figures: Figures, before: Before = None
+    kind: Kind, run: Path, way: Way, draw: random.Random, figures: Figures, before: Before = do_nothing
 ) -> list[str]:
-    """Kill one run until it ends; returns what is wrong with it then."""
+    """Kill one run again and again until it ends; returns what is wrong with its results."""
     code = None
-    for attempt in range(MOST):
-        named = _beginning(run) == "resume" and draw.random() < 0.5
-        words = [f"resume={run}"] if named else [*kind.words, f"run.dir={run}"]
-        code = way.attempt(words, run, kind.seconds * (1 + attempt / PATIENCE), draw, before)
+    for attempt in range(MAX_KILLS):
+        by_name = (run / CONFIG).exists() and draw.random() < 0.5
+        words = [f"resume={run}"] if by_name else [*kind.words, f"run.dir={run}"]
+        code = way.attempt(words, run, kind.seconds * (1 + attempt / SLOWER), draw, before)
         if code is not None:
             break
         figures.kills += 1
         figures.places[way.place(run)] += 1
     figures.runs += 1
-    return [f"exit {code}"] if code != 0 else same.differences(kind.unbroken, same.left_by(run))
+    return [f"exit {code}"] if code != 0 else differences(kind.undisturbed, left_by(run))
 
 
-def prove(kinds: list[Kind], kills: int, way: Way, folder: Path, draw: random.Random) -> Figures:
-    """Kill runs of all kinds in turn, so many times in all; what goes wrong is kept."""
+def prove(kinds: Sequence[Kind], kills: int, way: Way, folder: Path, draw: random.Random) -> Figures:
+    """Kill runs of all kinds in turn, `kills` times in all; wrong runs are kept."""
     figures = Figures()
     while figures.kills < kills:
         kind = kinds[figures.runs % len(kinds)]
@@ -298,30 +194,35 @@ def prove(kinds: list[Kind], kills: int, way: Way, folder: Path, draw: random.Ra
     return figures
 
 
-# ---- what a kill test must notice
+# Runs that forget.
 
 
-def things(kinds: list[Kind], folder: Path) -> dict[str, list[Kind]]:
-    """All that a resume could forget -> the kinds of runs that have it."""
-    found: dict[str, list[Kind]] = {}
-    for kind in kinds:
-        kept, _ = Checkpoints(folder / f"{kind.name}-unbroken-0").newest()
-        names = [*things_in(kept), *AROUND]
-        if not any(
-            word.startswith("train.checkpoint=") for word in kind.words
-        ):  # then also in the middle of an epoch
-            names += ["tensor norms", "tensor outputs"]
-        for name in names:
-            if name != "files.log.txt" or kind.name in WARNS:
-                found.setdefault(name, []).append(kind)
-    return found
+def mutate(
+    kinds: Sequence[Kind], wanted: Sequence[str], most: int, way: Way, folder: Path, draw: random.Random
+) -> bool:
+    """Forget one thing after the other; True if each is noticed within `most` kills."""
+    things = sorted({thing for kind in kinds for thing in kind.things})
+    if unknown := set(wanted) - set(things):
+        raise SystemExit(f"no {', '.join(sorted(unknown))}; choose from: {', '.join(things)}")
+    all_noticed = True
+    for thing in wanted or things:
+        if thing in TIMES:
+            print(f"{thing}: a time, nothing else follows from it", flush=True)
+            continue
+        having = [kind for kind in kinds if thing in kind.things]
+        kills, wrong = notice(thing, having, most, way, folder, draw)
+        all_noticed = all_noticed and bool(wrong)
+        outcome = f"noticed after {kills} kills: {', '.join(wrong)}"
+        print(f"{thing}: {outcome if wrong else f'NOT NOTICED in {kills} kills'}", flush=True)
+    return all_noticed
 
 
 def notice(
-    thing: str, kinds: list[Kind], most: int, way: Way, folder: Path, draw: random.Random
+    thing: str, kinds: Sequence[Kind], most: int, way: Way, folder: Path, draw: random.Random
 ) -> tuple[int, list[str]]:
-    """Kill runs that forget one thing until it shows; returns after how many kills, and what showed."""
-    figures, wrong = Figures(), []
+    """Kill runs that forget one thing until the results tell; returns the kills and the problems."""
+    figures = Figures()
+    wrong: list[str] = []
     while not wrong and figures.kills < most:
         kind = kinds[figures.runs % len(kinds)]
         wrong = kill_run(kind, folder / "forgetful", way, draw, figures, forget(thing))
@@ -329,71 +230,47 @@ def notice(
     return figures.kills, wrong
 
 
-def mutate(
-    kinds: list[Kind], wanted: list[str], most: int, way: Way, folder: Path, draw: random.Random
-) -> bool:
-    """Forget one thing after the other; true where each is noticed."""
-    found, good = things(kinds, folder), True
-    if unknown := set(wanted) - set(found):
-        raise SystemExit(
-            f"nothing is called {', '.join(sorted(unknown))}; there is: {', '.join(sorted(found))}"
-        )
-    for thing in wanted or sorted(found):
-        if thing in TIMES:
-            print(f"{thing}: a time, nothing else follows from it", flush=True)
-            continue
-        kills, wrong = notice(thing, found[thing], most, way, folder, draw)
-        good = good and bool(wrong)
-        told = (
-            f"noticed after {kills} kills: {', '.join(wrong)}" if wrong else f"NOT NOTICED in {kills} kills"
-        )
-        print(f"{thing}: {told}", flush=True)
-    return good
+# The proof.
 
 
-def kinds_of(texts: dict[str, str], way: Way, folder: Path, times: int) -> list[Kind]:
-    """All kinds, measured."""
-    kinds = [measure(name, text, way, folder, times) for name, text in texts.items()]
-    print("unbroken: " + ", ".join(f"{kind.name} {kind.seconds:.2f} s" for kind in kinds), flush=True)
-    return kinds
-
-
-def command() -> int:
-    """The script's exit code: 0 where nothing is lost, nothing differs, and all is noticed that should be."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=0, help="of forked runs")
-    parser.add_argument("--real", type=int, default=0, help="of real processes")
-    parser.add_argument("--mutate", nargs="*", metavar="THING", help="forget these, or each in turn")
-    parser.add_argument(
-        "--most", type=int, default=200, help="kills in which what is forgotten must be noticed"
-    )
+def main(argv: Sequence[str]) -> int:
+    """Run the proof; returns the exit code: 0 if no run is wrong, and nothing is forgotten unnoticed."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="kills", description=__doc__, formatter_class=formatter)
+    parser.add_argument("--kills", type=int, default=0, help="kills of forked runs")
+    parser.add_argument("--real", type=int, default=0, help="kills of real processes")
+    parser.add_argument("--mutate", nargs="*", metavar="THING", help="forget these things, or each in turn")
+    parser.add_argument("--most", type=int, default=200, help="kills within which each must be noticed")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    draw, good, began = random.Random(args.seed), True, time.perf_counter()
+    args = parser.parse_args(argv)
+    if not (args.kills or args.real or args.mutate is not None):
+        parser.error("give --kills, --real or --mutate")
+    started = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
-    print(f"seed {args.seed}; what differs is kept in {folder}", flush=True)
-    shown: list[tuple[str, Figures]] = []
-    if args.kills or args.mutate is not None:
-        way = Forked()
-        way.warm(folder)
-        kinds = kinds_of(KINDS, way, folder, 2)
-        shown.append(("forked", prove(kinds, args.kills, way, folder, draw)))
-        if args.mutate is not None:
-            good = mutate(kinds, args.mutate, args.most, way, folder, draw)
-    if args.real:
-        kinds = kinds_of(LONGER, Real(), folder / "real", 1)
-        shown.append(("real processes", prove(kinds, args.real, Real(), folder / "real", draw)))
-    for what, figures in shown:
-        if figures.kills:
-            print(f"{what}: {figures.shown()}")
-        good = good and not figures.lost and not figures.different
-    print(f"{time.perf_counter() - began:.0f} s")
+    print(f"seed {args.seed}; wrong runs are kept in {folder}", flush=True)
+    good = run(args, folder, random.Random(args.seed))
+    print(f"{time.perf_counter() - started:.0f} s")
     if good:
         shutil.rmtree(folder)
     return 0 if good else 1
 
 
-if __name__ == "__main__":
-    sys.exit(command())
+def run(args: argparse.Namespace, folder: Path, draw: random.Random) -> bool:
+    """Do what the arguments ask for; True if all is as it should be."""
+    good = True
+    if args.kills:
+        way, kinds = prepare()
+        good = show("forked", prove(kinds, args.kills, way, folder, draw))
+    if args.mutate is not None:
+        way, kinds = prepare()
+        good = mutate(kinds, args.mutate, args.most, way, folder, draw) and good
+    if args.real:
+        kinds = measure_all(LONGER, Real(), folder, 1)
+        good = show("real processes", prove(kinds, args.real, Real(), folder, draw)) and good
+    return good
+
+
+def show(name: str, figures: Figures) -> bool:
+    """Print the counts; True if no run is wrong."""
+    print(f"{name}: {figures.shown()}")
+    return not figures.lost and not figures.different

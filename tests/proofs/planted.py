@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import torch
-from planted_data import DATA
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dlfound
 from dlfound.nn.modules import BatchNorm
 from dlfound.objective.loss import CrossEntropy
+from proofs.planted_data import DATA
 
 # Activations and a normalisation.
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run a command beside a temporary PostgreSQL server. The command finds the server's address in DLFOUND_STORAGE:
-#   bash tests/proofs/postgres.sh python tests/proofs/sweeps.py --storage server
+#   bash tests/proofs/postgres.sh python tests/proofs sweeps --storage server
 # The script installs the server with apt (as root) and the driver with pip (in a temporary folder) if they are missing.
 # It ends with exit code 77 and the reason if it cannot start a server.
 set -euo pipefail

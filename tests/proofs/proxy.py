@@ -2,7 +2,7 @@
 
 The command finds the proxy's address in DLFOUND_STORAGE:
 
-python tests/proofs/proxy.py python tests/proofs/sweeps.py --storage server
+python tests/proofs/proxy.py python tests/proofs sweeps --storage server
 """
 
 import os

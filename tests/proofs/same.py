@@ -1,6 +1,7 @@
-"""What two runs must have in common to be the same run: everything that they left, but times and the folder's name."""
+"""What two equal runs have in common: everything that they leave, except times and the folder's name."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import dlfound
 from dlfound.runs.checkpoints import Checkpoints
 
-TIMES = ("seconds", "samples_per_second")  # of report.json
-ON_THE_WAY = "going on after epoch"  # the lines of log.txt that only a run which was stopped has
-GROWN = ("timing.jsonl", "log.txt")  # whose sizes depend on times and on how often a run was stopped
+TIMES_OF_REPORT = ("seconds", "samples_per_second")
+RESUMED = "resuming after epoch"  # the lines of log.txt that only a resumed run has
+# Of the checkpoint: times, and sizes that depend on times and on how often a run was resumed.
+FREE = ("progress.seconds", "seconds.train", "seconds.total", "files.timing", "files.log")
 
 
 def left_by(run: Path) -> dict[str, Any]:
-    """What a finished run left: thing -> its content, comparable with ==."""
+    """What a finished run leaves: name -> content, comparable with ==."""
     checkpoint, _ = Checkpoints(run).newest()
     assert checkpoint is not None
-    state = {key: value for key, value in checkpoint.state.items() if key != "seconds"}
-    state["files"] = {name: size for name, size in state["files"].items() if name not in GROWN}
     report = json.loads(_text(run, "report.json"))
     return {
         "exit": 0,
@@ -30,20 +30,20 @@ def left_by(run: Path) -> dict[str, Any]:
         "config.yaml": yaml.safe_load(_text(run, "config.yaml")),
         "schema.json": _text(run, "schema.json"),
         "metrics.jsonl": _text(run, "metrics.jsonl"),
-        "report.json": {key: value for key, value in report.items() if key not in TIMES},
-        "log.txt": [line for line in _text(run, "log.txt").splitlines() if not line.startswith(ON_THE_WAY)],
+        "report.json": {key: value for key, value in report.items() if key not in TIMES_OF_REPORT},
+        "log.txt": [line for line in _text(run, "log.txt").splitlines() if not line.startswith(RESUMED)],
         "timing.jsonl": [json.loads(line)["epoch"] for line in _text(run, "timing.jsonl").splitlines()],
         "model.safetensors": _bits(load((run / "model.safetensors").read_bytes())),
         "checkpoint, step": checkpoint.step,
         "checkpoint, tensors": _bits(checkpoint.tensors),
-        "checkpoint, state": state,
+        "checkpoint, state": {name: v for name, v in _flat(checkpoint.state) if name not in FREE},
         "predictions": _predictions(run),
         "tensorboard": _curves(run),
     }
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """The things that are not the same in both."""
+    """The names whose contents differ."""
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]
 
 
@@ -55,6 +55,15 @@ def _bits(tensors: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     return {name: (t.dtype, tuple(t.shape), t.numpy().tobytes()) for name, t in tensors.items()}
 
 
+def _flat(state: dict[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested objects as pairs of a dotted name and a value."""
+    for key, value in state.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{name}{key}.")
+        else:
+            yield f"{name}{key}", value
+
+
 def _predictions(run: Path) -> bytes:
     """The net's outputs for some rows, as another program gets them."""
     opened = dlfound.open_run(run)
@@ -63,13 +72,12 @@ def _predictions(run: Path) -> bytes:
 
 
 def _curves(run: Path) -> dict[str, list[Any]]:
-    """Each curve's points and each picture's steps, in the order in which TensorBoard shows them."""
+    """The points of each curve and the steps of each picture, as TensorBoard shows them."""
     folder = run / "tensorboard"
     if not folder.is_dir():
         return {}
-    events = EventAccumulator(
-        str(folder), size_guidance=dict.fromkeys(("scalars", "images", "histograms"), 0)
-    ).Reload()
+    sizes = dict.fromkeys(("scalars", "images", "histograms"), 0)  # 0: keep all
+    events = EventAccumulator(str(folder), size_guidance=sizes).Reload()
     tags = events.Tags()
     shown: dict[str, list[Any]] = {
         tag: [(e.step, None if tag.startswith("seconds/") else e.value) for e in events.Scalars(tag)]
@@ -77,6 +85,5 @@ def _curves(run: Path) -> dict[str, list[Any]]:
     }
     for kind, read in (("images", events.Images), ("histograms", events.Histograms)):
         shown |= {f"{kind}: {tag}": [e.step for e in read(tag)] for tag in tags[kind]}
-    return shown | {
-        "texts and layouts": sorted(tags["tensors"])
-    }  # those TensorBoard replaces, and purges none
+    # TensorBoard replaces texts and layouts, and purges none.
+    return shown | {"texts and layouts": sorted(tags["tensors"])}

@@ -1,31 +1,27 @@
 """Kill processes of a sweep at random moments, and compare its results with those of an undisturbed sweep.
 
-python tests/proofs/sweeps.py --kills 60                             200 trials, two workers, a journal file
-python tests/proofs/sweeps.py --kills 60 --storage sqlite            the same with an SQLite file
-bash tests/proofs/postgres.sh python tests/proofs/sweeps.py --kills 60 --storage server
-                                                                     the same with a PostgreSQL server
-python tests/proofs/proxy.py python tests/proofs/sweeps.py --kills 60 --storage server
-                                                                     the same through Optuna's gRPC proxy
-python tests/proofs/sweeps.py --kills 30 --workers 1 --search tpe    a model's draws must be the same too
-python tests/proofs/sweeps.py --kills 30 --commands 2                two simultaneous commands in one folder
+python tests/proofs sweeps --kills 60                             200 trials, two workers, a journal file
+python tests/proofs sweeps --kills 60 --storage sqlite            the same with an SQLite file
+bash tests/proofs/postgres.sh python tests/proofs sweeps --kills 60 --storage server
+                                                                  the same with a PostgreSQL server
+python tests/proofs/proxy.py python tests/proofs sweeps --kills 60 --storage server
+                                                                  the same through Optuna's gRPC proxy
+python tests/proofs sweeps --kills 30 --workers 1 --search tpe    a model's draws must be the same too
+python tests/proofs sweeps --kills 30 --commands 2                two simultaneous commands in one folder
 
 The commands are forked from one warm process, so that they start quickly. Nine of ten kills hit a worker, the
 others hit its parent process; then the proof starts the same command again. After some kills it leaves an
 unfinished record at the end of the journal.
 """
 
-import os
-
-os.environ |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # for safe forks
-
 import argparse
 import csv
 import fcntl
+import os
 import random
 import select
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -36,7 +32,6 @@ from pathlib import Path
 
 import optuna
 import torch
-from forked import begin
 from sqlalchemy import make_url
 
 from dlfound.runs.folder import TRIALS, RunFolder
@@ -46,6 +41,7 @@ from dlfound.sweeps.results import CSV
 from dlfound.sweeps.samplers import make_sampler
 from dlfound.sweeps.storage import JOURNAL_LOCK, TORN
 from dlfound.sweeps.trials import open_store
+from proofs.forked import begin
 
 EPOCHS = 12
 SPACE = f"""optim=adam,sgd optim.lr=tag(log,interval(1e-4,1e-1)) model.hidden=choice([8],[16]) data=moons
@@ -208,7 +204,7 @@ def files_with_password(plan: Plan) -> Iterator[str]:
 # ---- the command
 
 
-def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
@@ -219,12 +215,12 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--search", default="random", help="the search method")
     parser.add_argument("--storage", default="journal", help="journal, sqlite, server, or an address")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
-def command() -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the proof; returns the exit code, 0 if nothing is lost, duplicated or different."""
-    args = parse()
+    args = parse(argv)
     warm()
     with tempfile.TemporaryDirectory(prefix="dlfound-") as name:
         folder = Path(name)
@@ -259,7 +255,3 @@ def run_undisturbed(words: list[str], log: Path) -> float:
     if code:
         raise SystemExit(f"the undisturbed sweep ended with exit code {code}")
     return time.monotonic() - began
-
-
-if __name__ == "__main__":
-    sys.exit(command())

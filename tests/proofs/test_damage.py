@@ -1,53 +1,37 @@
-"""The proof on damaged checkpoints, in small; and that it fails where the program looks away."""
+"""The short form of the proof of damaged checkpoints; and that it notices a trusting program."""
 
 import re
 
 import pytest
 
+from proofs import faults
+
 DAMAGED = ("--every", "0", "--count")
 ODD = ("--count", "0", "--every")
 
-NO_DIGEST = """
-from types import SimpleNamespace
-from dlfound.runs import checkpoints
-class Believed(str):
-    def __getitem__(self, part): return self
-    def __format__(self, how): return NAME[0].split("-")[2].partition(".")[0]
-NAME, read = [""], checkpoints._read
-def believing(path, step):
-    NAME[0] = path.name
-    return read(path, step)
-checkpoints._read = believing
-whole = checkpoints.hashlib
-checkpoints.hashlib = SimpleNamespace(
-    file_digest=lambda file, name: SimpleNamespace(hexdigest=Believed), sha256=whole.sha256
-)
-"""
-NO_FORM = """
-from dlfound.runs import train as training
-training.check_form = lambda kept: None
-"""
-NO_SETTINGS = """
-from dlfound.runs import state as session
-session.fixed_settings = lambda config: {}
-"""
-
 
 def test_damaged_and_odd_checkpoints_are_refused(proof):
-    result = proof("damage.py", "--count", "270", "--every", "16")
-    assert result.returncode == 0, result.stdout + result.stderr
-    damaged, odd = re.findall(r"^(\d+) (?:damaged|odd)", result.stdout, re.MULTILINE)
+    result = proof("--count", "270", "--every", "40")
+    assert result.code == 0, result.output
+    damaged, odd = re.findall(r"^(\d+) (?:damaged|odd)", result.output, re.MULTILINE)
     assert int(damaged) > 260 and int(odd) > 40
 
 
+@pytest.mark.parametrize("tensor", ["vectors.t:", "progress.outputs:"])
+def test_a_tensor_of_another_type_is_refused(proof, tensor):
+    result = proof("--count", "0", "--only", tensor)
+    assert result.code == 0 and "0 wrong" in result.output, result.output
+
+
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "options"),
     [
-        pytest.param(NO_DIGEST, (*DAMAGED, "60"), id="the digest is believed"),
-        pytest.param(NO_FORM, (*ODD, "40"), id="what it says is believed"),
-        pytest.param(NO_SETTINGS, (*ODD, "1", "--only", "step 1 of"), id="whose it is is not asked"),
+        (faults.trust_the_digest, (*DAMAGED, "60")),
+        (faults.trust_the_fields, (*ODD, "40")),
+        (faults.ignore_the_settings, (*ODD, "1", "--only", "step 1 of")),
     ],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_looking_away_is_noticed(proof, fault, words):
-    result = proof("damage.py", *words, fault=fault)
-    assert result.returncode == 1 and "WRONG" in result.stdout, result.stdout + result.stderr
+def test_the_proof_notices_a_fault(proof, fault, options):
+    result = proof(*options, fault=fault)
+    assert result.code == 1 and "WRONG" in result.output, result.output

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-import check
 import pytest
 
 from dlfound.checks import gradients, initial_loss
 from dlfound.config import catalog as options
+from proofs import check
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from support.processes import exit_code, fork
 
 from dlfound.reports import sweep_pictures
+from proofs import sweeps
 
 PROOFS = Path(__file__).parent
 LOG = Path("log.txt")
@@ -24,12 +24,7 @@ def run_proof(*arguments, change=lambda: None):
     def call():
         change()
         sweep_pictures.draw = lambda path, out: []
-        sys.path.insert(0, str(PROOFS))
-        sys.argv = ["sweeps.py", *arguments]
-        try:
-            runpy.run_path(str(PROOFS / "sweeps.py"), run_name="__main__")
-        except SystemExit as error:
-            return error.code
+        return sweeps.main(arguments)
 
     return exit_code(fork(call, LOG)), LOG.read_text()
 

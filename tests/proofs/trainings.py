@@ -1,120 +1,95 @@
-"""Whole runs of the real command, each in a child of one warm process; and whether two of them are the same.
+"""Whole runs of `dlfound train` in child processes of a warm process, and what two equal runs have in common.
 
-The parent reads everything in, computes with one thread, and never calls backward(): a fork of it is as good as a
-process of its own, and 50 times as fast to start.
+The warm process has imported everything, computes with one thread, and never calls backward(): a child forked
+from it behaves like a process of its own, and starts 50 times as fast.
 """
 
-import contextlib
-import io
+import atexit
 import json
 import os
 import re
 import shutil
 import signal
-import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-import dlfound.cli
-import dlfound.commands.train
+import dlfound.commands.train  # noqa: F401 (a child needs it)
 from dlfound.options.configure import configure
-from dlfound.runs import state as session
+from dlfound.runs import checkpoints
 from dlfound.runs.train import load_data
 from dlfound.training.assemble import assemble, resolve
 from dlfound.training.metrics import evaluate
+from proofs.forked import begin, do_nothing, settle_threads
 
-PLACE = "place"  # the folder that a disk is put under
+PLACE = "place"  # the folder on the simulated disk
 RUN = f"{PLACE}/xor/run"
 SECONDS = 60  # a child that takes longer hangs
 WORDS = (
-    "train", f"run.dir={RUN}", "data=xor", "data.rows=60", "model.hidden=[4]", "dropout=standard", "batchnorm=batch",
-    "train.batch_size=32", "lr_decay=none", "early_stopping=none", "run.threads=1",
+    "train", f"run.dir={RUN}", "data=xor", "data.rows=60", "model.hidden=[4]", "dropout=standard",
+    "batchnorm=batch", "train.batch_size=32", "lr_decay=none", "early_stopping=none", "run.threads=1",
 )  # fmt: skip
-DISK = "the run goes on without|curves cannot be written|checkpoint of step .* is damaged"  # warnings of what was done
-TIMES = ("seconds", "samples_per_second", "command")  # of report.json: all that may differ
+ABOUT_THE_DISK = r"the run continues without|checkpoint of step \d+ is damaged"  # warnings of the faults
+FREE = ("seconds", "samples_per_second", "command")  # the parts of report.json that may differ
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a child left: its exit code, negative for a signal, and what it printed."""
+    """The exit code of a child, negative for a signal, and its output."""
 
     code: int
-    said: str
+    output: str
 
 
-def warm(words: Sequence[str]) -> None:
-    """Read in all that a child will need, and settle how often it writes a checkpoint: at every step."""
-    torch.set_num_threads(1)
-    session.SOONEST = session.SHARE = 0
-    config = configure(words[1:])
+def warm(*commands: Sequence[str]) -> None:
+    """Import what the commands need, compose the configurations, and save checkpoints at each step."""
+    checkpoints.SOONEST = checkpoints.SHARE = 0
+    for words in commands:
+        configure([word for word in words[1:] if not word.startswith("resume=")])
+    config = configure(commands[0][1:])
     dataset = load_data(config)
     settled, _ = resolve(config, dataset.task)
     assembly = assemble(settled, dataset, torch.device("cpu"))
     evaluate(assembly.network, assembly.loss, assembly.parts["val"])
-    run(["--version"])  # at its first fork NumPy's library ends its threads
-    assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose threads"
-
-
-def learn(*commands: Sequence[str]) -> None:
-    """Compose the configurations of these commands here, so that each child has parsed their overrides already."""
-    for words in commands:
-        configure([word for word in words[1:] if not word.startswith("resume=")])
-
-
-def nothing() -> None:
-    """No call."""
+    settle_threads(lambda: run(["--version"]))
 
 
 def run(
-    words: Sequence[str], before: Callable[[], None] = nothing, after: Callable[[], None] = nothing
+    words: Sequence[str], before: Callable[[], None] = do_nothing, after: Callable[[], None] = do_nothing
 ) -> Result:
-    """The command in a child, in this folder; `before` and `after` are called there."""
-    with tempfile.TemporaryFile() as said:
-        if (child := os.fork()) == 0:
-            _child(words, before, after, said.fileno())
+    """Run a command of dlfound in a child process, which also calls `before` and `after`."""
+    with tempfile.NamedTemporaryFile() as log:
+
+        def start() -> None:
+            signal.alarm(SECONDS)
+            before()
+
+        child = begin(words[0], words[1:], Path(log.name), start, after)
         _, status = os.waitpid(child, 0)
-        said.seek(0)
-        return Result(os.waitstatus_to_exitcode(status), said.read().decode("utf-8", "replace"))
+        output = Path(log.name).read_text(encoding="utf-8", errors="replace")
+    return Result(os.waitstatus_to_exitcode(status), output)
 
 
-def _child(words: Sequence[str], before: Callable[[], None], after: Callable[[], None], said: int) -> None:
-    code, leave = 1, os._exit
-    try:
-        signal.alarm(SECONDS)
-        sys.stdout = sys.stderr = io.TextIOWrapper(os.fdopen(said, "wb", 0), write_through=True)
-        before()
-        code = dlfound.cli.main(list(words))
-        after()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        leave(code)
-
-
-@contextlib.contextmanager
-def workplace():
-    """A folder to stand in, in memory where there is such a place: nothing here depends on a real disk."""
+def enter_workplace() -> None:
+    """Change to a new folder, in memory if possible; it is removed when this process ends."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    before, path = os.getcwd(), tempfile.mkdtemp(dir=memory)
+    path = tempfile.mkdtemp(prefix="proof-", dir=memory)
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
     os.chdir(path)
-    try:
-        yield Path(path)
-    finally:
-        os.chdir(before)
-        shutil.rmtree(path, ignore_errors=True)
+
+
+# The results of a run.
 
 
 def contents(path: Path) -> dict[str, object]:
-    """What two equal runs have in common, to the byte: the net, metrics.jsonl, the report without times."""
+    """What equal runs have in common to the byte: weights, metrics.jsonl, the report without times, ..."""
     report = json.loads((path / "report.json").read_text())
-    for name in TIMES:
+    for name in FREE:
         report.pop(name, None)
-    report["warnings"] = [text for text in report["warnings"] if not re.search(DISK, text)]
+    report["warnings"] = [text for text in report["warnings"] if not re.search(ABOUT_THE_DISK, text)]
     last = sorted((path / "checkpoints").glob("step-*.safetensors"))[-1].read_bytes()
     return {
         "model.safetensors": (path / "model.safetensors").read_bytes(),
@@ -126,10 +101,10 @@ def contents(path: Path) -> dict[str, object]:
 
 
 def tensors_of(checkpoint: bytes) -> bytes:
-    """The tensors' part of a checkpoint: its header holds times."""
+    """The tensors in the content of a checkpoint; its header holds times."""
     return checkpoint[8 + int.from_bytes(checkpoint[:8], "little") :]
 
 
 def left_over(path: Path) -> list[str]:
-    """Files that should not be there once a run is over."""
+    """Files that should be gone at the end of a run."""
     return [str(p.relative_to(path)) for p in path.rglob("*") if re.match(r"\.tmp-|.*\.bad$", p.name)]
