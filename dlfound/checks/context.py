@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.nn.initializer import recipe
-from dlfound.nn.network import Network
+from dlfound.nn.modules import Network
 from dlfound.optim.lr_decay import Constant
 from dlfound.streams import stream
 from dlfound.training.assemble import Assembly, assemble, rebuild
-from dlfound.training.device_data import Part
+from dlfound.training.device import Part
 from dlfound.training.layers import Probe
 from dlfound.training.loop import fit
 
@@ -82,7 +82,7 @@ class CheckContext:
     @property
     def fitting_initializer(self) -> str:
         """The name of the initializer that fits the activation."""
-        return recipe(self.config.name("activation"))
+        return recipe(self.config.build("activation").func)
 
     def initializer_override(self) -> str:
         """Return the override that chooses the fitting initializer; empty if it is already chosen."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dlfound.checks.context import CheckContext, sample_loss
 from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
 from dlfound.training.assemble import Assembly
-from dlfound.training.device_data import Part
+from dlfound.training.device import Part
 
 NETS = 9  # fresh nets, of which the median counts: a single net with one output says little
 FAR = 10.0  # times the loss of a constant prediction: a fault, not luck

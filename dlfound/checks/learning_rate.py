@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dlfound.checks.context import CheckContext, sample_loss, train_steps
 from dlfound.checks.initial_loss import constant_losses
 from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
-from dlfound.training.device_data import Part
+from dlfound.training.device import Part
 from dlfound.training.loop import Diverged
 
 DECADES = (-7, 2)  # the exponents of the lowest and the highest rate

@@ -13,7 +13,7 @@ from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
 from dlfound.config.config import Config
 from dlfound.objective import loss as losses
 from dlfound.training.assemble import Assembly
-from dlfound.training.device_data import Part
+from dlfound.training.device import Part
 from dlfound.training.metrics import regression_metrics
 
 FEW = 50  # examples that a net must be able to learn by heart (lecture, minute 43)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dlfound.checks.context import CheckContext, hidden_modules
 from dlfound.checks.result import FAIL, CheckResult, Finding, sound
-from dlfound.nn.network import Network
+from dlfound.nn.modules import Network
 from dlfound.streams import stream
 
 ROWS = 16

@@ -1,19 +1,19 @@
-"""Normalised inputs and targets: numbers fitted on the training split, kept as buffers beside the weights."""
+"""Normalisation of inputs and targets: fitted on the training rows, and saved as buffers with the weights."""
 
 import torch
 from torch import Tensor, nn
 
-FLOOR = 1e-12  # of a deviation, relative to the column's magnitude: below it the column is constant up to rounding
+CONSTANT_DEVIATION = 1e-12  # relative to a column's magnitude: at most this deviation is rounding
 
 
 class Standardise(nn.Module):
     """(x - mean) / deviation, (rows, columns) of any number type -> (rows, columns) float32.
 
-    Computed in the type of its two numbers: float64 for columns, which may be large and differ little (time stamps);
-    float32 for pixels.
+    It computes in the type of its two buffers: float64 for columns, whose values may be large and differ
+    little (time stamps); float32 for pixels.
     """
 
-    plan = None  # what becomes of a column needs no words: it stays a column
+    plan = None  # each column stays a column, so schema.json needs no plan
 
     def __init__(self, mean: Tensor, deviation: Tensor):
         super().__init__()
@@ -25,29 +25,36 @@ class Standardise(nn.Module):
 
     @property
     def features(self) -> int:
-        """How many columns come out: as many as come in."""
+        """The number of columns of the result."""
         return self.mean.numel()
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Back to the unit of x."""
+        """Convert normalised numbers back to the unit of x."""
         return z * self.deviation + self.mean
 
 
 def fit_columns(x: Tensor) -> Standardise:
-    """Each column by its own mean and deviation; columns that hold only 0 and 1 stay as they are.
+    """Standardise each column by its own mean and deviation; columns of only 0 and 1 stay as they are.
 
-    Source: the lecture, minute 38. x: (rows, columns).
+    Source: the lecture, minute 38.
+
+    Args:
+        x: (rows, columns).
     """
     x = x.double()
-    mean, deviation = x.mean(0), _floored(x.std(0, unbiased=False), x.abs().amax(0))
+    mean = x.mean(0)
+    deviation = _floored(x.std(0, unbiased=False), x.abs().amax(0))
     binary = ((x == 0) | (x == 1)).all(0)
     return Standardise(torch.where(binary, 0.0, mean), torch.where(binary, 1.0, deviation))
 
 
 def fit_images(x: Tensor, channels: int) -> Standardise:
-    """One mean and deviation a channel; each pixel by its own would blow up those that are nearly always blank.
+    """Standardise by one mean and deviation per channel.
 
-    x: (rows, channels * height * width), channel by channel.
+    A deviation per pixel would blow up the pixels that are almost always blank.
+
+    Args:
+        x: (rows, channels * height * width), channel by channel.
     """
     planes = x.double().unflatten(1, (channels, -1))
     mean = planes.mean((0, 2))
@@ -57,11 +64,12 @@ def fit_images(x: Tensor, channels: int) -> Standardise:
 
 
 def _floored(deviation: Tensor, magnitude: Tensor) -> Tensor:
-    """What is constant is divided by its own size, so that no rounding is blown up."""
-    return torch.where(deviation > FLOOR * magnitude, deviation, torch.where(magnitude > 0, magnitude, 1.0))
+    """The deviation; for a constant column its magnitude, so that rounding errors are not blown up."""
+    constant = torch.where(magnitude > 0, magnitude, 1.0)
+    return torch.where(deviation > CONSTANT_DEVIATION * magnitude, deviation, constant)
 
 
 def empty(columns: int, image: bool) -> Standardise:
-    """Of the right shape and type, to be filled with a run's numbers."""
-    kind = torch.float32 if image else torch.float64
-    return Standardise(torch.zeros(columns, dtype=kind), torch.ones(columns, dtype=kind))
+    """A module of the right shape and type, to be filled with the buffers of a run."""
+    dtype = torch.float32 if image else torch.float64
+    return Standardise(torch.zeros(columns, dtype=dtype), torch.ones(columns, dtype=dtype))

@@ -1,4 +1,4 @@
-"""Every element-by-element rule: its paper's formula in NumPy for ten steps, torch.optim for two hundred."""
+"""Element-by-element rules: ten steps by the paper's formula in NumPy, two hundred steps of torch.optim."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def follow(optimizer, w, gradient, steps):
 
 
 def numpy_path(name, w, gradient, steps):
-    """The papers' formulas, with the defaults of conf/ written out."""
+    """The formulas of the papers, with the defaults of conf/."""
     path, d, s, v, u, m, product = [], 0.0, 0.0, 0.0, 0.0, 0.0, 1.0
     for t in range(1, steps + 1):
         g = gradient(w)
@@ -79,7 +79,7 @@ START = np.array([1.0, -2.0, 3.0, 0.5, -4.0])
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_ten_steps_of_the_papers_formula(name):
+def test_ten_steps_by_the_formula_of_the_paper(name):
     ours = follow(rule_of(name), torch.tensor(START), lambda w: torch.tensor(SCALES) * w, 10)
     np.testing.assert_allclose(ours, numpy_path(name, START, lambda w: SCALES * w, 10), rtol=1e-12)
 
@@ -101,7 +101,7 @@ def torch_optimizer(name, w):
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_two_hundred_steps_of_torch_optim(name):
+def test_two_hundred_steps_as_torch(name):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40, 6, generator=generator, dtype=torch.float64)
     y = (x @ torch.randn(6, generator=generator, dtype=torch.float64) > 0).double()
@@ -128,7 +128,7 @@ def test_two_hundred_steps_of_torch_optim(name):
 
 @pytest.mark.parametrize("name", [n for n in ELEMENTWISE if hasattr(TABLE[n], "fused")])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_kernels_do_what_the_rule_says(name, dtype):
+def test_kernels_agree_with_the_rule(name, dtype):
     optimizer = rule_of(name)
     ours = follow(
         optimizer, torch.tensor(START, dtype=dtype), lambda w: torch.tensor(SCALES, dtype=dtype) * w, 50

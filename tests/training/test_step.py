@@ -1,4 +1,4 @@
-"""The step: gradients against central differences of a NumPy net, purity, the update, what is skipped, projection."""
+"""The step: gradients against central differences in NumPy, purity, updates, skipped steps, projection."""
 
 import itertools
 from dataclasses import dataclass
@@ -14,9 +14,12 @@ from dlfound.nn.modules import MLP, BatchNorm, build_mlp
 from dlfound.objective import constraint, loss, regularizer
 from dlfound.optim.optimizers import TABLE
 from dlfound.streams import stream
-from dlfound.training.step import BLOCK, Step
+from dlfound.training.step import RULE_ELEMENTS as BLOCK
+from dlfound.training.step import Step
 
-ROWS, INPUTS, OUTPUTS = 7, 4, {"cross_entropy": 3, "binary_cross_entropy": 1, "mse": 2}
+ROWS = 7
+INPUTS = 4
+OUTPUTS = {"cross_entropy": 3, "binary_cross_entropy": 1, "mse": 2}
 PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
 STRENGTH = 0.03
 G = {"sigmoid": expit, "tanh": np.tanh, "relu": lambda a: np.maximum(a, 0)}
@@ -43,12 +46,16 @@ def make_penalty(name: str):
     )
 
 
+def normalise(width):
+    return batchnorm.batch(width, momentum=0.1, eps=1e-5, statistics="exact")
+
+
 def make_net(outputs: int, *, norm=False, drop=False, g="tanh", hidden=(5, 4)) -> MLP:
-    """In float64, biases, gains and shifts away from zero and one."""
+    """A net in float64, with biases, gains and shifts away from zero and one."""
     net = build_mlp(
         INPUTS, outputs, list(hidden), activation=activation.TABLE[g],
         initialize=lambda w, generator: initializer.normal(w, generator, std=0.7),
-        norm=lambda width: batchnorm.batch(width, momentum=0.1, eps=1e-5, statistics="exact") if norm else None,
+        norm=normalise if norm else batchnorm.none,
         noise=dropout.standard(input=0.2, hidden=0.5) if drop else None, generator=stream(1, "test"),
     ).double()  # fmt: skip
     with torch.no_grad():
@@ -66,7 +73,8 @@ def make_step(net, of="cross_entropy", penalty="none", limit=None, optim="sgd", 
 
 def make_batch(of: str, dtype: torch.dtype = torch.float64, rows: int = ROWS):
     """Inputs and encoded targets."""
-    x, columns = tensor(rows, INPUTS, seed=3, dtype=dtype), OUTPUTS[of]
+    x = tensor(rows, INPUTS, seed=3, dtype=dtype)
+    columns = OUTPUTS[of]
     if of == "mse":
         return x, tensor(rows, columns, seed=4, dtype=dtype)
     classes = torch.randint(0, max(2, columns), (rows,), generator=stream(5, "test"))
@@ -76,7 +84,7 @@ def make_batch(of: str, dtype: torch.dtype = torch.float64, rows: int = ROWS):
 def objective(
     net: MLP, vector: np.ndarray, x, y, noise, of: str, penalty: str, g: str
 ) -> tuple[float, np.ndarray]:
-    """Loss plus penalty, and the outputs, of the parameters in this vector: the whole of it in NumPy."""
+    """Loss plus penalty, and the outputs, for the parameters in a vector: all in NumPy."""
     x, y, noise = x.numpy(), y.numpy(), [n.numpy() for n in noise]
     tensors, cut = {}, 0
     for name, parameter in net.named_parameters():
@@ -106,20 +114,21 @@ COMBINATIONS = list(itertools.product(OUTPUTS, ["none", "l1", "l2"], [False, Tru
 
 @pytest.mark.parametrize(("of", "penalty", "norm", "drop"), COMBINATIONS)
 def test_gradients_by_central_differences(of, penalty, norm, drop):
-    """Every loss, penalty, with and without normalisation and dropout: all entries and twenty random directions."""
+    """All losses, penalties, with and without normalisation and dropout: all entries and 20 directions."""
     check_gradient(of, penalty, norm, drop, "tanh")
 
 
 @pytest.mark.parametrize("g", ["sigmoid", "relu"])
 @pytest.mark.parametrize("norm", [False, True])
 def test_gradients_of_the_other_activations(g, norm):
-    """ReLU at a point where no unit is within 1e-4 of its kink."""
+    """ReLU is tested where no unit is within 1e-4 of its kink."""
     check_gradient("cross_entropy", "l2", norm, True, g)
 
 
 def check_gradient(of: str, penalty: str, norm: bool, drop: bool, g: str) -> None:
     net = make_net(OUTPUTS[of], norm=norm, drop=drop, g=g)
-    step, (x, y) = make_step(net, of, penalty), make_batch(of)
+    step = make_step(net, of, penalty)
+    x, y = make_batch(of)
     noise = [n.double() for n in net.noise(ROWS, stream(6, "dropout"))]
     assert len(noise) == (3 if drop else 0)
     if g == "relu":
@@ -145,7 +154,8 @@ def check_gradient(of: str, penalty: str, norm: bool, drop: bool, g: str) -> Non
 
 
 def assert_away_from_kinks(net: MLP, x: torch.Tensor, noise: list[torch.Tensor]) -> None:
-    nearest, buffers = [], [b.clone() for b in net.buffers()]
+    nearest = []
+    buffers = [b.clone() for b in net.buffers()]
 
     def look(module, args):
         nearest.append(args[0].abs().min().item())
@@ -161,7 +171,7 @@ def assert_away_from_kinks(net: MLP, x: torch.Tensor, noise: list[torch.Tensor])
 
 
 def snapshot(step: Step) -> list[bytes]:
-    """Every bit that a step owns, and those that the net itself shows."""
+    """All bits of a step and of its net."""
     own = [step.params, step.buffers, step.t, step.skip, *step.slots]
     return [v.detach().numpy().tobytes() for v in (*own, *step.model.parameters(), *step.model.buffers())]
 
@@ -169,10 +179,13 @@ def snapshot(step: Step) -> list[bytes]:
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("optim", OPTIMIZERS)
 def test_loss_grad_is_pure(norm, optim):
-    """Twice the same bits; parameters, buffers, slots, counters and the net itself are as before."""
+    """It gives the same bits twice; parameters, buffers, slots, counters and the net stay as they are."""
     net = make_net(3, norm=norm, drop=True)
-    step, (x, y) = make_step(net, penalty="l2", optim=optim), make_batch("cross_entropy")
-    noise, before, global_state = net.noise(ROWS, stream(6, "dropout")), snapshot(step), torch.get_rng_state()
+    step = make_step(net, penalty="l2", optim=optim)
+    x, y = make_batch("cross_entropy")
+    noise = net.noise(ROWS, stream(6, "dropout"))
+    before = snapshot(step)
+    global_state = torch.get_rng_state()
     first = step.loss_grad(step.params, step.buffers, x, y, noise)
     again = step.loss_grad(step.params, step.buffers, x, y, noise)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -184,13 +197,16 @@ def test_loss_grad_is_pure(norm, optim):
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_loss_grad_of_a_foreign_vector(norm):
-    """For parameters of another net: that net's own gradient, and this net stays as it is."""
-    net, other = make_net(3, norm=norm), make_net(3, norm=norm)
-    step, (x, y) = make_step(net), make_batch("cross_entropy")
+    """For the parameters of another net it gives that net's gradient, and this net stays as it is."""
+    net = make_net(3, norm=norm)
+    other = make_net(3, norm=norm)
+    step = make_step(net)
+    x, y = make_batch("cross_entropy")
     with torch.no_grad():
         for i, parameter in enumerate(other.parameters()):
             parameter.copy_(tensor(*parameter.shape, seed=50 + i))
-    theirs, before = make_step(other), snapshot(step)
+    theirs = make_step(other)
+    before = snapshot(step)
     foreign = torch.cat([p.detach().flatten() for p in other.parameters()])
     kept = foreign.clone()
     found = step.loss_grad(foreign, step.buffers, x, y, [])
@@ -201,8 +217,9 @@ def test_loss_grad_of_a_foreign_vector(norm):
 
 
 def test_loss_grad_leaves_the_net_whole_after_an_error():
-    """A batch of the wrong width is told, and the net still holds its own tensors."""
-    step, (x, y) = make_step(make_net(3, norm=True)), make_batch("cross_entropy")
+    """After a batch of the wrong width, the net still holds its own tensors."""
+    step = make_step(make_net(3, norm=True))
+    x, y = make_batch("cross_entropy")
     before = snapshot(step)
     with pytest.raises(RuntimeError):
         step.loss_grad(step.params + 1, step.buffers, x[:, :2], y, [])
@@ -212,9 +229,10 @@ def test_loss_grad_leaves_the_net_whole_after_an_error():
 
 
 def test_loss_grad_returns_the_averages_after_the_batch():
-    """New moving averages, as torch moves them, come back as a vector; those given stay."""
+    """The new moving averages are returned as a vector; the given ones stay."""
     net = make_net(3, norm=True)
-    step, (x, y) = make_step(net), make_batch("cross_entropy")
+    step = make_step(net)
+    x, y = make_batch("cross_entropy")
     given = step.buffers.clone()
     found = step.loss_grad(step.params, step.buffers, x, y, [])
     a = (x @ net.hidden[0].linear.weight.T).detach()
@@ -224,9 +242,10 @@ def test_loss_grad_returns_the_averages_after_the_batch():
 
 
 def test_the_penalty_is_in_the_gradient_but_not_in_the_loss():
-    """The reported loss is that of the data: the gradients differ by 2 lambda W."""
+    """The loss is that of the data; the gradients differ by 2 lambda W."""
     x, y = make_batch("cross_entropy")
-    plain, penalised = make_step(make_net(3)), make_step(make_net(3), penalty="l2")
+    plain = make_step(make_net(3))
+    penalised = make_step(make_net(3), penalty="l2")
     a, b = (s.loss_grad(s.params, s.buffers, x, y, []) for s in (plain, penalised))
     assert torch.equal(a.loss, b.loss)
     expected = torch.cat(
@@ -235,30 +254,31 @@ def test_the_penalty_is_in_the_gradient_but_not_in_the_loss():
     assert torch.allclose(b.grads - a.grads, expected, rtol=1e-9, atol=1e-12)
 
 
-class Idle(torch.nn.Module):
-    """y = w x, and a weight that nothing uses."""
+class UnusedWeight(torch.nn.Module):
+    """y = w x, and a weight without effect."""
 
     def __init__(self):
         super().__init__()
-        self.unused, self.weight = (torch.nn.Parameter(torch.ones(1, 2).double()) for _ in range(2))
+        self.unused = torch.nn.Parameter(torch.ones(1, 2).double())
+        self.weight = torch.nn.Parameter(torch.ones(1, 2).double())
 
     def forward(self, x, noise):
         return x @ self.weight.T
 
 
 def test_a_parameter_without_influence_has_gradient_zero():
-    """None is missing in the vector: the others keep their places."""
-    step, x = make_step(Idle(), "mse"), tensor(3, 2)
+    """It has its entries in the vector, so the others keep their positions."""
+    step, x = make_step(UnusedWeight(), "mse"), tensor(3, 2)
     grads = step.loss_grad(step.params, step.buffers, x, torch.zeros(3, 1).double(), []).grads
     expected = 2 * x.T.numpy() @ x.numpy().sum(1) / 3
     assert np.allclose(grads.numpy(), [0, 0, *expected], rtol=1e-12)
 
 
-# The update.
+# ---- the update
 
 
 def reference_update(optim: str, w: np.ndarray, state: list[np.ndarray], g: np.ndarray, t: int, **settings):
-    """One step in NumPy float64."""
+    """One update in NumPy float64."""
     of = OPTIMIZERS[optim] | settings
     if optim == "sgd":
         return w - of["lr"] * g, state
@@ -273,10 +293,11 @@ def reference_update(optim: str, w: np.ndarray, state: list[np.ndarray], g: np.n
 @pytest.mark.parametrize("name", ["float32", "float64"])
 @pytest.mark.parametrize("optim", OPTIMIZERS)
 def test_twenty_steps_in_numpy(optim, name):
-    """Gradient, penalty, rule and projection together: the weights of a linear net trained by NumPy alone."""
+    """Gradient, penalty, rule and projection: a linear net is trained in NumPy too."""
     dtype, tolerance = {"float32": (torch.float32, 2e-4), "float64": (torch.float64, 1e-10)}[name]
     net = make_net(2, hidden=()).to(dtype)
-    step, (x, y) = make_step(net, "mse", "l2", limit=0.9, optim=optim), make_batch("mse", dtype)
+    step = make_step(net, "mse", "l2", limit=0.9, optim=optim)
+    x, y = make_batch("mse", dtype)
     w, b = (p.detach().double().numpy().copy() for p in net.parameters())
     state, limited = [], 0
     for t in range(1, 21):
@@ -295,9 +316,10 @@ def test_twenty_steps_in_numpy(optim, name):
 
 
 def test_a_step_returns_loss_and_outputs_before_it():
-    """Those of the weights that it started from, and the mean loss of the rows alone."""
+    """They are those of the weights before the step; the loss has no penalty."""
     net = make_net(2, hidden=()).float()
-    step, (x, y) = make_step(net, "mse", "l2"), make_batch("mse", torch.float32)
+    step = make_step(net, "mse", "l2")
+    x, y = make_batch("mse", torch.float32)
     expected = net(x).detach()
     value, outputs, _ = step(x, y, [])
     assert torch.equal(outputs, expected)
@@ -306,13 +328,15 @@ def test_a_step_returns_loss_and_outputs_before_it():
 
 
 def test_the_rate_can_change_between_steps():
-    """`set_lr` counts from the next step on, exactly."""
+    """`set_lr` applies from the next step on, exactly."""
     net = make_net(2, hidden=()).float()
-    step, (x, y) = make_step(net, "mse"), make_batch("mse", torch.float32)
+    step = make_step(net, "mse")
+    x, y = make_batch("mse", torch.float32)
     for lr in (0.5, 0.125, 1e-6):
         step.set_lr(lr)
         assert step.lr == lr
-        before, g = step.params.clone(), step.loss_grad(step.params, step.buffers, x, y, []).grads
+        before = step.params.clone()
+        g = step.loss_grad(step.params, step.buffers, x, y, []).grads
         step(x, y, [])
         assert torch.allclose(step.params, before - lr * g, rtol=1e-6, atol=1e-8)
 
@@ -331,23 +355,26 @@ class Decaying:
 
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 4465])
 def test_blocks_do_not_change_the_rule(size):
-    """Vectors shorter, as long, and longer than a block: five steps as the rule in NumPy gives them, in one piece."""
+    """Vectors shorter and longer than a block, or of its length, give five steps of the rule in NumPy."""
     step = Step(make_net(3), make_loss("cross_entropy"), regularizer.none, None, Decaying(0.05))
     w = tensor(size)
     slots = (torch.zeros_like(w), torch.zeros_like(w))
-    mine, s, last = w.numpy().copy(), np.zeros(size), np.zeros(size)
+    mine = w.numpy().copy()
+    s = np.zeros(size)
+    last = np.zeros(size)
     for t in range(1, 6):
         g = tensor(size, seed=t)
         step.update(w, g, slots, torch.tensor(float(t), dtype=torch.float64), torch.zeros(()))
         s = s + g.numpy() ** 2 / t
-        mine, last = mine - 0.05 * g.numpy() / (1 + s) - 0.01 * last, g.numpy()
+        mine = mine - 0.05 * g.numpy() / (1 + s) - 0.01 * last
+        last = g.numpy()
     for found, expected in zip((w, *slots), (mine, s, last), strict=True):
         assert np.allclose(found.numpy(), expected, rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize("size", [5, 2 * BLOCK + 4465])
 def test_blocks_skip_too(size):
-    """`skip` = 1 leaves parameters and slots of a rule without a kernel bit for bit, though the gradient is NaN."""
+    """With `skip` = 1, a rule without a kernel changes no bit, even if the gradient is NaN."""
     step = Step(make_net(3), make_loss("cross_entropy"), regularizer.none, None, Decaying(0.05))
     vectors = [tensor(size, seed=i, dtype=torch.float32) for i in range(3)]
     g = tensor(size, seed=9, dtype=torch.float32)
@@ -358,7 +385,7 @@ def test_blocks_skip_too(size):
 
 
 def test_a_rule_without_a_kernel_trains_a_net():
-    """Steps through the blocks: the loss of a small regression falls, t counts."""
+    """The loss of a small regression falls, and t counts the steps."""
     net = make_net(2).float()
     step = Step(net, make_loss("mse"), regularizer.none, None, Decaying(0.05))
     values = [step(*make_batch("mse", torch.float32), [])[0].item() for _ in range(50)]
@@ -366,7 +393,7 @@ def test_a_rule_without_a_kernel_trains_a_net():
     assert step.t.item() == 50
 
 
-# What is not finite.
+# ---- values that are not finite
 
 POISONS = {
     "NaN input": (torch.nan, 0.0),
@@ -378,8 +405,8 @@ POISONS = {
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("optim", [*OPTIMIZERS, "decaying"])
 @pytest.mark.parametrize("poison", POISONS)
-def test_a_loss_that_is_not_finite_leaves_every_bit(poison, optim, norm):
-    """Parameters, moving averages, slots and t stay; later good batches change nothing either: the run is over."""
+def test_a_loss_that_is_not_finite_changes_no_bit(poison, optim, norm):
+    """Parameters, averages, slots and t stay; later good batches change nothing either."""
     option = Decaying(0.05) if optim == "decaying" else TABLE[optim](**OPTIMIZERS[optim])
     net = make_net(2, norm=norm).float()
     check_bits_stay(POISONS[poison], Step(net, make_loss("mse"), make_penalty("l2"), None, option))
@@ -387,19 +414,20 @@ def test_a_loss_that_is_not_finite_leaves_every_bit(poison, optim, norm):
 
 @pytest.mark.parametrize("limit", [0.3, 0.6, 0.7, 0.8, 1.1])
 @pytest.mark.parametrize("optim", OPTIMIZERS)
-def test_nothing_is_projected_either(optim, limit):
-    """Weights that lie on the limit keep their last digit, too."""
+def test_a_skipped_step_projects_nothing(optim, limit):
+    """Weights at the limit keep their last digit."""
     check_bits_stay(POISONS["NaN input"], make_step(make_net(2).float(), "mse", "l2", limit, optim))
 
 
 def check_bits_stay(poison: tuple[float, float], step: Step) -> None:
-    """Three good steps, a bad one, a good one: the last two change nothing that belongs to the run."""
+    """Three good steps, a bad one, a good one: the last two change no bit of the run."""
     x, y = make_batch("mse", torch.float32)
     for _ in range(3):
         step(x, y, [])
     assert step.skip.item() == 0
     own = (step.params, step.buffers, step.t, *step.slots)
-    before, good = [v.numpy().tobytes() for v in own], (x.clone(), y.clone())
+    before = [v.numpy().tobytes() for v in own]
+    good = (x.clone(), y.clone())
     x[2, 1] += poison[0]
     y[4, 0] += poison[1]
     assert not step(x, y, [])[0].isfinite()
@@ -412,9 +440,10 @@ def check_bits_stay(poison: tuple[float, float], step: Step) -> None:
 
 
 def test_a_gradient_that_is_not_finite_under_a_finite_loss():
-    """A penalty with an infinite slope: the step is not made, and the value that comes back tells it."""
+    """With a penalty of infinite slope, the step is skipped, and the returned loss is not finite."""
     net = make_net(2).float()
-    step, (x, y) = make_step(net, "mse"), make_batch("mse", torch.float32)
+    step = make_step(net, "mse")
+    x, y = make_batch("mse", torch.float32)
     step(x, y, [])
     before = step.params.numpy().tobytes()
     step.penalty = lambda weights: sum((0 * w).sum().abs().sqrt() for w in weights)  # its derivative is 0 / 0
@@ -426,7 +455,7 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss():
 
 @pytest.mark.parametrize("size", [1e15, 1e25])
 def test_a_large_gradient_is_not_an_infinite_one(size):
-    """Finite loss, finite gradient: the step is made, though the squares of the gradient are beyond float32."""
+    """The step is made if loss and gradient are finite, even if the squares of the gradient overflow."""
     net = make_net(2, hidden=()).float()
     step = Step(
         net, lambda outputs, y: size * outputs.mean(), regularizer.none, None, TABLE["sgd"](lr=1 / size)
@@ -438,11 +467,11 @@ def test_a_large_gradient_is_not_an_infinite_one(size):
     assert not torch.equal(step.params, before)
 
 
-# Views and projection.
+# ---- views and projection
 
 
 def test_the_net_shares_its_vectors():
-    """What is written to the vector shows in the net, and the other way round; the order is that of the net."""
+    """A change of the vector is a change of the net, and vice versa; the order is that of the net."""
     net = make_net(3, norm=True)
     expected = torch.cat([p.detach().flatten() for p in net.parameters()])
     averages = torch.cat([b.flatten() for b in net.buffers()])
@@ -462,16 +491,17 @@ def test_the_net_shares_its_vectors():
 
 
 def test_a_net_without_hidden_layers_or_buffers():
-    """The smallest net steps, too."""
+    """The smallest net makes a step."""
     step = make_step(make_net(3, hidden=()).float())
     step(*make_batch("cross_entropy", torch.float32), [])
     assert step.buffers.numel() == 0 and step.t.item() == 1
 
 
 def test_project_limits_each_matrix_of_any_vector():
-    """Rows of all weight matrices, whatever their layer; biases, gains and shifts keep their bits."""
+    """The rows of all weight matrices are limited; biases, gains and shifts keep their bits."""
     step = make_step(make_net(3, norm=True), limit=0.5)
-    vector, own = 3 * tensor(len(step.params), seed=8), step.params.clone()
+    vector = 3 * tensor(len(step.params), seed=8)
+    own = step.params.clone()
     before = vector.clone()
     step.project(vector)
     assert torch.equal(step.params, own)
@@ -492,8 +522,9 @@ def sizes(step: Step) -> list[int]:
 
 
 def test_without_a_constraint_nothing_is_projected():
-    """Every bit stays, however long the weights."""
-    step, vector = make_step(make_net(3)), 100 * tensor(len(make_step(make_net(3)).params))
+    """Weights of any length keep their bits."""
+    step = make_step(make_net(3))
+    vector = 100 * tensor(len(step.params))
     before = vector.clone()
     step.project(vector)
     assert torch.equal(vector, before)
