@@ -108,7 +108,7 @@ def test_a_warm_up_grows_to_the_rate():
 
 def test_plateau_agrees_with_the_scheduler_of_torch():
     """On random walks with ties and NaN: ReduceLROnPlateau in absolute mode waits one validation more."""
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         values = (np.cumsum(rng.integers(-3, 4, 200)) / 4 - 0.05 * np.arange(200)).round(1)
         values[rng.random(200) < 0.05] = NAN
