@@ -150,7 +150,7 @@ class MLP(nn.Module):
         return self.output(h)
 
     @property
-    def places(self) -> int:
+    def embedded_columns(self) -> int:
         """The number of input columns (the last ones) that hold embedded categories."""
         return 0 if self.embeddings is None else len(self.embeddings.tables)
 

@@ -46,10 +46,10 @@ METRICS: dict[str, tuple[str, ...]] = {
     REGRESSION: ("loss", "rmse", "mae", "r2"),
 }
 
-GROWING = ("accuracy", "balanced_accuracy", "exact_match", "f1_macro", "auroc", "r2")
+HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "exact_match", "f1_macro", "auroc", "r2")
 """The metrics of which a higher value is better; of all others a lower one is."""
 
-BRIEF = ("loss", "accuracy", "rmse", "mae", "r2")
+CHEAP_METRICS = ("loss", "accuracy", "rmse", "mae", "r2")
 """Cheap metrics: they are measured on the training batches too, and `train` always shows them."""
 
 OF_PROBABILITIES = ("log_loss", "ece")

@@ -16,7 +16,7 @@ from dlfound.config.options import Option
 from dlfound.config.space import Choice, Dimension, Interval
 from dlfound.config.yaml_files import dump_yaml
 from dlfound.errors import Code, Error, printable
-from dlfound.objective.tasks import BRIEF, GROWING
+from dlfound.objective.tasks import CHEAP_METRICS, HIGHER_IS_BETTER
 from dlfound.runs.folder import RunFolder, make_folder
 from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.trials import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, Row, best_row
@@ -111,7 +111,7 @@ class Results:
             "trials": plan.count,
             "states": dict(self.states),
             "monitor": self.monitor,
-            "growing": self.monitor in GROWING,
+            "growing": self.monitor in HIGHER_IS_BETTER,
             "space": plan.space.told(),
             "best": best,
             "importances": self.importances,
@@ -153,7 +153,9 @@ class Results:
         config = self.plan.compose(self.words())
         chosen, nodes = differing(config)
         val = ", ".join(
-            f"{m} {number(v)}" for m, v in self.best.result.metrics.items() if m in (*BRIEF, self.monitor)
+            f"{m} {number(v)}"
+            for m, v in self.best.result.metrics.items()
+            if m in (*CHEAP_METRICS, self.monitor)
         )
         head = [
             "# @package _global_",
@@ -182,7 +184,7 @@ class Results:
         assert result is not None
         lines = [f"best: trial {best.number}"]
         lines += [f"  {key} = {printable(text)}" for key, text in best.values.items()]
-        names = [m for m in result.metrics if m in (*BRIEF, self.monitor)]
+        names = [m for m in result.metrics if m in (*CHEAP_METRICS, self.monitor)]
         spread = {m: f" ± {number(result.spread.get(m))}" if result.spread else "" for m in names}
         lines.append("  val   " + "  ".join(f"{m} {number(result.metrics[m])}{spread[m]}" for m in names))
         if test is not None:

@@ -20,7 +20,7 @@ from dlfound.nn.tabular import TabularPreprocessing, plan_columns
 from dlfound.objective import loss as losses
 from dlfound.objective.tasks import REGRESSION
 from dlfound.streams import stream
-from dlfound.training.device import Part, check_memory, encode, make_resident
+from dlfound.training.device import DeviceData, check_memory, encode, make_resident
 from dlfound.training.loop import has_batch_statistics
 from dlfound.training.step import Step
 
@@ -38,7 +38,7 @@ class Assembly:
     network: Network
     step: Step
     loss: Any
-    parts: dict[str, Part]
+    parts: dict[str, DeviceData]
     batch_size: int
 
 

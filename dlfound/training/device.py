@@ -133,7 +133,7 @@ def threads(count: int) -> Iterator[None]:
 # ---- the data
 
 
-class Part(NamedTuple):
+class DeviceData(NamedTuple):
     """Training, validation or test rows on the device.
 
     Attributes:
@@ -147,13 +147,13 @@ class Part(NamedTuple):
     targets: Tensor
 
 
-def make_resident(dataset: Dataset, network: Network, loss, device: torch.device) -> dict[str, Part]:
+def make_resident(dataset: Dataset, network: Network, loss, device: torch.device) -> dict[str, DeviceData]:
     """Copy train, val and test to the device. Pixels stay bytes there: that takes a quarter of the memory."""
     parts = {}
     for name, rows in dataset.parts.items():
         targets = torch.from_numpy(dataset.targets[rows]).to(device)
         inputs = _inputs(dataset, rows, network, device)
-        parts[name] = Part(inputs, encode(dataset, rows, network, loss, targets), targets)
+        parts[name] = DeviceData(inputs, encode(dataset, rows, network, loss, targets), targets)
     return parts
 
 

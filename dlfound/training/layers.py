@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlfound.nn.modules import BatchNorm, Layer, Maxout, Network
-from dlfound.training.device import Part
+from dlfound.training.device import DeviceData
 from dlfound.training.metrics import EVALUATION_ROWS
 from dlfound.training.step import Step
 
@@ -45,13 +45,13 @@ class LayerState:
     copies: bool
 
 
-class Probe:
+class LayerProbe:
     """Looks at a net on the first training rows. It draws no random numbers and changes nothing.
 
     Dropout is off. Batch normalisation uses the statistics of the sample, as in training.
     """
 
-    def __init__(self, network: Network, step: Step, part: Part):
+    def __init__(self, network: Network, step: Step, part: DeviceData):
         self.step = step
         self.network = network
         self.body = network.body
@@ -82,7 +82,7 @@ class Probe:
         return float(gradient.loss), self._states(records, gradient.grads, before)
 
     @torch.no_grad()
-    def loss(self, part: Part) -> float:
+    def loss(self, part: DeviceData) -> float:
         """The mean loss on all rows of a part, under the same conditions."""
         buffers = self.step.buffers.clone()
         total = 0.0

@@ -14,7 +14,7 @@ from dlfound.config.setting_types import Count, NonNegative, Whole
 from dlfound.errors import Code, Error
 from dlfound.nn.modules import BatchNorm, Network
 from dlfound.streams import stream, stream_seed
-from dlfound.training.device import Part
+from dlfound.training.device import DeviceData
 from dlfound.training.metrics import evaluate, finite, measure
 from dlfound.training.step import Step
 
@@ -80,8 +80,8 @@ def fit(
     step: Step,
     loss,
     decay,
-    train: Part,
-    val: Part,
+    train: DeviceData,
+    val: DeviceData,
     *,
     epochs: int,
     batch_size: int,
@@ -141,7 +141,7 @@ class _Pass(NamedTuple):
 
 
 def _pass(
-    network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int,
+    network: Network, step: Step, loss, decay, train: DeviceData, batch_size: int, seed: int,
     progress: EpochProgress, pause: Callable[[], bool],
 ):  # fmt: skip
     """Do the rest of one pass over the training rows, each row once; yield the progress at each pause."""

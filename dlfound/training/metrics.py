@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dlfound.nn.modules import Network
-from dlfound.objective.tasks import GROWING, gives_probabilities
-from dlfound.training.device import Part
+from dlfound.objective.tasks import HIGHER_IS_BETTER, gives_probabilities
+from dlfound.training.device import DeviceData
 
 Metrics = dict[str, float | None]
 
@@ -26,7 +26,7 @@ SMALLEST_NORMAL = torch.finfo(torch.float64).tiny  # smaller probabilities lose 
 # ---- evaluation
 
 
-def evaluate(network: Network, loss, part: Part) -> Metrics:
+def evaluate(network: Network, loss, part: DeviceData) -> Metrics:
     """Loss and metrics of the net on the rows of a part, in evaluation mode."""
     return measure(network, loss, outputs_of(network, part.inputs), part.encoded, part.targets)
 
@@ -61,7 +61,7 @@ def measure(
         outputs: (rows, outputs).
         encoded: the targets as the loss takes them.
         targets: class numbers (rows,), or numbers in their own unit (rows, columns).
-        brief: only the cheap metrics, `objective.tasks.BRIEF`.
+        brief: only the cheap metrics, `objective.tasks.CHEAP_METRICS`.
     """
     metrics = {"loss": finite(loss(outputs, encoded))}
     if network.target is not None:
@@ -85,7 +85,7 @@ def monitored(monitor: str) -> str:
 def watch(monitor: str) -> Callable[[Metrics], float]:
     """How decay, stopping and the best net see a validation: lower is better, NaN is undefined."""
     name = monitored(monitor)
-    sign = -1.0 if name in GROWING else 1.0
+    sign = -1.0 if name in HIGHER_IS_BETTER else 1.0
 
     def value(metrics: Metrics) -> float:
         return math.nan if metrics[name] is None else sign * metrics[name]

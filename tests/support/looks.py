@@ -11,7 +11,7 @@ from dlfound.nn.preprocessing import empty
 from dlfound.objective import loss, regularizer
 from dlfound.optim.optimizers import TABLE
 from dlfound.streams import stream
-from dlfound.training.device import Part
+from dlfound.training.device import DeviceData
 from dlfound.training.step import Step
 
 INPUTS = 4
@@ -35,14 +35,14 @@ OPTIMIZERS = {
 }
 
 
-def make_part(rows: int, of: str = "cross_entropy", dtype=torch.float64) -> Part:
+def make_part(rows: int, of: str = "cross_entropy", dtype=torch.float64) -> DeviceData:
     x = torch.randn(rows, INPUTS, generator=stream(1, "x"), dtype=torch.float64).to(dtype)
     columns = OUTPUTS[of]
     if of == "mse":
         y = torch.randn(rows, columns, generator=stream(2, "y"), dtype=torch.float64).to(dtype)
-        return Part(x, y, y)
+        return DeviceData(x, y, y)
     c = torch.randint(0, max(2, columns), (rows,), generator=stream(2, "y"))
-    return Part(x, c if of == "cross_entropy" else c[:, None].to(dtype), c)
+    return DeviceData(x, c if of == "cross_entropy" else c[:, None].to(dtype), c)
 
 
 def normalise(width):

@@ -9,7 +9,7 @@ from dlfound.objective import loss, regularizer
 from dlfound.optim.lr_decay import TABLE as DECAYS
 from dlfound.optim.optimizers import TABLE
 from dlfound.streams import stream
-from dlfound.training.device import Part
+from dlfound.training.device import DeviceData
 from dlfound.training.loop import fit
 from dlfound.training.step import Step
 
@@ -38,15 +38,15 @@ class RecordedStep(Step):
         return found
 
 
-def part(rows: int, of=CE, seed: int = 1) -> Part:
+def part(rows: int, of=CE, seed: int = 1) -> DeviceData:
     """Rows with their number in the first column."""
     x = torch.randn(rows, INPUTS, generator=stream(seed, "x"))
     x[:, 0] = torch.arange(rows)
     if of is CE:
         y = torch.randint(0, 3, (rows,), generator=stream(seed, "y"))
-        return Part(x, y, y)
+        return DeviceData(x, y, y)
     y = torch.randn(rows, 2, generator=stream(seed, "y"))
-    return Part(x, y, y)
+    return DeviceData(x, y, y)
 
 
 def normalise(width):

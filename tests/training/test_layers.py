@@ -13,8 +13,8 @@ from dlfound.nn.preprocessing import Standardise, empty
 from dlfound.objective import regularizer
 from dlfound.optim.optimizers import TABLE
 from dlfound.streams import stream
-from dlfound.training.device import Part
-from dlfound.training.layers import SAMPLE_ROWS, Probe
+from dlfound.training.device import DeviceData
+from dlfound.training.layers import SAMPLE_ROWS, LayerProbe
 from dlfound.training.metrics import evaluate
 from dlfound.training.step import Step
 
@@ -30,7 +30,7 @@ def test_a_look_against_torch_nn(g, of, penalty, norm):
     """Every number of every layer, with and without batch statistics."""
     network, step = make(g, of=of, penalty=penalty, norm=norm)
     rows = make_part(40, of)
-    value, states = Probe(network, step, rows).look()
+    value, states = LayerProbe(network, step, rows).look()
     expected, layers = by_torch(network.body, rows.inputs, rows.encoded, of, penalty)
     assert value == pytest.approx(expected, rel=1e-12)
     assert [state.name for state in states] == ["layer1", "layer2", "output"]
@@ -62,7 +62,7 @@ def test_backprop_by_central_differences():
         return float((np.log(np.exp(o).sum(1)) - o[np.arange(5), y]).mean())
 
     slopes = [(mean_loss(1e-5 * e) - mean_loss(-1e-5 * e)) / 2e-5 for e in np.eye(15).reshape(15, 5, 3)]
-    (_, (state, _)) = Probe(network, step, rows).look()
+    (_, (state, _)) = LayerProbe(network, step, rows).look()
     assert state.backprop == pytest.approx(5 * math.sqrt(np.mean(np.square(slopes))), rel=1e-7)
 
 
@@ -70,8 +70,8 @@ def test_backprop_does_not_depend_on_the_number_of_rows():
     """If each row occurs twice, each gets half of the gradient, and the number stays."""
     network, step = make()
     rows = make_part(20)
-    twice = Part(*(torch.cat([t, t]) for t in rows))
-    once, again = (Probe(network, step, part).look()[1] for part in (rows, twice))
+    twice = DeviceData(*(torch.cat([t, t]) for t in rows))
+    once, again = (LayerProbe(network, step, part).look()[1] for part in (rows, twice))
     for first, second in zip(once, again, strict=True):
         assert first.backprop == pytest.approx(second.backprop, rel=1e-12)
 
@@ -93,7 +93,7 @@ def look_at_small_net(g: str, weights, x) -> list:
     fill(network, *weights, [[1.0, 2.0], [0.5, 0.0], [0.0, 1.0]], [0.1, 0.2, 0.3])
     step = Step(body, LOSSES["cross_entropy"], regularizer.none, None, TABLE["sgd"](lr=0.1))
     x = torch.tensor(x)[:, None]
-    return Probe(network, step, Part(x, torch.zeros(len(x), dtype=torch.long), x)).look()[1]
+    return LayerProbe(network, step, DeviceData(x, torch.zeros(len(x), dtype=torch.long), x)).look()[1]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_saturated_share_is_that_beyond_the_exact_ends():
         layer["a"].detach().numpy()
         for layer in by_torch(network.body, rows.inputs, rows.encoded, "cross_entropy")[1]
     ]
-    for state, pre in zip(Probe(network, step, rows).look()[1][:-1], a, strict=False):
+    for state, pre in zip(LayerProbe(network, step, rows).look()[1][:-1], a, strict=False):
         certain, possible = (np.abs(pre) > 2.2001).mean(), (np.abs(pre) > np.arccosh(np.sqrt(20))).mean()
         assert certain - 1e-6 <= state.saturated <= possible + 1e-6
         assert 0.3 < state.saturated < 0.9
@@ -138,7 +138,7 @@ def test_the_sample_is_the_first_rows():
     for rows in (1, 7, SAMPLE_ROWS, SAMPLE_ROWS + 50):
         network, step = make()
         part = make_part(rows)
-        value, states = Probe(network, step, part).look()
+        value, states = LayerProbe(network, step, part).look()
         count = min(rows, 256)
         assert [len(state.activations) for state in states] == [count] * 3
         expected, layers = by_torch(network.body, part.inputs[:count], part.encoded[:count], "cross_entropy")
@@ -154,7 +154,7 @@ def test_dropout_is_off(of):
     network, step = make(of=of, drop=True, dtype=torch.float32)
     rows = make_part(50, of, torch.float32)
     assert sum(isinstance(module, Dropout) for module in network.modules()) == 3
-    value, states = Probe(network, step, rows).look()
+    value, states = LayerProbe(network, step, rows).look()
     assert value == evaluate(network, LOSSES[of], rows)["loss"]
     assert np.allclose(states[-1].activations, network.body(rows.inputs).detach(), atol=1e-6)
 
@@ -164,7 +164,7 @@ def test_pixels_are_normalised():
     network, step = make(dtype=torch.float32)
     network.preprocessing = Standardise(torch.full((INPUTS,), 100.0), torch.full((INPUTS,), 50.0))
     pixels = torch.randint(0, 256, (30, INPUTS), generator=stream(3, "x"), dtype=torch.uint8)
-    _, states = Probe(network, step, Part(pixels, make_part(30).encoded, pixels)).look()
+    _, states = LayerProbe(network, step, DeviceData(pixels, make_part(30).encoded, pixels)).look()
     first = network.body.hidden[0].linear
     a = ((pixels.numpy() - 100.0) / 50) @ first.weight.detach().numpy().T + first.bias.detach().numpy()
     assert np.allclose(states[0].activations, np.tanh(a), atol=1e-5)
@@ -174,12 +174,12 @@ def test_maxout_and_activations_with_parameters():
     """Activations belong to units, backprop to pieces; parameters of the activation are left out."""
     network, step = make(lambda: Maxout(3))
     rows = make_part(25)
-    _, states = Probe(network, step, rows).look()
+    _, states = LayerProbe(network, step, rows).look()
     _, layers = by_torch(network.body, rows.inputs, rows.encoded, "cross_entropy")
     assert states[0].activations.shape == (25, 6) and states[0].weights.shape == (18, INPUTS)
     assert states[0].backprop == pytest.approx(25 * math.sqrt((layers[0]["a"].grad ** 2).mean()), rel=1e-10)
     network, step = make(lambda: nn.PReLU(dtype=torch.float64))
-    _, states = Probe(network, step, rows).look()
+    _, states = LayerProbe(network, step, rows).look()
     _, layers = by_torch(network.body, rows.inputs, rows.encoded, "cross_entropy")
     assert [state.saturated for state in states] == [None] * 3
     assert np.allclose(states[1].gradient, layers[1]["linear"].weight.grad, rtol=1e-10, atol=1e-14)

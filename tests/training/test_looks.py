@@ -10,7 +10,7 @@ from support.looks import LOSSES, OPTIMIZERS, by_torch, make, make_part
 from dlfound.nn.modules import Network
 from dlfound.optim.lr_decay import TABLE as DECAYS
 from dlfound.streams import stream
-from dlfound.training.layers import Probe
+from dlfound.training.layers import LayerProbe
 from dlfound.training.loop import fit
 from dlfound.training.step import Step
 
@@ -22,7 +22,7 @@ def test_update_ratio(optim):
     """The change of W by the last step over W before it, layer by layer."""
     network, step = make(optim=optim)
     rows = make_part(30)
-    probe = Probe(network, step, rows)
+    probe = LayerProbe(network, step, rows)
     assert [state.update_ratio for state in probe.look()[1]] == [None] * 3
     before = step.params.clone()
     old = [layer.weight.detach().numpy().copy() for layer in probe.linear]
@@ -42,7 +42,7 @@ def test_the_update_ratio_of_zero_weights_is_none():
         network.body.hidden[1].linear.weight.zero_()
     before = step.params.clone()
     step(rows.inputs, rows.encoded, ())
-    first, second, output = (state.update_ratio for state in Probe(network, step, rows).look(before)[1])
+    first, second, output = (state.update_ratio for state in LayerProbe(network, step, rows).look(before)[1])
     assert (first, second) == (0.0, None)  # zeros pass no gradient
     assert output is None
 
@@ -74,7 +74,7 @@ def test_an_epochs_gradient_and_the_parameters_before_its_last_step():
 
 
 def copies(network: Network, step: Step) -> list[bool]:
-    return [state.copies for state in Probe(network, step, make_part(30)).look()[1]]
+    return [state.copies for state in LayerProbe(network, step, make_part(30)).look()[1]]
 
 
 def test_copies_have_equal_weights_on_both_sides():
@@ -139,7 +139,7 @@ def test_a_look_changes_nothing(optim, mode):
     """Vectors, modes, hooks and random numbers stay as they are, whether the look succeeds or fails."""
     network, step = make(norm=True, drop=True, optim=optim)
     rows = make_part(30)
-    probe = Probe(network, step, rows)
+    probe = LayerProbe(network, step, rows)
     step(rows.inputs, rows.encoded, network.body.noise(30, stream(4, "dropout")))
     network.train(mode)
     before = bits(network, step)
@@ -159,7 +159,7 @@ def test_looks_do_not_change_a_training(optim, of):
     for looks in (0, 3):
         network, step = make(of=of, norm=True, drop=True, penalty=True, optim=optim, dtype=torch.float32)
         rows = make_part(60, of, torch.float32)
-        probe, found = Probe(network, step, rows), []
+        probe, found = LayerProbe(network, step, rows), []
         for _ in range(looks):
             probe.look()
         size = 60 if optim == "lbfgs" else 16

@@ -9,7 +9,7 @@ import torch
 from scipy.special import logsumexp
 from support.loops import CE, MSE, make, part, train
 
-from dlfound.training.device import Part
+from dlfound.training.device import DeviceData
 from dlfound.training.metrics import evaluate
 
 # ---- rows and batches
@@ -66,7 +66,7 @@ def test_rows_keep_their_targets():
     x = torch.cat([rows.inputs[:, :1] / 40, rows.inputs[:, 1:]], 1)
     y = x @ torch.tensor([[1.0, -2.0], [0.5, 0.0], [0.0, 3.0], [1.0, 1.0]]) + 1
     network, step = make(MSE, hidden=(), optim="sgd", lr=0.1)
-    found = train(network, step, MSE, Part(x, y, y), epochs=280, batch_size=8)
+    found = train(network, step, MSE, DeviceData(x, y, y), epochs=280, batch_size=8)
     assert found[-1].train["loss"] < 1e-6
     assert found[-1].train["rmse"] < 1e-3
 

@@ -12,10 +12,10 @@ from dlfound.nn import activation, batchnorm, dropout, initializer
 from dlfound.nn.modules import Network, build_mlp
 from dlfound.nn.preprocessing import Standardise, empty
 from dlfound.objective import loss
-from dlfound.objective.tasks import GROWING, METRICS, OF_PROBABILITIES
+from dlfound.objective.tasks import HIGHER_IS_BETTER, METRICS, OF_PROBABILITIES
 from dlfound.streams import stream
 from dlfound.training import metrics
-from dlfound.training.device import Part
+from dlfound.training.device import DeviceData
 
 PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
 CE, BCE = (loss.TABLE[name]((), **PLAIN) for name in ("cross_entropy", "binary_cross_entropy"))
@@ -180,7 +180,7 @@ def test_evaluation_in_pieces_equals_evaluation_at_once(rows):
     net = network(norm=True)
     x = torch.randn(rows, 4, generator=stream(1, "x"))
     c = torch.randint(0, 3, (rows,), generator=stream(2, "c"))
-    found = metrics.evaluate(net, CE, Part(x, c, c))
+    found = metrics.evaluate(net, CE, DeviceData(x, c, c))
     net.eval()
     with torch.no_grad():
         o = net.body(x).double().numpy()
@@ -207,9 +207,9 @@ def test_evaluation_draws_and_changes_nothing():
     x, c = torch.randn(20, 4, generator=stream(1, "x")), torch.zeros(20, dtype=torch.int64)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     state = torch.get_rng_state()
-    first = metrics.evaluate(net, CE, Part(x, c, c))
+    first = metrics.evaluate(net, CE, DeviceData(x, c, c))
     net.train()
-    assert metrics.evaluate(net, CE, Part(x, c, c)) == first
+    assert metrics.evaluate(net, CE, DeviceData(x, c, c)) == first
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
@@ -232,4 +232,4 @@ def test_every_metric_has_a_direction():
     for better, worse in ((good, poor), (measure(MSE, y + 0.1, y, target), measure(MSE, y + 3, y, target))):
         for name in better:
             assert metrics.watch(name)(better) < metrics.watch(name)(worse), name
-    assert set(GROWING) < {name for names in METRICS.values() for name in names}
+    assert set(HIGHER_IS_BETTER) < {name for names in METRICS.values() for name in names}
