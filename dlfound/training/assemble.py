@@ -15,8 +15,7 @@ from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
 from dlfound.nn import initializer
 from dlfound.nn.modules import MLP, Network, build_mlp
-from dlfound.nn.preprocessing import empty, fit_columns, fit_images
-from dlfound.nn.tabular import TabularPreprocessing, plan_columns
+from dlfound.nn.preprocessing import TabularPreprocessing, empty, fit_columns, fit_images, plan_columns
 from dlfound.objective import loss as losses
 from dlfound.objective.tasks import REGRESSION
 from dlfound.streams import stream

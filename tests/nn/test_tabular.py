@@ -10,7 +10,7 @@ from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, RobustScal
 from dlfound.data.columns import CATEGORY, FIRST, NUMBER, Column
 from dlfound.data.dataset import Preparation, regression
 from dlfound.nn.modules import Embeddings, build_mlp
-from dlfound.nn.tabular import TabularPreprocessing, plan_columns
+from dlfound.nn.preprocessing import TabularPreprocessing, plan_columns
 from dlfound.training.assemble import fit_preprocessing
 
 NAN = float("nan")
