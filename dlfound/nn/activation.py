@@ -104,8 +104,8 @@ def selu() -> "torch.nn.Module":
 def gelu() -> "torch.nn.Module":
     """a Phi(a), where Phi is the distribution function of the normal distribution: a smooth ReLU.
 
-    Phi(a) is the probability that a standard normal number lies below a. The minimum is -0.17, near a =
-    -0.75.
+    Phi(a) is the probability that a standard normal number lies below a.
+    The minimum of a Phi(a) is -0.17, near a = -0.75.
 
     Source: Hendrycks & Gimpel 2016.
     https://arxiv.org/abs/1606.08415

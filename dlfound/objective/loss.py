@@ -154,7 +154,7 @@ class BinaryCrossEntropy:
 class Hinge(_ClassLoss):
     """max(0, 1 - output of the right class + output of another class), averaged over classes: a margin of 1.
 
-    A row whose right class leads all others by 1 has no loss. Outputs are scores, not probabilities.
+    A row whose right class leads all others by 1 has zero loss. Outputs are scores, not probabilities.
 
     Source: Weston & Watkins 1999; for two classes Cortes & Vapnik 1995.
     """
