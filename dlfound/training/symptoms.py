@@ -171,7 +171,7 @@ def dead(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
         return ""
     lower = "" if when == START else run.rate(0.1)
     advice = run.advice(lower, "initializer=he_normal", "activation=leaky_relu", "batchnorm=batch")
-    effect = f"they are zero for all of {run.sample_rows} rows and cannot learn"
+    effect = f"they are zero for all {run.sample_rows} sampled rows and cannot learn"
     return f"dead units in {names} {when}: {effect}; {advice}"
 
 

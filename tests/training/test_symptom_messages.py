@@ -66,7 +66,7 @@ def test_the_share_of_dead_units():
     layers = pre_activations(run, lambda a: np.maximum(a, 0))
     shares = {f"layer{i}": (a <= 0).all(0).mean() for i, a in enumerate(layers, 1)}
     assert shares["layer1"] > 0.6
-    assert f"dead units in {listed(shares)} after epoch 1: they are zero for all of 256 rows" in the_one(
+    assert f"dead units in {listed(shares)} after epoch 1: they are zero for all 256 sampled rows" in the_one(
         run, "dead"
     )
 
