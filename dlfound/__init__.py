@@ -12,7 +12,7 @@ from dlfound.errors import Error
 
 __all__ = ["Error", "__version__", "check", "open_run", "register", "train"]
 
-# What needs torch is imported when it is first asked for.
+# These need torch, so they are imported at first use.
 _LATE = {
     "train": "dlfound.runs.train",
     "check": "dlfound.checks.run",
@@ -21,10 +21,10 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    import importlib
+    import importlib.metadata
 
     if name == "__version__":
-        return importlib.import_module("dlfound.version").VERSION
+        return importlib.metadata.version("dlfound")
     if name in _LATE:
         return getattr(importlib.import_module(_LATE[name]), name)
     raise AttributeError(f"module 'dlfound' has no attribute {name!r}")

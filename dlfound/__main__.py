@@ -1,4 +1,4 @@
-"""`python -m dlfound`."""
+"""Run the command line: `python -m dlfound`."""
 
 import sys
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NoReturn
 
+import dlfound
 from dlfound.errors import Code, Error, Problem, Stopped, printable
 from dlfound.terminal import ready_streams
 
@@ -86,9 +87,7 @@ def answer(words: Sequence[str]) -> str:
     if not words or words[0] in ("-h", "--help"):
         return _help()
     if words[0] == "--version":
-        from dlfound.version import VERSION
-
-        return f"dlfound {VERSION}"
+        return f"dlfound {dlfound.__version__}"
     raise _unknown_verb(words[0], (*VERBS, "--help", "--version"))
 
 

@@ -1,11 +1,11 @@
-"""What can go wrong, in words for a person: one sentence on what is wrong, one on what to do."""
+"""Errors that a person can act on: what is wrong, how to fix it, and the exit code."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 
 
 class Code(IntEnum):
-    """Exit codes of the command; also `Error.code` from Python."""
+    """Exit codes of the command line; in Python, `Error.code`."""
 
     DONE = 0
     BUG = 1
@@ -19,19 +19,24 @@ class Code(IntEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: `what` is wrong (with file, line or key) and the `fix` to try."""
+    """One mistake.
+
+    Attributes:
+        what: the problem, with its file, line or key.
+        fix: what to do about it.
+    """
 
     what: str
     fix: str
 
 
 class Error(Exception):
-    """A failure that a person can act on.
+    """A failure that a person can act on; the command line prints it as two lines, without a traceback.
 
     Args:
-        what: what is wrong, naming the file, line or key.
+        what: the problem, with its file, line or key.
         fix: what to do about it.
-        code: the exit code that the command ends with.
+        code: the exit code of the command.
     """
 
     def __init__(self, what: str, fix: str, code: Code):
@@ -41,14 +46,14 @@ class Error(Exception):
 
     @classmethod
     def of(cls, problems: list[Problem], code: Code) -> "Error":
-        """One error that tells several problems at once."""
-        error = cls("\n".join(p.what for p in problems), "", code)
+        """Make one error that reports several problems at once."""
+        error = cls("\n".join(problem.what for problem in problems), "", code)
         error.problems = list(problems)
         return error
 
 
 class Stopped(Exception):
-    """The command was asked to end and has kept what it had; `code` is the exit code."""
+    """The command was asked to stop and has saved its work; `code` is the exit code."""
 
     def __init__(self, text: str, code: int):
         super().__init__(text)
@@ -56,7 +61,7 @@ class Stopped(Exception):
 
 
 def printable(text: object) -> str:
-    """The text with control characters escaped, so that a name from a file cannot write to the terminal."""
+    """Escape control characters, so that a name from a file cannot control the terminal."""
     text = str(text)
     if text.isprintable():
         return text

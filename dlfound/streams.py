@@ -1,7 +1,7 @@
-"""Random numbers: a stream of its own for each purpose, found again from a few numbers, never global.
+"""Random numbers: one stream for each purpose, computed from a few numbers; never a global generator.
 
-A stream follows from (seed, purpose, position) alone. So nothing of it has to be saved for a resume, and drawing
-more for one purpose never changes another.
+A stream depends on (seed, purpose, position) alone. So a checkpoint need not store its state, and drawing
+more numbers for one purpose never changes the numbers of another.
 """
 
 import hashlib
@@ -18,5 +18,5 @@ def stream_seed(seed: int, purpose: str, *position: int) -> int:
 
 
 def stream(seed: int, purpose: str, *position: int, device: str = "cpu") -> "torch.Generator":
-    """A generator at the head of that stream."""
+    """A new generator at the start of the stream."""
     return torch.Generator(device).manual_seed(stream_seed(seed, purpose, *position))

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "dlfound"
 FILES = sorted(HOUSE.rglob("*.py"))
 LEVELS = {
-    "errors": 0, "streams": 0, "terminal": 0, "version": 0, "config": 0,
+    "errors": 0, "streams": 0, "terminal": 0, "config": 0,
     "nn": 1, "objective": 1, "optim": 1, "data": 1,
     "training": 2,
     "options": 3,
@@ -26,7 +26,6 @@ GROUND = (
     "errors",
     "streams",
     "terminal",
-    "version",
 )  # modules without a room, for all to use; of each other, errors
 BY_NAME = ("__init__", "cli")  # where a module of our own is imported by its name
 HYDRA = ("hydra", "omegaconf")

@@ -1,4 +1,4 @@
-"""Streams of random numbers: found again from (seed, purpose, position), apart for each of them."""
+"""Streams of random numbers are reproducible from (seed, purpose, position), and independent."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import torch
 
 from dlfound.streams import stream, stream_seed
 
-# By hand, with coreutils: printf '0/initialisation' | b2sum -l 64, the first 63 of the 64 bits.
+# From coreutils: printf '0/initialisation' | b2sum -l 64, the first 63 of 64 bits.
 KNOWN = [
     ((0, "initialisation"), 0x152812E6DC098572),
     ((0, "shuffle", 1), 0x508CCCE7198E4AEF),
@@ -20,19 +20,19 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("key", "value"), KNOWN)
-def test_seeds_are_those_written_down(key, value):
-    """A run of years ago is found again: the seeds are BLAKE2b of "seed/purpose/position", on every machine."""
+def test_known_seeds(key, value):
+    """The seeds are BLAKE2b of "seed/purpose/position" on every machine, so old runs can be repeated."""
     assert stream_seed(*key) == value
 
 
-def test_the_first_numbers_are_those_written_down():
-    """The generator is at the head of its stream: what NumPy's MT19937 gives for the first seed above."""
+def test_known_first_numbers():
+    """NumPy's MT19937 gives these numbers for the first seed above."""
     drawn = torch.rand(3, generator=stream(0, "initialisation"), dtype=torch.float64)
     assert drawn.tolist() == [0.3950326006961439, 0.16646243965241736, 0.34058688942578275]
 
 
-def test_every_seed_purpose_and_position_has_its_own():
-    """No two of 40,000 streams start from one seed, and each fits a signed 64-bit number."""
+def test_every_seed_purpose_and_position_has_its_own_stream():
+    """No two of 40,000 streams have the same seed, and each seed fits a signed 64-bit number."""
     purposes = ("initialisation", "shuffle", "dropout", "search")
     seeds = [
         stream_seed(seed, purpose, *position)
@@ -49,31 +49,31 @@ OTHERS = [(4, "dropout", 7), (3, "shuffle", 7), (3, "dropout", 8), (3, "dropout"
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_streams_are_told_apart(other):
-    """One other word or number, other draws: no value agrees."""
+def test_streams_are_independent(other):
+    """A stream with another seed, purpose or position has no number in common and no correlation."""
     key = (3, "dropout", 7)
     mine, theirs = (torch.rand(1000, generator=stream(*k), dtype=torch.float64) for k in (key, other))
     assert not torch.isin(mine, theirs).any()
     assert abs(torch.corrcoef(torch.stack([mine, theirs]))[0, 1]) < 5 / 1000**0.5
 
 
-def test_a_stream_is_found_again():
-    """Same key, same bits; what was drawn elsewhere between, or globally, changes nothing."""
+def test_a_stream_can_be_repeated():
+    """The same key gives the same bits; other draws in between change nothing."""
     first = torch.randn(1000, generator=stream(5, "dropout", 2))
     torch.rand(17, generator=stream(5, "shuffle", 2))
     torch.rand(17)
     assert torch.equal(first, torch.randn(1000, generator=stream(5, "dropout", 2)))
 
 
-def test_a_stream_is_found_again_by_another_process():
-    """Nothing depends on the process: strings are hashed without Python's own salt."""
+def test_a_stream_can_be_repeated_in_another_process():
+    """Seeds do not depend on the process: Python's salted hash is not used."""
     code = "from dlfound.streams import stream_seed; print(stream_seed(11, 'shuffle', 3))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(ran.stdout) == stream_seed(11, "shuffle", 3)
 
 
-def test_the_global_generator_is_left_alone():
-    """Neither making a stream nor drawing from it moves torch's global generator."""
+def test_the_global_generator_is_not_used():
+    """Making a stream and drawing from it leaves torch's global generator as it is."""
     before = torch.get_rng_state()
     torch.rand(10, generator=stream(0, "dropout", 0))
     assert torch.equal(before, torch.get_rng_state())

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.nn.initializer import recipe
-from dlfound.nn.network import Network
+from dlfound.nn.modules import Network
 from dlfound.optim.lr_decay import Constant
 from dlfound.streams import stream
 from dlfound.training.assemble import Assembly, assemble, rebuild
-from dlfound.training.device_data import Part
-from dlfound.training.layers import Probe
+from dlfound.training.device import DeviceData
+from dlfound.training.layers import LayerProbe
 from dlfound.training.loop import fit
 
 SAMPLE = 512  # training rows for comparing losses: a mean loss is then exact to a few per cent
@@ -54,7 +54,7 @@ class CheckContext:
         """
         return rebuild(config or self.config, self.base, self.dataset, dtype)
 
-    def sample(self, a: Assembly, count: int = SAMPLE, purpose: str = "sample") -> Part:
+    def sample(self, a: Assembly, count: int = SAMPLE, purpose: str = "sample") -> DeviceData:
         """Draw `count` training rows at random; the same purpose always gets the same rows."""
         return take(a.parts["train"], self.permutation(purpose)[:count])
 
@@ -82,7 +82,7 @@ class CheckContext:
     @property
     def fitting_initializer(self) -> str:
         """The name of the initializer that fits the activation."""
-        return recipe(self.config.name("activation"))
+        return recipe(self.config.build("activation").func)
 
     def initializer_override(self) -> str:
         """Return the override that chooses the fitting initializer; empty if it is already chosen."""
@@ -95,12 +95,12 @@ class CheckContext:
         return bool(self.config.catalog.is_own(group, self.config.name(group)))
 
 
-def take(part: Part, rows: Tensor) -> Part:
+def take(part: DeviceData, rows: Tensor) -> DeviceData:
     """Select rows of a part."""
-    return Part(*(values[rows] for values in part))
+    return DeviceData(*(values[rows] for values in part))
 
 
-def train_steps(a: Assembly, train: Part, seed: int, count: int) -> Iterator[None]:
+def train_steps(a: Assembly, train: DeviceData, seed: int, count: int) -> Iterator[None]:
     """Train `a` for at most `count` steps at a constant rate; yield before the last step and after it.
 
     Raises:
@@ -119,9 +119,9 @@ def train_steps(a: Assembly, train: Part, seed: int, count: int) -> Iterator[Non
             return
 
 
-def sample_loss(a: Assembly, part: Part) -> float:
+def sample_loss(a: Assembly, part: DeviceData) -> float:
     """Return the mean loss on a part, without dropout and with batch statistics."""
-    return Probe(a.network, a.step, part).loss(part)
+    return LayerProbe(a.network, a.step, part).loss(part)
 
 
 def hidden_modules(network: Network) -> dict[nn.Module, str]:

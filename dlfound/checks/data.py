@@ -261,4 +261,4 @@ def _network_inputs(context: CheckContext, inputs) -> np.ndarray:
     """Return at most MANY rows as the net receives them, without the columns that hold category numbers."""
     network = context.base.network
     ready = network.ready(inputs[:: -(-len(inputs) // MANY)]).double().cpu().numpy()
-    return ready[:, : ready.shape[1] - network.body.places]
+    return ready[:, : ready.shape[1] - network.body.embedded_columns]

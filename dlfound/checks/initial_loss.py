@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dlfound.checks.context import CheckContext, sample_loss
 from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
 from dlfound.training.assemble import Assembly
-from dlfound.training.device_data import Part
+from dlfound.training.device import DeviceData
 
 NETS = 9  # fresh nets, of which the median counts: a single net with one output says little
 FAR = 10.0  # times the loss of a constant prediction: a fault, not luck
@@ -46,7 +46,7 @@ def _comparison(initial: float, constant: float) -> str:
     )
 
 
-def constant_losses(a: Assembly, part: Part) -> tuple[float, float]:
+def constant_losses(a: Assembly, part: DeviceData) -> tuple[float, float]:
     """Return the loss of the best constant prediction and that of outputs of zero."""
     width = a.network.body.output.out_features
     zero = torch.zeros(width, device=part.encoded.device)
@@ -55,7 +55,7 @@ def constant_losses(a: Assembly, part: Part) -> tuple[float, float]:
     return _descend(a, part, best), float(_constant_loss(a, part, zero))
 
 
-def _guesses(a: Assembly, part: Part, width: int) -> list[Tensor]:
+def _guesses(a: Assembly, part: DeviceData, width: int) -> list[Tensor]:
     """Return constant outputs that suit the usual losses: means, medians, or logits of the class shares."""
     if a.network.target is not None:
         return [part.encoded.mean(0), part.encoded.median(0).values]
@@ -67,12 +67,12 @@ def _guesses(a: Assembly, part: Part, width: int) -> list[Tensor]:
     return [torch.logit(share[1:2], 1e-9)] if width == 1 else []
 
 
-def _constant_loss(a: Assembly, part: Part, outputs: Tensor) -> Tensor:
+def _constant_loss(a: Assembly, part: DeviceData, outputs: Tensor) -> Tensor:
     """Return the loss of the same outputs for every row."""
     return a.loss(outputs.expand(len(part.encoded), -1), part.encoded)
 
 
-def _descend(a: Assembly, part: Part, outputs: Tensor) -> float:
+def _descend(a: Assembly, part: DeviceData, outputs: Tensor) -> float:
     """Return the loss of constant outputs after gradient descent: class weights, say, move the minimum."""
     step = 1.0
     lowest = float(_constant_loss(a, part, outputs))
@@ -115,7 +115,7 @@ def _judge(context: CheckContext, initial: float, constant: float, zero: float) 
 # The loss function.
 
 
-def _check_function(a: Assembly, part: Part, name: str) -> list[Finding]:
+def _check_function(a: Assembly, part: DeviceData, name: str) -> list[Finding]:
     """Test the order of right and wrong predictions, the slope at wrong ones, and the mean over rows."""
     predictions = _Predictions.of(a, part)
     if predictions is None:
@@ -152,7 +152,7 @@ class _Predictions(NamedTuple):
     regression: bool
 
     @classmethod
-    def of(cls, a: Assembly, part: Part) -> "_Predictions | None":
+    def of(cls, a: Assembly, part: DeviceData) -> "_Predictions | None":
         """Build them; None unless outputs are one score a class, log-odds, or one number a target."""
         width = a.network.body.output.out_features
         if a.network.target is not None:
@@ -186,13 +186,13 @@ class _Predictions(NamedTuple):
         return strength * self.false
 
 
-def _is_flat(a: Assembly, part: Part, predictions: _Predictions) -> bool:
+def _is_flat(a: Assembly, part: DeviceData, predictions: _Predictions) -> bool:
     """Return True if confident wrong predictions have almost no slope."""
     confident = _slope(a, part, predictions.wrong(CONFIDENT))
     return confident < FLAT * _slope(a, part, predictions.wrong(0.5))
 
 
-def _slope(a: Assembly, part: Part, outputs: Tensor) -> float:
+def _slope(a: Assembly, part: DeviceData, outputs: Tensor) -> float:
     """Return the norm of the loss's gradient by the outputs."""
     outputs = outputs.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(a.loss(outputs, part.encoded), outputs)

@@ -6,7 +6,7 @@ import torch
 
 from dlfound.checks.context import CheckContext
 from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
-from dlfound.training.layers import SAMPLE_ROWS, LayerState, Probe
+from dlfound.training.layers import SAMPLE_ROWS, LayerProbe, LayerState
 from dlfound.training.symptoms import DEAD, FADED, SATURATED
 
 MANY = 4  # layers: of more, a message shows the first and the last
@@ -17,7 +17,7 @@ USUAL_RATIO = f"{FADED:g} to {1 / FADED:g}"
 def check(context: CheckContext) -> CheckResult:
     """Look at the fresh net through some training rows."""
     a = context.fresh()
-    _, layers = Probe(a.network, a.step, context.sample(a, SAMPLE_ROWS)).look()
+    _, layers = LayerProbe(a.network, a.step, context.sample(a, SAMPLE_ROWS)).look()
     copies = {layer.name: count_copies(layers, i) for i, layer in enumerate(layers[:-1])}
     numbers = {layer.name: _measurements(layer, copies.get(layer.name, 0)) for layer in layers}
     findings = _copies(context, layers, copies)

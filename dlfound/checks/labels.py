@@ -31,7 +31,7 @@ def check_targets(context: CheckContext) -> list[Finding]:
         return []
     network = context.base.network
     x = network.ready(context.base.parts["train"].inputs[places.copy()]).double().cpu().numpy()
-    x = x[:, : x.shape[1] - network.body.places]  # a category's number is not a quantity
+    x = x[:, : x.shape[1] - network.body.embedded_columns]  # a category's number is not a quantity
     y = target_columns(data, train[places])
     distances = _distances(x)
     findings = _chance(x, y, distances, bool(data.classes))

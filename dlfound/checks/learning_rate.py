@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dlfound.checks.context import CheckContext, sample_loss, train_steps
 from dlfound.checks.initial_loss import constant_losses
 from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
-from dlfound.training.device_data import Part
+from dlfound.training.device import DeviceData
 from dlfound.training.loop import Diverged
 
 DECADES = (-7, 2)  # the exponents of the lowest and the highest rate
@@ -186,7 +186,7 @@ def _range_test(context: CheckContext, lr: float) -> RangeTest:
     return RangeTest(trials, sample_loss(a, sample), constant_losses(a, sample)[0], steps, planned)
 
 
-def _last_loss(context: CheckContext, lr: float, train: Part, sample: Part, steps: int) -> float:
+def _last_loss(context: CheckContext, lr: float, train: DeviceData, sample: DeviceData, steps: int) -> float:
     """Return the larger of the losses before and after the last step: a loss that jumps back did not fall."""
     a = context.fresh(context.config.having("optim", lr=lr))
     try:

@@ -13,7 +13,7 @@ from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
 from dlfound.config.config import Config
 from dlfound.objective import loss as losses
 from dlfound.training.assemble import Assembly
-from dlfound.training.device_data import Part
+from dlfound.training.device import DeviceData
 from dlfound.training.metrics import regression_metrics
 
 FEW = 50  # examples that a net must be able to learn by heart (lecture, minute 43)
@@ -51,7 +51,7 @@ class Fit:
     last: float
 
 
-def learn(a: Assembly, part: Part, steps: int, most: int) -> Fit:
+def learn(a: Assembly, part: DeviceData, steps: int, most: int) -> Fit:
     """Train on all rows at once until the fit is perfect: `steps` steps, or `most` while the loss falls."""
     a.network.train()
     x = a.network.ready(part.inputs)
@@ -68,7 +68,7 @@ def learn(a: Assembly, part: Part, steps: int, most: int) -> Fit:
     return Fit(score, perfect, taken, history[0], history[-1])
 
 
-def _score(a: Assembly, outputs: Tensor, part: Part) -> tuple[float, bool]:
+def _score(a: Assembly, outputs: Tensor, part: DeviceData) -> tuple[float, bool]:
     if not outputs.isfinite().all():
         return 0.0, False
     if a.network.target is None:
@@ -78,7 +78,7 @@ def _score(a: Assembly, outputs: Tensor, part: Part) -> tuple[float, bool]:
     return (1.0, True) if r2 is None else (r2, r2 >= FITTED)  # constant targets are learned
 
 
-def few_examples(context: CheckContext, a: Assembly) -> Part:
+def few_examples(context: CheckContext, a: Assembly) -> DeviceData:
     """Choose examples of all classes alike, no two with equal inputs, which may contradict each other."""
     part = a.parts["train"]
     rows = context.permutation("few")[:CANDIDATES]

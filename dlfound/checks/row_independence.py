@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dlfound.checks.context import CheckContext, hidden_modules
 from dlfound.checks.result import FAIL, CheckResult, Finding, sound
-from dlfound.nn.network import Network
+from dlfound.nn.modules import Network
 from dlfound.streams import stream
 
 ROWS = 16
@@ -102,7 +102,7 @@ def _effect(network: Network, x: Tensor, noise: list[Tensor]) -> tuple[float, st
 def _with_changed_row(network: Network, x: Tensor, row: int) -> Tensor:
     """Replace a row by the next one, with other numbers; its categories stay valid."""
     changed = x.clone()
-    numbers = x.shape[1] - network.body.places
+    numbers = x.shape[1] - network.body.embedded_columns
     changed[row] = x[(row + 1) % len(x)]
     changed[row, :numbers] = 2 * changed[row, :numbers] + 1
     return changed

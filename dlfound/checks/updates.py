@@ -8,7 +8,7 @@ from torch import Tensor
 from dlfound.checks.context import CheckContext, parameter_names, train_steps
 from dlfound.checks.result import WARN, CheckResult, Finding, sound
 from dlfound.training.assemble import Assembly
-from dlfound.training.layers import LayerState, Probe
+from dlfound.training.layers import LayerProbe, LayerState
 from dlfound.training.loop import Diverged
 from dlfound.training.symptoms import FADED
 
@@ -22,7 +22,7 @@ NAMED = 4  # tensors that a message names
 def check(context: CheckContext) -> CheckResult:
     """Take some steps of the configured training, and compare the last update with the weights."""
     a = context.fresh()
-    probe = Probe(a.network, a.step, context.sample(a))
+    probe = LayerProbe(a.network, a.step, context.sample(a))
     steps = max(context.steps(STEPS, a.batch_size), 2)
     train = context.sample(a, steps * a.batch_size, "updates")
     snapshots = [a.step.params.clone()]
@@ -48,7 +48,7 @@ def check(context: CheckContext) -> CheckResult:
     return CheckResult("updates", findings, numbers)
 
 
-def _frozen(a: Assembly, probe: Probe, start: Tensor) -> list[Finding]:
+def _frozen(a: Assembly, probe: LayerProbe, start: Tensor) -> list[Finding]:
     """Find tensors that have a gradient but that no step has changed."""
     a.network.eval()
     grads = a.step.loss_grad(a.step.params, a.step.buffers, probe.x, probe.y, ()).grads

@@ -86,8 +86,7 @@ def evaluate_file(run, file: str, reading: Mapping[str, Any]) -> dict[str, dict[
 
 def _measured(run, dataset) -> dict[str, dict[str, float | None]]:
     from dlfound.training.assemble import weigh
-    from dlfound.training.device import threads
-    from dlfound.training.device_data import make_resident
+    from dlfound.training.device import make_resident, threads
     from dlfound.training.metrics import evaluate
 
     loss = weigh(run.config, run.loss, dataset)

@@ -10,7 +10,7 @@ from typing import Any
 from dlfound.commands.options import own_options
 from dlfound.commands.result_table import result_table
 from dlfound.errors import Code, printable
-from dlfound.objective.tasks import BRIEF
+from dlfound.objective.tasks import CHEAP_METRICS
 from dlfound.options.configure import load_options
 from dlfound.runs.resume import configure_run
 from dlfound.terminal import stoppable
@@ -90,7 +90,7 @@ def _checked(config: Any, command: str) -> Any:
 def describe(run: Any) -> str:
     """The result for a person: a short table and the run's folder."""
     report = run.report
-    shown = [name for name in report["test"] if name in (*BRIEF, report["monitor"])]
+    shown = [name for name in report["test"] if name in (*CHEAP_METRICS, report["monitor"])]
     parts = {part: {name: report[part][name] for name in shown} for part in ("train", "val", "test")}
     what = (
         f"{report['data']['name']}: {report['net']}, {report['parameters']:,} parameters, {report['device']}"

@@ -1,1 +1,1 @@
-"""Forward propagation: modules of torch.nn and what they are made from."""
+"""Forward propagation: the torch.nn modules of a net, and the options that make them."""

@@ -1,4 +1,4 @@
-"""The modules that torch.nn lacks, and the factory's products: layers, the net, the net with its preprocessing."""
+"""The modules that torch.nn lacks, the factory that builds a net from them, and exact batch statistics."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -7,10 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlfound.nn.dropout import Noise
+from dlfound.nn.preprocessing import Standardise
 
 
 class Maxout(nn.Module):
-    """The largest of each unit's pieces, (rows, units * pieces) -> (rows, units). Source: Goodfellow et al. 2013."""
+    """The largest piece of each unit, (rows, units * pieces) -> (rows, units).
+
+    Source: Goodfellow et al. 2013.
+    """
 
     def __init__(self, pieces: int):
         super().__init__()
@@ -26,14 +30,18 @@ class Maxout(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation of pre-activations, (rows, width) -> (rows, width).
 
-    In training by the statistics of the batch, with gradients through them; else by `mean` and `var`, which
-    training moves by `momentum` towards each batch's, and `exact_statistics` replaces at the end.
+    In training it uses the statistics of the batch, and gradients flow through them. Otherwise it uses `mean`
+    and `var`: training moves them by `momentum` towards the statistics of each batch, and `exact_statistics`
+    replaces them at the end.
+
     Source: Ioffe & Szegedy 2015.
     """
 
     def __init__(self, width: int, momentum: float, eps: float, exact: bool):
         super().__init__()
-        self.momentum, self.eps, self.exact = momentum, eps, exact
+        self.momentum = momentum
+        self.eps = eps
+        self.exact = exact
         self.gain = nn.Parameter(torch.ones(width))
         self.shift = nn.Parameter(torch.zeros(width))
         self.register_buffer("mean", torch.zeros(width))
@@ -49,11 +57,13 @@ class BatchNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """A place where noise enters, (rows, width): in training the product with factors drawn outside."""
+    """Multiplies (rows, width) by factors that are drawn outside, in training only."""
 
     def __init__(self, width: int, rate: float, draw: Callable):
         super().__init__()
-        self.width, self.rate, self.draw = width, rate, draw
+        self.width = width
+        self.rate = rate
+        self.draw = draw
 
     def forward(self, h: Tensor, noise: Iterator[Tensor]) -> Tensor:
         return h * next(noise) if self.training else h
@@ -63,16 +73,19 @@ class Dropout(nn.Module):
 
 
 class Layer(nn.Module):
-    """One hidden layer: a = W h + b, then normalisation, then the activation, then dropout."""
+    """One hidden layer, (rows, inputs) -> (rows, units): a = W h + b, normalisation, activation, dropout."""
 
     def __init__(
         self, linear: nn.Linear, norm: nn.Module | None, activation: nn.Module, dropout: Dropout | None
     ):
         super().__init__()
-        self.linear, self.norm, self.activation, self.dropout = linear, norm, activation, dropout
+        self.linear = linear
+        self.norm = norm
+        self.activation = activation
+        self.dropout = dropout
 
     def forward(self, h: Tensor, noise: Iterator[Tensor]) -> Tensor:
-        a = self.linear(h)  # (rows, inputs) -> (rows, units)
+        a = self.linear(h)
         if self.norm is not None:
             a = self.norm(a)
         h = self.activation(a)
@@ -80,11 +93,14 @@ class Layer(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """A learned vector for each place of a category: (rows, numbers + categories) -> (rows, inputs).
+    """A learned vector for each category of a column, (rows, numbers + categories) -> (rows, inputs).
 
-    The last columns hold places, from 0 on; the others pass. Place 0, the unknown, begins at zero, amid all;
-    the others with a length of about 1, as that of a one-hot code.
+    The last columns hold the numbers of categories, from 0 on; the other columns pass unchanged. Category 0,
+    which stands for unknown, starts at zero, in the middle of the others. Those start with a length of about
+    1, the length of a one-hot code.
+
     Source: Guo & Berkhahn 2016, "Entity embeddings of categorical variables".
+    https://arxiv.org/abs/1604.06737
     """
 
     def __init__(self, places: Sequence[int], width: int, generator: torch.Generator):
@@ -96,10 +112,10 @@ class Embeddings(nn.Module):
                 table[0] = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        passed = x.shape[1] - len(self.tables)
-        places = x[:, passed:].long()
+        numbers = x.shape[1] - len(self.tables)
+        places = x[:, numbers:].long()
         vectors = [F.embedding(places[:, k], table) for k, table in enumerate(self.tables)]
-        return torch.cat([x[:, :passed], *vectors], 1)
+        return torch.cat([x[:, :numbers], *vectors], 1)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{table.shape[0]} x {table.shape[1]}" for table in self.tables)
@@ -119,11 +135,13 @@ class MLP(nn.Module):
         embeddings: Embeddings | None = None,
     ):
         super().__init__()
-        self.embeddings, self.dropout = embeddings, dropout
-        self.hidden, self.output = nn.ModuleList(hidden), output
+        self.embeddings = embeddings
+        self.dropout = dropout
+        self.hidden = nn.ModuleList(hidden)
+        self.output = output
 
     def forward(self, x: Tensor, noise: Iterable[Tensor] = ()) -> Tensor:
-        """Outputs before softmax or sigmoid. `noise`: the factors of each dropout in turn, needed in training."""
+        """Outputs before softmax or sigmoid. `noise`: the factors of each dropout, required in training."""
         noise = iter(noise)
         x = x if self.embeddings is None else self.embeddings(x)
         h = x if self.dropout is None else self.dropout(x, noise)
@@ -132,31 +150,58 @@ class MLP(nn.Module):
         return self.output(h)
 
     @property
-    def places(self) -> int:
-        """How many of the columns that come in, the last ones, are places of embedded categories."""
+    def embedded_columns(self) -> int:
+        """The number of input columns (the last ones) that hold embedded categories."""
         return 0 if self.embeddings is None else len(self.embeddings.tables)
 
     @property
     def inputs(self) -> int:
-        """Columns that the first layer takes, embedded categories being vectors."""
+        """The number of inputs of the first layer, after the embeddings."""
         return next(iter(self.layers().values())).in_features
 
     def layers(self) -> dict[str, nn.Linear]:
-        """The weights of each layer by its name for people: layer1, layer2, ..., output."""
+        """The linear map of each layer by its displayed name: layer1, layer2, ..., output."""
         return {f"layer{i}": layer.linear for i, layer in enumerate(self.hidden, 1)} | {"output": self.output}
 
     def noise(self, rows: int, generator: torch.Generator) -> list[Tensor]:
-        """Factors for one training step: (rows, width) for each dropout, in the order of the forward pass."""
+        """The factors of one training step: (rows, width) for each dropout, in the order of `forward`."""
         return [d.draw((rows, d.width), d.rate, generator) for d in self.modules() if isinstance(d, Dropout)]
+
+
+class Network(nn.Module):
+    """A net with its preprocessing: raw rows (rows, columns) -> (rows, outputs).
+
+    Outputs are logits of classes, or standardised numbers that `target.inverse` converts to their own unit.
+
+    Attributes:
+        preprocessing: normalises the inputs.
+        body: the net itself.
+        target: normalises the targets; None for classes.
+    """
+
+    def __init__(self, preprocessing: nn.Module, body: nn.Module, target: Standardise | None):
+        super().__init__()
+        self.preprocessing = preprocessing
+        self.body = body
+        self.target = target
+
+    def ready(self, x: Tensor) -> Tensor:
+        """Normalise the inputs of a part on the device: pixels are raw bytes there, all else is ready."""
+        return self.preprocessing(x) if x.dtype == torch.uint8 else x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.preprocessing(x))
 
 
 def linear(
     inputs: int, units: int, bias: bool, initialize: Callable, generator: torch.Generator
 ) -> nn.Linear:
-    """W by the initializer, b = 0. (Left to itself, torch.nn.Linear draws from the global generator.)"""
-    layer = nn.Linear(
-        inputs, units, bias=bias, device="meta"
-    )  # no numbers yet; torch's skip_init imports for a second
+    """A linear map with W by the initializer and b = 0.
+
+    torch.nn.Linear by itself would draw from the global generator, so it is made without storage first
+    (torch's own skip_init imports for a second).
+    """
+    layer = nn.Linear(inputs, units, bias=bias, device="meta")
     layer.weight = nn.Parameter(torch.empty(units, inputs))
     layer.bias = nn.Parameter(torch.zeros(units)) if bias else None
     with torch.no_grad():
@@ -177,11 +222,14 @@ def build_mlp(
     embedded: Sequence[int] = (),
     embedding: int = 0,
 ) -> MLP:
-    """The net, layer by layer from the input; `generator` draws its weights in that order.
+    """Build the net layer by layer from the input; `generator` draws the weights in that order.
 
     Args:
-        inputs: columns that come in.
-        embedded: the last of them are categories with so many places each; embedding: the width of their vectors.
+        inputs: the number of input columns.
+        outputs: the number of outputs.
+        hidden: the widths of the hidden layers.
+        embedded: the number of categories of each of the last columns, which are embedded.
+        embedding: the width of their vectors.
     """
     embeddings = Embeddings(embedded, embedding, generator) if embedded else None
     inputs += len(embedded) * (embedding - 1)
@@ -192,37 +240,48 @@ def build_mlp(
     layers = []
     for below, width in zip([inputs, *hidden], hidden, strict=False):
         g = activation()
-        units = width * getattr(g, "pieces", 1)  # pre-activations: maxout takes several a unit
-        normalised = norm(units)  # its shift takes the place of the layer's own bias
-        weights = linear(below, units, normalised is None, initialize, generator)
-        layers.append(Layer(weights, normalised, g, noise and dropout(width, noise.hidden)))
+        units = width * getattr(g, "pieces", 1)  # pre-activations: maxout takes several per unit
+        normalisation = norm(units)  # its shift replaces the bias
+        weights = linear(below, units, normalisation is None, initialize, generator)
+        layers.append(Layer(weights, normalisation, g, noise and dropout(width, noise.hidden)))
     output = linear([inputs, *hidden][-1], outputs, True, initialize, generator)
     return MLP(noise and dropout(inputs, noise.input), layers, output, embeddings)
+
+
+class _Moments:
+    """A forward pre-hook that sums a module's inputs and their squares over rows, in float64."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.total = 0.0
+        self.squares = 0.0
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor]) -> None:
+        a = args[0].double()
+        self.rows += len(a)
+        self.total = self.total + a.sum(0)
+        self.squares = self.squares + a.square().sum(0)
 
 
 @torch.no_grad()
 def exact_statistics(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) -> None:
     """Give each batch normalisation the mean and variance of all rows, in place.
 
-    One pass for each normalised layer, from the bottom up, in evaluation mode (dropout off, the layers below
-    already exact); sums in float64 over all rows, so that batches of any size count rightly.
+    It makes one pass for each normalised layer, from the bottom up, in evaluation mode: dropout is off, and
+    the layers below are exact already. The float64 sums over all rows make batches of any size count
+    correctly.
 
     Args:
         model: modules in the order of the forward pass.
-        batches: returns the training inputs anew, in batches.
+        batches: a function that returns the training inputs in batches, again at each call.
     """
     model.eval()
     for norm in [m for m in model.modules() if isinstance(m, BatchNorm)]:
-        rows, total, squares = 0, 0.0, 0.0
-
-        def add(module: nn.Module, args: tuple[Tensor]) -> None:
-            nonlocal rows, total, squares
-            a = args[0].double()
-            rows, total, squares = rows + len(a), total + a.sum(0), squares + a.square().sum(0)
-
-        hook = norm.register_forward_pre_hook(add)
+        moments = _Moments()
+        hook = norm.register_forward_pre_hook(moments)
         for x in batches():
             model(x)
         hook.remove()
-        norm.mean.copy_(total / rows)
-        norm.var.copy_((squares / rows - (total / rows).square()).clamp(min=0))
+        mean = moments.total / moments.rows
+        norm.mean.copy_(mean)
+        norm.var.copy_((moments.squares / moments.rows - mean.square()).clamp(min=0))

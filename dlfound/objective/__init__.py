@@ -1,1 +1,1 @@
-"""The objective: mean loss over examples + lambda * omega(weights), and constraints on the weights."""
+"""The objective: mean loss over the examples + lambda * omega(weights); constraints on the weights."""

@@ -1,7 +1,7 @@
-"""A penalty on large weights that is added to the loss: lambda * omega(weights), over all layers, biases left out.
-The larger lambda, the simpler the functions that the net can afford, and the less it learns by heart.
+"""A penalty on large weights that is added to the loss: lambda * omega(weights), summed over all layers.
+A larger lambda leads to simpler functions and less overfitting. Biases, gains and shifts are never penalised.
 
-Each option takes the weight matrices (never biases) and returns a scalar.
+Each option takes the weight matrices and returns a scalar.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ torch = lazy_loader.load("torch")
 
 
 def none(weights: Sequence["torch.Tensor"]) -> float:
-    """No penalty."""
+    """Add no penalty."""
     return 0.0
 
 
 def l2(weights: Sequence["torch.Tensor"], *, strength: NonNegative) -> "torch.Tensor":
-    """lambda times the sum of squares; its gradient is 2 lambda W, a Gaussian prior on the weights.
+    """Add lambda times the sum of squares. Its gradient is 2 lambda W; it is a Gaussian prior on the weights.
 
-    `strength` is the lambda. Each step shrinks a weight in proportion to its size, so that large ones shrink most.
+    `strength` is lambda. Each step shrinks a weight in proportion to its size, so large weights shrink most.
 
     Source: the lecture, minute 29.
     """
@@ -29,9 +29,9 @@ def l2(weights: Sequence["torch.Tensor"], *, strength: NonNegative) -> "torch.Te
 
 
 def l1(weights: Sequence["torch.Tensor"], *, strength: NonNegative) -> "torch.Tensor":
-    """lambda times the sum of magnitudes: pushes weights to exactly zero, a Laplacian prior.
+    """Add lambda times the sum of magnitudes. It drives weights to exactly zero; it is a Laplacian prior.
 
-    `strength` is the lambda. Each step shrinks all weights by the same amount, large and small ones alike.
+    `strength` is lambda. Each step shrinks all weights by the same amount, whatever their size.
 
     Source: the lecture, minute 30; Tibshirani 1996.
     """
@@ -39,9 +39,9 @@ def l1(weights: Sequence["torch.Tensor"], *, strength: NonNegative) -> "torch.Te
 
 
 def l1_l2(weights: Sequence["torch.Tensor"], *, l1: NonNegative, l2: NonNegative) -> "torch.Tensor":
-    """l1 times the sum of magnitudes and l2 times the sum of squares: the elastic net.
+    """Add l1 times the sum of magnitudes and l2 times the sum of squares: the elastic net.
 
-    Weights that help little go to zero, as under l1, and the others are kept small, as under l2.
+    Weights that help little become zero, as with l1; the others stay small, as with l2.
 
     Source: Zou & Hastie 2005.
     """

@@ -1,6 +1,6 @@
-"""When training ends before train.epochs are over. However it ends, the net of the best validation is what is kept.
+"""When training ends before train.epochs. However a run ends, dlfound keeps the net of the best validation.
 
-Each option is an object that is told each validation's value and says when to stop.
+Each option is an object that takes the value of each validation and says when to stop.
 """
 
 import math
@@ -11,16 +11,17 @@ from dlfound.config.setting_types import Count, NonNegative
 
 @dataclass
 class Patience:
-    """Counts validations in a row without improvement by more than `min_delta` (absolute) over the best so far."""
+    """Counts validations in a row that do not improve on the best by more than `min_delta` (absolute)."""
 
     min_delta: float
     best: float = math.inf
     waited: int = 0
 
     def see(self, value: float) -> int:
-        """The count after one more validation; lower values are better, and NaN is never an improvement."""
+        """The count after one more validation. Lower is better; NaN is never an improvement."""
         if value < self.best - self.min_delta:
-            self.best, self.waited = value, 0
+            self.best = value
+            self.waited = 0
         else:
             self.waited += 1
         return self.waited
@@ -30,16 +31,17 @@ class Never:
     """Train for all of train.epochs."""
 
     def after(self, value: float) -> bool:
-        """True when training should stop."""
+        """Never stop."""
         return False
 
 
 @dataclass(kw_only=True)
 class LookAhead:
-    """Stop at the `look_ahead`-th validation in a row without improvement, and go back to the best net.
+    """Stop at the `look_ahead`-th validation in a row without improvement, and restore the best net.
 
-    Validation comes after each epoch and is judged by train.monitor; better means better than the best so far by more
-    than `min_delta`. A net that fits the training rows ever better and others no more is learning by heart.
+    dlfound validates after each epoch and compares the value of train.monitor with the best so far. Only a
+    change by more than `min_delta` is an improvement. A net that improves on the training rows but not on
+    others is overfitting.
 
     Source: the lecture, minute 36; Prechelt 1998.
     """
@@ -52,7 +54,7 @@ class LookAhead:
         self.count = Patience(self.min_delta)
 
     def after(self, value: float) -> bool:
-        """True when training should stop, given this validation's value (lower is better)."""
+        """True if training should stop after this validation. Lower is better."""
         return self.count.see(value) >= self.look_ahead
 
 

@@ -1,4 +1,5 @@
-"""L-BFGS: a quasi-Newton method for the full batch. Not element by element: it looks at whole vectors, and searches."""
+"""L-BFGS: a quasi-Newton method for the full batch. It uses whole vectors and evaluates the objective
+itself."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -12,18 +13,18 @@ torch = lazy_loader.load("torch")
 History = Annotated[int, whole("a whole number in 1...1000", 1, 1000)]
 LineSearch = Annotated[str, word("armijo", "none")]
 
-ENOUGH = 1e-4  # of the decrease that the slope promises: Nocedal & Wright 2006, section 3.1
-HALVINGS = 20
-CURVED = 1e-10  # least curvature for which a pair is kept
+SUFFICIENT_DECREASE = 1e-4  # share of what the slope promises: Nocedal & Wright 2006, section 3.1
+MAX_HALVINGS = 20
+MIN_CURVATURE = 1e-10  # pairs of changes with less curvature are not kept
 
 
 @dataclass(kw_only=True)
 class LBFGS:
-    """Newton-like steps from the last few changes of parameters and gradients; for train.batch_size=full.
+    """Approximate Newton steps from the last changes of parameters and gradients; for train.batch_size=full.
 
-    From the last `history` of these changes it guesses how the slope bends, and steps to where it should be flat. `lr`
-    scales the step; with line_search=armijo it is halved until the objective falls enough. train.batch_size=auto is
-    the whole training set here.
+    It estimates the curvature from the last `history` changes and steps to where the gradient should be zero.
+    `lr` scales the step; with line_search=armijo, the step is halved until the objective decreases enough.
+    With this optimizer, train.batch_size=auto is the whole training set.
 
     Source: Liu & Nocedal 1989; Nocedal & Wright 2006, algorithms 7.4 and 7.5.
     """
@@ -34,28 +35,33 @@ class LBFGS:
     slots: ClassVar = ("changes", "differences", "step", "gradient", "count")
 
     def start(self, w):
-        """The slots: (history, parameters) twice, the newest last; the last step and gradient; the number of pairs."""
+        """The initial slots: room for `history` pairs, the last step and gradient, and the number of pairs.
+
+        A pair is a change of the parameters and the change of the gradient with it; the newest comes last.
+        """
         pairs = w.new_zeros(self.history, len(w))
         return pairs, pairs.clone(), torch.zeros_like(w), torch.zeros_like(w), w.new_zeros(())
 
     def search(self, w, g, objective, slots, t, evaluate):
-        """New parameters and slots from w, where the objective has this value and gradient g.
+        """The new parameters and slots.
 
         Args:
-            evaluate: parameters -> the objective there, under the same rows and noise.
+            w: the parameters, where the objective has the value `objective` and the gradient `g`.
+            evaluate: parameters -> the objective there, for the same rows and noise.
         """
         changes, differences, step, gradient, count = slots
         difference = g - gradient
-        if t > 1 and difference @ step > CURVED:
+        if t > 1 and difference @ step > MIN_CURVATURE:
             changes = torch.cat([changes[1:], step[None]])
             differences = torch.cat([differences[1:], difference[None]])
             count = (count + 1).clamp(max=self.history)
-        direction = -_newton(
-            g, changes[self.history - int(count) :], differences[self.history - int(count) :]
-        )
-        if g @ direction >= 0:  # rounding has spoilt the curvature: begin again along the gradient
-            direction, count = -g, torch.zeros_like(count)
-        rate = self.lr if t > 1 else self.lr * torch.clamp(1 / g.abs().sum(), max=1)  # no curvature known yet
+        first = self.history - int(count)
+        direction = -_newton(g, changes[first:], differences[first:])
+        if g @ direction >= 0:  # rounding has spoilt the curvature: start again along the gradient
+            direction = -g
+            count = torch.zeros_like(count)
+        # Without any curvature, the first step is limited to length lr.
+        rate = self.lr if t > 1 else self.lr * torch.clamp(1 / g.abs().sum(), max=1)
         if self.line_search == "armijo":
             rate = _backtrack(w, objective, direction, g @ direction, rate, evaluate)
         step = rate * direction
@@ -63,11 +69,12 @@ class LBFGS:
 
 
 def _newton(g, changes, differences):
-    """The inverse Hessian's product with g, from pairs (pairs, parameters): the two-loop recursion."""
+    """The estimated inverse Hessian times g, from (pairs, parameters) twice: the two-loop recursion."""
     if len(changes) == 0:
         return g
     curvatures = (changes * differences).sum(1)
-    q, weights = g, []
+    q = g
+    weights = []
     for s, y, curvature in zip(changes.flip(0), differences.flip(0), curvatures.flip(0), strict=True):
         weights.append((s @ q) / curvature)
         q = q - weights[-1] * y
@@ -78,9 +85,10 @@ def _newton(g, changes, differences):
 
 
 def _backtrack(w, objective, direction, slope, rate, evaluate):
-    """The rate, halved until the objective falls by enough of what the slope promises; 0 where it never does."""
-    for _ in range(HALVINGS):
-        if evaluate(w + rate * direction) <= objective + ENOUGH * rate * slope:  # never true of NaN
+    """Halve the rate until the objective decreases enough, relative to the slope; 0 if it never does."""
+    for _ in range(MAX_HALVINGS):
+        # false if the objective is NaN
+        if evaluate(w + rate * direction) <= objective + SUFFICIENT_DECREASE * rate * slope:
             return rate
         rate = rate / 2
     return torch.zeros_like(rate)

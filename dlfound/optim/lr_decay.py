@@ -1,21 +1,22 @@
-"""How the learning rate changes while a net trains: large steps find the way, small ones settle.
-With a warm-up it first grows linearly from near zero, over `warmup` epochs, and only then the decay begins (Goyal et
-al. 2017, section 2.2); the formulas count epochs from there on, with fractions.
+"""How the learning rate changes during training: large steps find a good region, small steps settle in it.
+With a warm-up, the rate first grows linearly from near zero over `warmup` epochs, and the decay begins after
+that (Goyal et al. 2017, section 2.2, https://arxiv.org/abs/1706.02677). The formulas count epochs from the
+end of the warm-up, with fractions.
 
-Each option is a class, made from the number of epochs of the run.
-
-`rate(lr, epoch, share)` is the learning rate of a step: `epoch` epochs (with fractions) were done before it, and it
-does `share` of one; `after(value)` tells the value of each validation.
+Each option is a class, or a function that returns an object. It takes the number of epochs of the run.
+`rate(lr, epoch, share)` is the learning rate of a step that begins after `epoch` epochs (with fractions) and
+is `share` of an epoch; `after(value)` takes the value of each validation.
 """
 
 import math
+from collections.abc import Callable
 
 from dlfound.config.setting_types import Count, NonNegative, Positive, Share, Shrink
 from dlfound.optim.early_stopping import Patience
 
 
 class Constant:
-    """The learning rate stays."""
+    """Keep the learning rate."""
 
     def __init__(self, epochs: int):
         pass
@@ -25,19 +26,19 @@ class Constant:
         return lr
 
     def after(self, value: float) -> None:
-        """Nothing follows from a validation."""
+        """Ignore the validation."""
 
 
-def _warm(warmup: float, epoch: float, share: float) -> tuple[float, float]:
-    """The warm-up's factor for this step, and how many epochs were done since its end."""
-    return min(1.0, (epoch + share) / warmup) if warmup > 0 else 1.0, max(0.0, epoch - warmup)
+def _warmup_factor(warmup: float, epoch: float, share: float) -> float:
+    """What the warm-up multiplies the rate of a step by."""
+    return min(1.0, (epoch + share) / warmup) if warmup > 0 else 1.0
 
 
 class Plateau:
-    """The rate is multiplied by `factor` at the `patience`-th validation in a row without improvement, again and again.
+    """Multiply the rate by `factor` at every `patience`-th validation in a row without improvement.
 
-    Validation comes after each epoch and is judged by train.monitor; better means better than the best so far by more
-    than `min_delta`. The rate never falls below `min_lr`.
+    dlfound validates after each epoch and compares the value of train.monitor with the best so far. Only a
+    change by more than `min_delta` is an improvement. The rate never falls below `min_lr`.
 
     Source: the lecture, minute 39.
     """
@@ -52,98 +53,116 @@ class Plateau:
         min_lr: NonNegative,
         warmup: NonNegative,
     ):
-        self.factor, self.patience, self.min_lr, self.warmup = factor, patience, min_lr, warmup
-        self.count, self.cuts = Patience(min_delta), 0
+        self.factor = factor
+        self.patience = patience
+        self.min_lr = min_lr
+        self.warmup = warmup
+        self.count = Patience(min_delta)
+        self.cuts = 0
 
     def rate(self, lr: float, epoch: float, share: float) -> float:
         """The rate of a step."""
-        warm, _ = _warm(self.warmup, epoch, share)
-        return warm * max(lr * self.factor**self.cuts, min(self.min_lr, lr))
+        decayed = max(lr * self.factor**self.cuts, min(self.min_lr, lr))
+        return _warmup_factor(self.warmup, epoch, share) * decayed
 
     def after(self, value: float) -> None:
-        """One more validation (lower is better; NaN never improves)."""
+        """Count one more validation. Lower is better; NaN is never an improvement."""
         if self.count.see(value) >= self.patience:
-            self.count.waited, self.cuts = 0, self.cuts + 1
+            self.count.waited = 0
+            self.cuts += 1
 
 
-class _Scheduled:
-    """What the decays that follow from the epoch alone share: a warm-up, then `curve(lr, epochs since, length)`."""
+class _Schedule:
+    """A decay that depends on the epoch alone, after a warm-up.
 
-    def __init__(self, epochs: int, warmup: float, curve):
-        self._epochs, self._warmup, self._curve = epochs, warmup, curve
+    Args:
+        curve: (lr, epochs since the warm-up, epochs from the warm-up to the end of the run) -> the rate.
+    """
+
+    def __init__(self, epochs: int, warmup: float, curve: Callable[[float, float, float], float]):
+        self._epochs = epochs
+        self._warmup = warmup
+        self._curve = curve
 
     def rate(self, lr: float, epoch: float, share: float) -> float:
         """The rate of a step."""
-        warm, done = _warm(self._warmup, epoch, share)
-        return warm * self._curve(lr, done, self._epochs - self._warmup)
+        done = max(0.0, epoch - self._warmup)
+        decayed = self._curve(lr, done, self._epochs - self._warmup)
+        return _warmup_factor(self._warmup, epoch, share) * decayed
 
     def after(self, value: float) -> None:
-        """Nothing follows from a validation."""
+        """Ignore the validation."""
 
 
-def step(epochs: int, *, step_size: Count, gamma: Share, warmup: NonNegative) -> _Scheduled:
-    """The rate is multiplied by gamma every step_size epochs.
+def step(epochs: int, *, step_size: Count, gamma: Share, warmup: NonNegative) -> _Schedule:
+    """Multiply the rate by gamma every step_size epochs.
 
         lr gamma^floor(epochs / step_size)
 
     Source: Krizhevsky, Sutskever & Hinton 2012, section 5 (by hand there).
     """
-    return _Scheduled(epochs, warmup, lambda lr, done, length: lr * gamma ** math.floor(done / step_size))
+    return _Schedule(epochs, warmup, lambda lr, done, length: lr * gamma ** math.floor(done / step_size))
 
 
-def exponential(epochs: int, *, gamma: Share, warmup: NonNegative) -> _Scheduled:
-    """The rate is multiplied by gamma each epoch, a little at each step.
+def exponential(epochs: int, *, gamma: Share, warmup: NonNegative) -> _Schedule:
+    """Multiply the rate by gamma over each epoch, a little at each step.
 
         lr gamma^epochs
 
     Source: Senior et al. 2013, section 3.1.
     """
-    return _Scheduled(epochs, warmup, lambda lr, done, length: lr * gamma**done)
+    return _Schedule(epochs, warmup, lambda lr, done, length: lr * gamma**done)
 
 
-def inverse_time(epochs: int, *, half_life: Positive, warmup: NonNegative) -> _Scheduled:
-    """lr / (1 + epochs / half_life): half of lr after half_life epochs, a third after twice as many.
+def inverse_time(epochs: int, *, half_life: Positive, warmup: NonNegative) -> _Schedule:
+    """lr / (1 + epochs / half_life): the rate is lr / 2 after half_life epochs, lr / 3 after twice as many.
 
-    It falls ever more slowly, and never reaches zero.
+    It falls ever more slowly and never reaches zero.
 
     Source: Robbins & Monro 1951; Bottou 2012, section 5.2.
     """
-    return _Scheduled(epochs, warmup, lambda lr, done, length: lr / (1 + done / half_life))
+    return _Schedule(epochs, warmup, lambda lr, done, length: lr / (1 + done / half_life))
 
 
-def linear(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Scheduled:
-    """In a straight line from lr to final_lr at the end of the run.
+def linear(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Schedule:
+    """Decay in a straight line from lr to final_lr at the end of the run.
 
-    The end is after train.epochs; early stopping would come before it.
+    The end is train.epochs; early stopping may end the run before the rate reaches final_lr.
 
     Source: Bengio 2012, section 3.1.1.
+    https://arxiv.org/abs/1206.5533
     """
-    return _Scheduled(epochs, warmup, lambda lr, done, length: lr + (final_lr - lr) * done / length)
+    return _Schedule(epochs, warmup, lambda lr, done, length: lr + (final_lr - lr) * done / length)
 
 
-def cosine(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Scheduled:
-    """Along half a cosine from lr to final_lr at the end of the run.
+def cosine(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> _Schedule:
+    """Decay along half a cosine from lr to final_lr at the end of the run.
 
         final_lr + (lr - final_lr) (1 + cos(pi share)) / 2, share of the epochs that are done
 
-    The end is after train.epochs; early stopping would come before it.
+    The end is train.epochs; early stopping may end the run before the rate reaches final_lr.
 
     Source: Loshchilov & Hutter 2017, equation 5, without restarts.
+    https://arxiv.org/abs/1608.03983
     """
-    return _Scheduled(epochs, warmup, lambda lr, done, length: _cosine(lr, final_lr, done / length))
+    return _Schedule(epochs, warmup, lambda lr, done, length: _cosine(lr, final_lr, done / length))
 
 
 class OneCycle:
-    """Up in a straight line from lr to max_lr during the warm-up, then down along half a cosine to final_lr.
+    """Raise the rate linearly from lr to max_lr in the warm-up, then lower it on half a cosine to final_lr.
 
-    Shaped for a run of fixed length: set train.epochs, and early_stopping=none. `warmup` is the length of the rise, in
-    epochs.
+    It is made for a run of fixed length: set train.epochs, and early_stopping=none. `warmup` is the length of
+    the rise, in epochs.
 
     Source: Smith & Topin 2018.
+    https://arxiv.org/abs/1708.07120
     """
 
     def __init__(self, epochs: int, *, max_lr: Positive, final_lr: NonNegative, warmup: NonNegative):
-        self.epochs, self.max_lr, self.final_lr, self.warmup = epochs, max_lr, final_lr, warmup
+        self.epochs = epochs
+        self.max_lr = max_lr
+        self.final_lr = final_lr
+        self.warmup = warmup
 
     def rate(self, lr: float, epoch: float, share: float) -> float:
         """The rate of a step."""
@@ -152,7 +171,7 @@ class OneCycle:
         return _cosine(self.max_lr, self.final_lr, (epoch - self.warmup) / (self.epochs - self.warmup))
 
     def after(self, value: float) -> None:
-        """Nothing follows from a validation."""
+        """Ignore the validation."""
 
 
 def _cosine(high: float, low: float, share: float) -> float:

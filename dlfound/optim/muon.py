@@ -1,4 +1,4 @@
-"""Muon: steps of orthogonal matrices. Not element by element: it sees each weight matrix whole."""
+"""Muon: orthogonal steps of whole weight matrices."""
 
 import math
 from dataclasses import dataclass
@@ -10,23 +10,24 @@ from dlfound.config.setting_types import Betas, Fraction, NonNegative, Positive
 
 torch = lazy_loader.load("torch")
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # a quintic that is steep at zero: Jordan et al. 2024
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of a quintic, steep at zero: Jordan et al. 2024
 ITERATIONS = 5
 
 
 @dataclass(kw_only=True)
 class Muon:
-    """Each weight matrix steps along its running direction, made orthogonal; biases, embeddings and such follow AdamW.
+    """Step each weight matrix along its running direction, made orthogonal; other parameters follow AdamW.
 
         D <- momentum D + (1 - momentum) G
         U S V^T = momentum D + (1 - momentum) G, its singular values in S
         W <- (1 - lr weight_decay) W - lr sqrt(max(1, units / inputs)) U V^T
 
-    G is the gradient of a layer's weights W, (units, inputs). Without S no direction is weak: what the gradients point
-    at rarely gets steps as large as what they point at often. `lr` is the matrices' rate and `vector_lr` the others'; a
-    decay changes both alike.
+    G is the gradient of a layer's weights W, (units, inputs). Without S, all directions get steps of the same
+    size, also those that few gradients point in. `lr` is the rate of the matrices, and `vector_lr` that of
+    biases, embeddings and other vectors; a decay changes both alike.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
+    https://kellerjordan.github.io/posts/muon/
     """
 
     lr: Positive
@@ -42,7 +43,7 @@ class Muon:
         self._ratio = self.vector_lr / self.lr
 
     def rule(self, w, g, slots, t, layout):
-        """`layout` cuts the vectors into the net's tensors (`training.step.Layout`)."""
+        """The new parameters and slots; `layout` (`training.step.Layout`) cuts the vectors into tensors."""
         pieces = enumerate(zip(*(layout.views(v) for v in (w, g, *slots)), strict=True))
         new = [self._matrix(*p) if i in layout.matrices else self._vector(*p, t) for i, p in pieces]
         w, *slots = (torch.cat([piece.flatten() for piece in column]) for column in zip(*new, strict=True))
@@ -50,12 +51,13 @@ class Muon:
 
     def _matrix(self, w, g, d, m, v):
         d = torch.lerp(g, d, self.momentum)
-        step = orthogonalised(torch.lerp(g, d, self.momentum))  # Nesterov's look ahead
+        step = orthogonalised(torch.lerp(g, d, self.momentum))  # looks ahead, as Nesterov's momentum
         tall = math.sqrt(max(1, w.shape[0] / w.shape[1]))
         return (1 - self.lr * self.weight_decay) * w - self.lr * tall * step, d, m, v
 
     def _vector(self, w, g, d, m, v, t):
-        (beta1, beta2), lr = self.betas, self.lr * self._ratio
+        beta1, beta2 = self.betas
+        lr = self.lr * self._ratio
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g * g
         step = (m / (1 - beta1**t)) / ((v / (1 - beta2**t)) ** 0.5 + self.eps)
@@ -63,9 +65,10 @@ class Muon:
 
 
 def orthogonalised(g):
-    """Roughly U V^T where g = U S V^T, by five Newton-Schulz iterations; singular values end in 0.5 to 1.5.
+    """About U V^T where g = U S V^T, by five Newton-Schulz iterations. Its singular values are 0.5 to 1.5.
 
-    In bfloat16 on a GPU, as its authors do; on a CPU without units for it that is slower than g's own precision.
+    On a GPU it computes in bfloat16, as its authors do; a CPU without bfloat16 units is faster in g's own
+    type.
     Source: Jordan et al. 2024; Higham 2008, chapter 8.
     """
     a, b, c = NEWTON_SCHULZ

@@ -1,14 +1,11 @@
-"""The update rule: how each step changes the parameters w, given the gradient g of the objective on a batch of rows.
-Here <- is read "becomes", and t counts the steps from 1; what a rule keeps from step to step starts at zero. All but
-muon and lbfgs treat each parameter by itself.
+"""The update rule: how each step changes the parameters w, given the gradient g of the objective on a batch.
+In the formulas, <- reads "becomes", and t counts the steps from 1; the vectors that a rule keeps start at
+zero. All rules except muon and lbfgs treat each parameter by itself.
 
-The rules are as in their papers, on vectors: all parameters of a net lie in one.
-
-An option is a class: its settings are fields; `slots` names the vectors it keeps, which start at zero; and
-`rule(w, g, slots, t)` returns the new parameters and slots at step t = 1, 2, ..., and changes nothing. Settings may be
-tensors that broadcast. Where torch has a kernel that does the same in one pass, `fused` calls it: in place, and doing
-nothing where `skip` (a tensor, 0 or 1) is 1. Both are tested to agree. Rules that are not element by element stand in
-`muon.py` and `lbfgs.py`.
+Each option is a class whose fields are its settings. It works on vectors that hold all parameters of a net,
+and `slots` names those that it keeps. `rule(w, g, slots, t)` returns the new parameters and slots of step t,
+and changes nothing; settings may be tensors that broadcast. Where torch has a kernel for a rule, `fused`
+calls it: it works in place, and does nothing where the tensor `skip` is 1. Tests compare the two.
 """
 
 from dataclasses import dataclass
@@ -27,7 +24,7 @@ torch = lazy_loader.load("torch")
 class SGD:
     """Stochastic gradient descent: w <- w - lr g.
 
-    Straight down the slope of the batch, by the rate `lr`: the rule that all others are measured by.
+    Each step goes down the slope of its batch, at the rate `lr`. All other rules are compared with it.
 
     Source: Robbins & Monro 1951; the lecture, minute 13.
     """
@@ -46,8 +43,8 @@ class SGD:
 class Momentum:
     """SGD along a running direction: d <- g + momentum d; w <- w - lr d.
 
-    What the gradients of many steps agree on adds up, to at most 1 / (1 - momentum) times one of them; what they
-    disagree on cancels.
+    The part that the gradients of many steps share adds up, to at most 1 / (1 - momentum) times one gradient;
+    the parts that differ cancel.
 
     Source: Polyak 1964; the lecture, minute 40.
     """
@@ -55,6 +52,7 @@ class Momentum:
     lr: Positive
     momentum: Fraction
     slots: ClassVar = ("direction",)
+    nesterov: ClassVar = False
 
     def rule(self, w, g, slots, t):
         (d,) = slots
@@ -62,41 +60,42 @@ class Momentum:
         return w - self.lr * d, (d,)
 
     def fused(self, w, g, slots, t, skip):
-        _fused_momentum(w, g, slots, self, False, skip)
+        if self.momentum == 0:  # plain SGD, for which torch's kernel takes no slot
+            torch.where(skip > 0, slots[0], g, out=slots[0])
+            _fused_sgd(w, g, [], self.lr, 0.0, False, skip)
+        else:
+            _fused_sgd(w, g, list(slots), self.lr, self.momentum, self.nesterov, skip)
 
 
 @dataclass(kw_only=True)
-class Nesterov:
+class Nesterov(Momentum):
     """Momentum that looks one step ahead: d <- g + momentum d; w <- w - lr (g + momentum d).
 
-    Where the slope turns, the step brakes one step earlier than that of optim=momentum.
+    Where the slope changes its direction, it slows down one step earlier than optim=momentum.
 
     Source: Nesterov 1983; Sutskever et al. 2013; the lecture, minute 40.
+    https://proceedings.mlr.press/v28/sutskever13.html
     """
 
-    lr: Positive
-    momentum: Fraction
-    slots: ClassVar = ("direction",)
+    nesterov: ClassVar = True
 
     def rule(self, w, g, slots, t):
         (d,) = slots
         d = g + self.momentum * d
         return w - self.lr * (g + self.momentum * d), (d,)
 
-    def fused(self, w, g, slots, t, skip):
-        _fused_momentum(w, g, slots, self, True, skip)
-
 
 @dataclass(kw_only=True)
 class AdaGrad:
-    """Each parameter's rate divided by the root of the sum of its squared gradients so far.
+    """Divide each parameter's rate by the root of the sum of its squared gradients so far.
 
         s <- s + g^2
         w <- w - lr g / (sqrt(s) + eps)
 
-    Parameters whose gradients are rare or small keep large steps. s never falls, so the rates never rise again.
+    Parameters with rare or small gradients keep large steps. s never falls, so the rates never rise again.
 
     Source: Duchi, Hazan & Singer 2011; the lecture, minute 41.
+    https://jmlr.org/papers/v12/duchi11a.html
     """
 
     lr: Positive
@@ -110,12 +109,12 @@ class AdaGrad:
 
 @dataclass(kw_only=True)
 class RMSProp:
-    """Each parameter's rate divided by the root of the running mean of its squared gradient.
+    """Divide each parameter's rate by the root of the running mean of its squared gradient.
 
         v <- rho v + (1 - rho) g^2
         w <- w - lr g / (sqrt(v) + eps)
 
-    AdaGrad that forgets: the mean reaches back over some 1 / (1 - rho) steps, and rates can rise again.
+    It is AdaGrad that forgets: the mean covers about the last 1 / (1 - rho) steps, and rates can rise again.
 
     Source: Tieleman & Hinton 2012, lecture 6.5; the lecture, minute 41.
     """
@@ -132,7 +131,7 @@ class RMSProp:
 
 @dataclass(kw_only=True)
 class AdaDelta:
-    """Steps in the parameters' own unit: the root mean square of past steps over that of past gradients.
+    """Step in the parameters' own unit: the gradient times the RMS of past steps over that of past gradients.
 
         v <- rho v + (1 - rho) g^2
         step = sqrt(u + eps) / sqrt(v + eps) g
@@ -140,6 +139,7 @@ class AdaDelta:
         w <- w - lr step
 
     Source: Zeiler 2012, algorithm 1.
+    https://arxiv.org/abs/1212.5701
     """
 
     lr: Positive
@@ -155,26 +155,39 @@ class AdaDelta:
 
 
 @dataclass(kw_only=True)
-class Adam:
-    """Steps of the size lr, along the running mean of g over the root of the running mean of g^2, both unbiased.
-
-        m <- beta1 m + (1 - beta1) g
-        v <- beta2 v + (1 - beta2) g^2
-        w <- w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
-
-    m is momentum, v gives each parameter a rate of its own, and the divisions make up for their start at zero. `betas`
-    is [beta1, beta2].
-
-    Source: Kingma & Ba 2015, algorithm 1; the lecture, minute 42.
-    """
+class _Moments:
+    """What the rules of Adam's family share: the running means of g and g^2."""
 
     lr: Positive
     betas: Betas
     eps: Positive
     slots: ClassVar = ("mean", "square")
 
+    def moments(self, g, m, v, t):
+        """The new running means m and v, and both without the bias of their start at zero."""
+        beta1, beta2 = self.betas
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        return m, v, m / (1 - beta1**t), v / (1 - beta2**t)
+
+
+@dataclass(kw_only=True)
+class Adam(_Moments):
+    """Step by about lr along the running mean of g, divided by the root of the running mean of g^2.
+
+        m <- beta1 m + (1 - beta1) g
+        v <- beta2 v + (1 - beta2) g^2
+        w <- w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    m is a momentum, and v gives each parameter its own rate. The divisions by 1 - beta^t correct for the
+    start at zero. `betas` is [beta1, beta2].
+
+    Source: Kingma & Ba 2015, algorithm 1; the lecture, minute 42.
+    https://arxiv.org/abs/1412.6980
+    """
+
     def rule(self, w, g, slots, t):
-        m, v, unbiased_m, unbiased_v = _moments(g, slots, t, self.betas)
+        m, v, unbiased_m, unbiased_v = self.moments(g, *slots, t)
         return w - self.lr * unbiased_m / (unbiased_v**0.5 + self.eps), (m, v)
 
     def fused(self, w, g, slots, t, skip):
@@ -182,55 +195,46 @@ class Adam:
 
 
 @dataclass(kw_only=True)
-class AdamW:
-    """Adam, and apart from it the weights shrink: w <- (1 - lr weight_decay) w. Biases shrink too, as in the paper.
+class AdamW(Adam):
+    """Adam with a separate decay of all parameters: w <- (1 - lr weight_decay) w.
 
-    A penalty's gradient would be divided by sqrt(v) with the rest; this decay shrinks all weights at the same pace.
+    The gradient of a penalty would be divided by sqrt(v) like the rest; this decay shrinks all weights alike.
+    Biases decay too, as in the paper.
 
     Source: Loshchilov & Hutter 2019, algorithm 2.
+    https://arxiv.org/abs/1711.05101
     """
 
-    lr: Positive
-    betas: Betas
-    eps: Positive
     weight_decay: NonNegative
-    slots: ClassVar = ("mean", "square")
 
     def rule(self, w, g, slots, t):
-        m, v, unbiased_m, unbiased_v = _moments(g, slots, t, self.betas)
-        w = (1 - self.lr * self.weight_decay) * w
-        return w - self.lr * unbiased_m / (unbiased_v**0.5 + self.eps), (m, v)
+        return super().rule((1 - self.lr * self.weight_decay) * w, g, slots, t)
 
     def fused(self, w, g, slots, t, skip):
         _fused_adam(torch._fused_adamw_, w, g, slots, t, skip, self, weight_decay=self.weight_decay)
 
 
 @dataclass(kw_only=True)
-class NAdam:
-    """Adam with Nesterov's look ahead: momentum grows towards beta1 by mu(t) = beta1 (1 - 0.96^(t momentum_decay) / 2).
+class NAdam(_Moments):
+    """Adam that looks one step ahead, as Nesterov's momentum does.
 
+        mu(t) = beta1 (1 - 0.96^(t momentum_decay) / 2)
         ahead = mu(t+1) m / (1 - mu(1) ... mu(t+1)) + (1 - mu(t)) g / (1 - mu(1) ... mu(t))
         w <- w - lr ahead / (sqrt(v / (1 - beta2^t)) + eps)
 
-    m and v are those of optim=adam.
+    m and v are those of optim=adam. The momentum mu(t) grows towards beta1.
 
     Source: Dozat 2016, algorithm 2.
+    https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ
     """
 
-    lr: Positive
-    betas: Betas
-    eps: Positive
     momentum_decay: NonNegative
-    slots: ClassVar = (
-        "mean",
-        "square",
-        "log_product",
-    )  # log_product: of all mu so far, the same for every parameter
+    slots: ClassVar = ("mean", "square", "log_product")  # of all mu so far, the same for every parameter
 
     def rule(self, w, g, slots, t):
-        (*moments, log_product), beta1 = slots, self.betas[0]
-        m, v, _, unbiased_v = _moments(g, moments, t, self.betas)
-        mu, next_mu = (beta1 * (1 - 0.5 * 0.96 ** (k * self.momentum_decay)) for k in (t, t + 1))
+        *means, log_product = slots
+        m, v, _, unbiased_v = self.moments(g, *means, t)
+        mu, next_mu = (self.betas[0] * (1 - 0.5 * 0.96 ** (k * self.momentum_decay)) for k in (t, t + 1))
         log_product = log_product + (mu * torch.ones_like(w)).log()
         product = log_product.exp()
         ahead = (1 - mu) * g / (1 - product) + next_mu * m / (1 - product * next_mu)
@@ -238,52 +242,30 @@ class NAdam:
 
 
 @dataclass(kw_only=True)
-class RAdam:
-    """Adam whose rate is rectified while few gradients have been seen; momentum alone in the first steps.
+class RAdam(_Moments):
+    """Adam with a rectified rate while v averages few gradients, and momentum alone in the first steps.
 
         n = N - 2 t beta2^t / (1 - beta2^t), with N = 2 / (1 - beta2) - 1
         r = sqrt((n - 4) (n - 2) N / ((N - 4) (N - 2) n))
         w <- w - lr r (m / (1 - beta1^t)) sqrt(1 - beta2^t) / (sqrt(v) + eps) where n > 5
         w <- w - lr m / (1 - beta1^t) else
 
-    m and v are those of optim=adam. The first squared gradients are too few to divide by: steps that hang on them would
-    be wild. It needs no warm-up.
+    m and v are those of optim=adam. After few steps, v is too uncertain to divide by. RAdam needs no warm-up.
 
     Source: Liu et al. 2020, algorithm 2.
+    https://arxiv.org/abs/1908.03265
     """
 
-    lr: Positive
-    betas: Betas
-    eps: Positive
-    slots: ClassVar = ("mean", "square")
-
     def rule(self, w, g, slots, t):
-        m, v, unbiased_m, _ = _moments(g, slots, t, self.betas)
+        m, v, unbiased_m, _ = self.moments(g, *slots, t)
         beta2 = self.betas[1]
         longest = 2 / (1 - beta2) - 1
-        length = longest - 2 * t * beta2**t / (1 - beta2**t)  # of the average that v stands for
+        length = longest - 2 * t * beta2**t / (1 - beta2**t)  # of the average that v is
         rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-        root = (1 - beta2**t) ** 0.5 / (
-            v**0.5 + self.eps
-        )  # eps before the bias is removed, as in the authors' code
+        # eps is added before the bias is removed, as in the authors' code
+        root = (1 - beta2**t) ** 0.5 / (v**0.5 + self.eps)
         adaptive = torch.as_tensor(rectified).clamp(min=0) ** 0.5 * unbiased_m * root
         return w - self.lr * torch.where(torch.as_tensor(length > 5), adaptive, unbiased_m), (m, v)
-
-
-def _moments(g, slots, t, betas):
-    """The running means of g and g^2, as they are and unbiased."""
-    (m, v), (beta1, beta2) = slots, betas
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * g * g
-    return m, v, m / (1 - beta1**t), v / (1 - beta2**t)
-
-
-def _fused_momentum(w, g, slots, settings, nesterov, skip):
-    if settings.momentum == 0:  # plain SGD, for which torch's kernel takes no slot
-        torch.where(skip > 0, slots[0], g, out=slots[0])
-        _fused_sgd(w, g, [], settings.lr, 0.0, False, skip)
-    else:
-        _fused_sgd(w, g, list(slots), settings.lr, settings.momentum, nesterov, skip)
 
 
 def _fused_sgd(w, g, buffers, lr, momentum, nesterov, skip):
@@ -294,7 +276,8 @@ def _fused_sgd(w, g, buffers, lr, momentum, nesterov, skip):
 
 
 def _fused_adam(kernel, w, g, slots, t, skip, settings, weight_decay):
-    (m, v), (beta1, beta2) = slots, settings.betas
+    m, v = slots
+    beta1, beta2 = settings.betas
     kernel(
         [w], [g], [m], [v], [], [t], lr=settings.lr, beta1=beta1, beta2=beta2, eps=settings.eps,
         weight_decay=weight_decay, amsgrad=False, maximize=False, found_inf=skip,

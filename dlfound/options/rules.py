@@ -149,7 +149,7 @@ def _decay_acts(patience: int, epochs: int) -> Problem | None:
         return None
     return Problem(
         f"lr_decay.patience={patience} can never act in {epochs} epochs",
-        "use a shorter one, or lr_decay=none",
+        "shorten it, or lr_decay=none",
     )
 
 
@@ -157,14 +157,14 @@ def _stop_acts(look_ahead: int, epochs: int) -> Problem | None:
     if look_ahead + 1 < epochs:
         return None
     message = f"early_stopping.look_ahead={look_ahead} can never act in {epochs} epochs"
-    return Problem(message, "use a shorter one, or early_stopping=none")
+    return Problem(message, "shorten it, or early_stopping=none")
 
 
 def _step_acts(step_size: int, epochs: int) -> Problem | None:
     if step_size < epochs:
         return None
     message = f"lr_decay.step_size={step_size} can never act in {epochs} epochs"
-    return Problem(message, "use a shorter one, or lr_decay=none")
+    return Problem(message, "shorten it, or lr_decay=none")
 
 
 def _plateau_acts(min_lr: float, lr: float) -> Problem | None:

@@ -19,7 +19,7 @@ from dlfound.runs.run_log import WARNING, EpochBar, RunLog
 from dlfound.runs.state import TrainState
 from dlfound.terminal import Stop
 from dlfound.training.assemble import Assembly, assemble, resolve
-from dlfound.training.layers import Probe
+from dlfound.training.layers import LayerProbe
 from dlfound.training.loop import Epoch, EpochProgress
 from dlfound.training.metrics import monitored, watch
 from dlfound.training.symptoms import Symptoms
@@ -171,7 +171,7 @@ class Observer:
         self.log = log
         self.state = training.state
         self.monitor = monitored(config["train"]["monitor"])
-        self.probe = Probe(assembly.network, step, assembly.parts["train"])
+        self.probe = LayerProbe(assembly.network, step, assembly.parts["train"])
         rows = schema["split"]
         memory = self.state.symptoms
         self.symptoms = Symptoms(config, step.base_lr, schema["class_counts"], rows, memory)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dlfound.config.config import Config
-from dlfound.objective.tasks import BRIEF, MULTILABEL, gives_probabilities
+from dlfound.objective.tasks import CHEAP_METRICS, MULTILABEL, gives_probabilities
 from dlfound.runs import pictures
 from dlfound.runs.run_log import RunLog
 from dlfound.runs.state import TrainState
@@ -89,7 +89,7 @@ class Recorder:
 
     def end(self, number: int, measured: Metrics) -> None:
         """Record the metrics and pictures of the best net, after `number` epochs."""
-        shown = (*BRIEF, monitored(self.config["train"]["monitor"]))
+        shown = (*CHEAP_METRICS, monitored(self.config["train"]["monitor"]))
         names = [name for name in measured["val"] if name in shown]
         results = {f"Final/{name}/{part}": measured[part][name] for name in names for part in ("val", "test")}
         beyond = number + 1  # so that TensorBoard drops these points if the run continues

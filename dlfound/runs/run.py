@@ -13,7 +13,7 @@ from dlfound.data.arrays import as_array, plain_numbers, unfolded
 from dlfound.data.frames import encoded
 from dlfound.data.suffixes import refuse_running
 from dlfound.errors import Code, Error
-from dlfound.nn.network import Network
+from dlfound.nn.modules import Network
 from dlfound.objective.tasks import REGRESSION, gives_probabilities
 from dlfound.options.configure import catalog
 from dlfound.runs.find import find_run

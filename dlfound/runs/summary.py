@@ -12,7 +12,7 @@ from typing import Any
 from dlfound.config.config import FORMAT, flat
 from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Code, Error, printable
-from dlfound.objective.tasks import GROWING
+from dlfound.objective.tasks import HIGHER_IS_BETTER
 from dlfound.runs.folder import CONFIG, RunFolder
 from dlfound.runs.lock import is_held
 
@@ -78,7 +78,7 @@ def _monitor(word: Any) -> str:
 
 def rank(metric: str, value: float | None) -> float:
     """What to sort by so that the best value of a metric comes first, and none at all last."""
-    return math.inf if value is None else -value if metric in GROWING else value
+    return math.inf if value is None else -value if metric in HIGHER_IS_BETTER else value
 
 
 def _epochs(folder: RunFolder) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from dlfound.config.config import Config
 from dlfound.config.suggest import shown
 from dlfound.config.yaml_files import dump_yaml
 from dlfound.errors import Code, Error, printable
-from dlfound.objective.tasks import BRIEF, GROWING
+from dlfound.objective.tasks import CHEAP_METRICS, HIGHER_IS_BETTER
 from dlfound.runs.folder import RunFolder, make_folder
 from dlfound.runs.summary import Metrics
 from dlfound.sweeps.folder import FAILED, INTERRUPTED, RUNNING, WAITING, mean_and_spread
@@ -76,7 +76,7 @@ class Results:
             "trials": self.plan.count,
             "states": dict(self.states),
             "monitor": self.plan.monitor,
-            "growing": self.plan.monitor in GROWING,
+            "growing": self.plan.monitor in HIGHER_IS_BETTER,
             "space": self.plan.space.expressions(),
             "best": self._best_report(),
             "importances": self.importances,
@@ -102,7 +102,7 @@ class Results:
     def best_metrics(self) -> list[str]:
         """Name the metrics that a person sees of the best trial."""
         assert self.best is not None and self.best.result is not None
-        return [name for name in self.best.result.metrics if name in (*BRIEF, self.plan.monitor)]
+        return [name for name in self.best.result.metrics if name in (*CHEAP_METRICS, self.plan.monitor)]
 
     def best_test_metrics(self) -> Metrics | None:
         """Average the best trial's test metrics over its runs; None if another machine has the runs."""

@@ -1,1 +1,1 @@
-"""Training: the step, the loop that repeats it, and what is measured."""
+"""Training: the step, the loop that repeats it, the metrics, and the look into the layers."""

@@ -1,4 +1,4 @@
-"""From a checked configuration and data to the parts of a training."""
+"""Build the parts of a training from a checked configuration and the data."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,66 +14,67 @@ from dlfound.data.columns import CATEGORY, FIRST
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
 from dlfound.nn import initializer
-from dlfound.nn.modules import MLP, build_mlp
-from dlfound.nn.network import Network
-from dlfound.nn.preprocessing import empty, fit_columns, fit_images
-from dlfound.nn.tabular import Columns, plan_columns
+from dlfound.nn.modules import MLP, Network, build_mlp
+from dlfound.nn.preprocessing import TabularPreprocessing, empty, fit_columns, fit_images, plan_columns
 from dlfound.objective import loss as losses
 from dlfound.objective.tasks import REGRESSION
 from dlfound.streams import stream
-from dlfound.training.device import check_memory
-from dlfound.training.device_data import Part, encode, make_resident
+from dlfound.training.device import DeviceData, check_memory, encode, make_resident
 from dlfound.training.loop import has_batch_statistics
 from dlfound.training.step import Step
 
-BATCH_SIZES = ((50_000, 64), (float("inf"), 128))  # `train.batch_size=auto`: up to so many rows, this size
+BATCH_SIZES = ((50_000, 64), (float("inf"), 128))  # train.batch_size=auto: (most training rows, batch size)
 
 
 @dataclass
 class Assembly:
-    """Everything that a loop over epochs needs."""
+    """The parts that the loop over epochs needs.
+
+    Attributes:
+        parts: train, val and test -> rows on the device.
+    """
 
     network: Network
     step: Step
     loss: Any
-    parts: dict[str, Part]
+    parts: dict[str, DeviceData]
     batch_size: int
 
 
 def resolve(config: Config, task: str) -> tuple[Config, list[str]]:
-    """The configuration with each `auto` option replaced by the one it stands for, and a note on each."""
+    """Replace each `auto` option by the option that it stands for, and return a note on each."""
     notes = []
     if config.name("initializer") == "auto":
-        word = initializer.recipe(config.name("activation"))
-        config = config.choose("initializer", word)
-        notes.append(f"initializer=auto takes {word}, for {config.name('activation')}")
+        option = initializer.recipe(config.build("activation").func)
+        config = config.choose("initializer", option)
+        notes.append(f"initializer=auto takes {option}, for {config.name('activation')}")
     if config.name("loss") == "auto":
-        word = losses.recipe(task)
-        config = config.choose("loss", word)
-        notes.append(f"loss=auto takes {word}, for a {task} task")
+        option = losses.recipe(task)
+        config = config.choose("loss", option)
+        notes.append(f"loss=auto takes {option}, for a {task} task")
     return config, notes
 
 
 def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly:
-    """Build and join the parts; every `auto` option must be resolved.
+    """Build the parts of a training. Every `auto` option must be resolved.
 
     Raises:
-        Error: settings that do not fit the data (code 2); a net that does not fit the machine (code 6).
+        Error: settings do not fit the data (code 2), or the net does not fit into memory (code 6).
     """
     loss = weigh(config, config.build("loss")(dataset.class_counts()), dataset)
     network = fit_network(config, dataset, loss, device)
     rows = len(dataset.parts["train"])
-    asked = "full" if config.name("optim") == "lbfgs" else config["train"]["batch_size"]
-    batch_size = find_batch_size(asked, rows)
+    setting = "full" if config.name("optim") == "lbfgs" else config["train"]["batch_size"]
+    batch_size = find_batch_size(setting, rows)
     if has_batch_statistics(network) and min(batch_size, rows) < 2:
-        what = "batchnorm=batch needs at least two rows in a batch, and there is one training row"
-        raise Error(what, "give more rows, or batchnorm=none", Code.CONFIG)
+        message = "batchnorm=batch needs batches of at least two rows, but there is only one training row"
+        raise Error(message, "give more rows, or batchnorm=none", Code.CONFIG)
     parts = make_resident(dataset, network, loss, device)
     return Assembly(network, make_step(config, network, loss), loss, parts, batch_size)
 
 
 def make_step(config: Config, network: Network, loss) -> Step:
-    """The update of a net, whose tensors become views of the step's vectors."""
+    """Make the update of a net; the net's tensors become views of the step's vectors."""
     constraint = None if config.name("constraint") == "none" else config.build("constraint")
     return Step(network.body, loss, config.build("regularizer"), constraint, config.build("optim")())
 
@@ -81,17 +82,17 @@ def make_step(config: Config, network: Network, loss) -> Step:
 def rebuild(
     config: Config, assembly: Assembly, dataset: Dataset, dtype: torch.dtype = torch.float32
 ) -> Assembly:
-    """The same rows and preprocessing with a net, a loss and a step of their own, fresh from `config`.
+    """Build a new net, loss and step from `config`, with the rows and the preprocessing of an assembly.
 
     Args:
-        config: settled; it may choose another net, loss, optimizer or rate than that of `assembly`.
-        dtype: of the net's numbers.
+        config: without `auto` options; its net, loss, optimizer and rate may differ from those of `assembly`.
+        dtype: the type of the net's numbers.
     """
-    loss, old = weigh(config, config.build("loss")(dataset.class_counts()), dataset), assembly.network
+    old = assembly.network
+    loss = weigh(config, config.build("loss")(dataset.class_counts()), dataset)
     outputs = loss.outputs(len(dataset.classes), len(dataset.names))
-    network = Network(
-        deepcopy(old.preprocessing), build_body(config, old.preprocessing, outputs), deepcopy(old.target)
-    )
+    body = build_body(config, old.preprocessing, outputs)
+    network = Network(deepcopy(old.preprocessing), body, deepcopy(old.target))
     network = network.to(next(old.parameters()).device, dtype)
     parts = {
         name: part._replace(encoded=encode(dataset, dataset.parts[name], network, loss, part.targets))
@@ -101,29 +102,29 @@ def rebuild(
 
 
 def weigh(config: Config, loss: Any, dataset: Dataset) -> Any:
-    """The loss, or the loss of rows that do not count alike."""
+    """The loss, with a weight for each row if the data have weights."""
     return loss if dataset.weights is None else losses.Weighted(config.name("loss"), loss)
 
 
 def count_weights(config: Config, inputs: int) -> int:
-    """Of the hidden layers, which are nearly all that a net has."""
+    """The number of weights of the hidden layers, which are almost all parameters of a net."""
     widths = [inputs, *config.build("model")()]
     pieces = config["activation"].get("pieces", 1)
     return sum(below * width * pieces for below, width in pairwise(widths))
 
 
 def find_batch_size(setting: int | str, rows: int) -> int:
-    """How many rows a batch has: never more than there are."""
+    """The number of rows of a batch, at most all rows."""
     if setting == "auto":
         setting = next(size for most, size in BATCH_SIZES if rows <= most)
     return rows if setting == "full" else min(setting, rows)
 
 
 def fit_network(config: Config, dataset: Dataset, loss, device: torch.device) -> Network:
-    """A fresh net with preprocessing fitted on the training rows.
+    """Build a net with preprocessing that is fitted on the training rows.
 
     Raises:
-        Error: it does not fit the machine (code 6).
+        Error: the net does not fit into memory (code 6).
     """
     rows = dataset.parts["train"]
     preprocessing = fit_preprocessing(dataset, rows)
@@ -134,37 +135,43 @@ def fit_network(config: Config, dataset: Dataset, loss, device: torch.device) ->
 
 
 def fit_preprocessing(dataset: Dataset, rows: np.ndarray) -> nn.Module:
-    """Images by channel, tables as their columns ask for, all else column by column; from the training rows."""
-    prepared = dataset.preparation
-    if prepared is None:
+    """Fit the preprocessing on the training rows: per channel of images, else per column.
+
+    Raises:
+        Error: no column of a table is usable (code 3).
+    """
+    preparation = dataset.preparation
+    if preparation is None:
         inputs = torch.from_numpy(dataset.inputs[rows])
         return fit_images(inputs, dataset.image[0]) if dataset.image else fit_columns(inputs)
     codes = {
         k: FIRST + len(column.categories) if column.kind == CATEGORY else None
-        for k, column in enumerate(prepared.columns)
+        for k, column in enumerate(preparation.columns)
     }
-    settings = {name: getattr(prepared, name) for name in ("scale", "one_hot", "embedding", "rare")}
+    settings = {name: getattr(preparation, name) for name in ("scale", "one_hot", "embedding", "rare")}
 
     def column(k: int) -> np.ndarray:
         return dataset.inputs[rows, k]  # one at a time: a large table need not lie in memory twice
 
-    fitted = Columns(plan_columns(column, codes, **settings)).fit(column, prepared.rare)
+    fitted = TabularPreprocessing(plan_columns(column, codes, **settings)).fit(column, preparation.rare)
     if not fitted.features:
-        what = f"no usable feature column: no text of a category stands in {prepared.rare} training rows (data.rare)"
-        raise Error(what, "give columns whose values repeat, or data.rare=1", Code.DATA)
+        message = "no usable feature column: "
+        message += f"no category occurs in at least {preparation.rare} training rows (data.rare)"
+        raise Error(message, "give columns whose values repeat, or data.rare=1", Code.DATA)
     return fitted
 
 
 def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:
-    """A net of the shapes that a run's `schema.json` leads to, to be filled with its weights."""
+    """Build a net of the shapes in a run's schema.json, to be filled with the weights of the run."""
     columns, classes, targets = (len(schema[name]) for name in ("features", "classes", "targets"))
-    preprocessing = Columns(schema["plan"]) if schema["plan"] else empty(columns, bool(schema["image"]))
+    plan = schema["plan"]
+    preprocessing = TabularPreprocessing(plan) if plan else empty(columns, bool(schema["image"]))
     body = build_body(config, preprocessing, loss.outputs(classes, targets))
     return Network(preprocessing, body, empty(targets, False) if schema["task"] == REGRESSION else None)
 
 
 def build_body(config: Config, preprocessing: nn.Module, outputs: int) -> MLP:
-    """The net itself, initialised from the run's seed: the same weights on every device."""
+    """Build the net itself, initialised from the run's seed with the same weights on every device."""
     plan = preprocessing.plan or {"embedded": (), "embedding": 0}
     return build_mlp(
         preprocessing.features,

@@ -1,4 +1,4 @@
-"""A look into a net, layer by layer: activations, gradients and updates on a fixed sample of rows."""
+"""A look into a net, layer by layer: the activations, gradients and updates on a fixed sample of rows."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,32 +8,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dlfound.nn.modules import BatchNorm, Layer, Maxout
-from dlfound.nn.network import Network
-from dlfound.training.device_data import Part
+from dlfound.nn.modules import BatchNorm, Layer, Maxout, Network
+from dlfound.training.device import DeviceData
 from dlfound.training.metrics import EVALUATION_ROWS
 from dlfound.training.step import Step
 
-SAMPLE_ROWS = 256  # enough for shares to a few per cent; a look costs about as much as one step of training
-FLAT = 0.05  # of the steepest slope: below it a unit passes next to nothing back
-FAR = 20.0  # pre-activations beyond which no net should be
+SAMPLE_ROWS = 256  # gives shares to a few per cent; a look costs about as much as one step of training
+FLAT_SLOPE = 0.05  # share of the steepest slope, below which a unit passes almost no gradient back
+LARGEST_PRE_ACTIVATION = 20.0  # the end of the grid on which slopes are measured
 
 
 @dataclass(frozen=True)
 class LayerState:
-    """One layer at one moment. Shares are of the sampled rows, between 0 and 1.
+    """One layer at one moment. Shares are taken over the sampled rows and lie between 0 and 1.
 
-    Attributes:
-        name: layer1, layer2, ..., output.
-        weights, gradient: (units, inputs): W and the objective's gradient by it.
-        activations: (rows, units); of the output layer, its outputs.
-        saturated: share of activations on a flat end of the activation; None where it has none.
-        zero: share of activations that are exactly zero: the layer's sparsity.
-        dead: share of units that are zero for every row.
-        backprop: root mean square of the objective's gradient by the pre-activations, times the rows.
-        grad_norm: 2-norm of `gradient`.
-        update_ratio: 2-norm of the last step's change of W over that of W; None before the first step, and of no W.
-        copies: True where all units have the same incoming and outgoing weights.
+    Attributes: name: layer1, layer2, ..., output. weights: W, (units, inputs). gradient: the gradient of the
+        objective by W, (units, inputs). activations: (rows, units); for the output layer, its outputs.
+        saturated: the share of activations on a flat end of the activation function; None if it has no flat
+        end. zero: the share of activations that are exactly zero: the sparsity of the layer. dead: the share
+        of units that are zero for every row. backprop: the root mean square of the objective's gradient by
+        the pre-activations, times the rows. grad_norm: the 2-norm of `gradient`. update_ratio: the 2-norm of
+        the last step's change of W over the 2-norm of W; None before the first step, and if W is zero.
+        copies: True if all units have the same incoming and outgoing weights.
     """
 
     name: str
@@ -49,52 +45,58 @@ class LayerState:
     copies: bool
 
 
-class Probe:
-    """Looks at a net through the first rows of the training part; draws no random numbers and changes nothing.
+class LayerProbe:
+    """Looks at a net on the first training rows. It draws no random numbers and changes nothing.
 
-    Dropout is off and batch normalisation takes the sample's own statistics, as it does in training.
+    Dropout is off. Batch normalisation uses the statistics of the sample, as in training.
     """
 
-    def __init__(self, network: Network, step: Step, part: Part):
-        self.step, self.network, self.body = step, network, network.body
-        self.x, self.y = network.ready(part.inputs[:SAMPLE_ROWS]), part.encoded[:SAMPLE_ROWS]
-        self.layers: list[Layer] = list(self.body.hidden)
-        self.names, self.linear = list(self.body.layers()), list(self.body.layers().values())
+    def __init__(self, network: Network, step: Step, part: DeviceData):
+        self.step = step
+        self.network = network
+        self.body = network.body
+        self.x = network.ready(part.inputs[:SAMPLE_ROWS])
+        self.y = part.encoded[:SAMPLE_ROWS]
+        self.hidden: list[Layer] = list(self.body.hidden)
+        self.names = list(self.body.layers())
+        self.linear = list(self.body.layers().values())
         self.ends = [
-            flat_ends(layer.activation, layer.linear.out_features, self.x.device) for layer in self.layers
+            flat_ends(layer.activation, layer.linear.out_features, self.x.device) for layer in self.hidden
         ]
 
     def look(self, before: Tensor | None = None) -> tuple[float, list[LayerState]]:
-        """The mean loss on the sample, and each layer's state; `before`: the parameters before the last step."""
-        reads = [_Read() for _ in self.names]
-        hooks = [
-            layer.activation.register_forward_hook(r) for layer, r in zip(self.layers, reads, strict=False)
-        ]
-        hooks.append(self.body.output.register_forward_hook(reads[-1]))
+        """The mean loss on the sample, and the state of each layer.
+
+        Args:
+            before: the parameters before the last step, as one vector; None before the first step.
+        """
+        modules = [*(layer.activation for layer in self.hidden), self.body.output]
+        records = [_Record() for _ in modules]
+        hooks = [m.register_forward_hook(record) for m, record in zip(modules, records, strict=True)]
         try:
             with self._looking():
-                found = self.step.loss_grad(self.step.params, self.step.buffers, self.x, self.y, ())
+                gradient = self.step.loss_grad(self.step.params, self.step.buffers, self.x, self.y, ())
         finally:
             for hook in hooks:
                 hook.remove()
-        return float(found.loss), self._states(reads, found.grads, before)
+        return float(gradient.loss), self._states(records, gradient.grads, before)
 
     @torch.no_grad()
-    def loss(self, part: Part) -> float:
+    def loss(self, part: DeviceData) -> float:
         """The mean loss on all rows of a part, under the same conditions."""
-        count = -(
-            -len(part.inputs) // EVALUATION_ROWS
-        )  # pieces of nearly the same size: one row has no statistics
-        kept, total = self.step.buffers.clone(), 0.0
+        buffers = self.step.buffers.clone()
+        total = 0.0
+        # The pieces have almost the same size, since a single row has no statistics.
+        count = math.ceil(len(part.inputs) / EVALUATION_ROWS)
         with self._looking():
             for x, y in zip(part.inputs.tensor_split(count), part.encoded.tensor_split(count), strict=True):
                 total += float(self.step.loss(self.body(self.network.ready(x)), y)) * len(x)
-        self.step.buffers.copy_(kept)
+        self.step.buffers.copy_(buffers)
         return total / len(part.inputs)
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
-        """Evaluation mode, but for batch statistics; afterwards each module is in the mode that it was in."""
+        """Set evaluation mode except for batch statistics, and restore each module's mode afterwards."""
         modes = {module: module.training for module in self.body.modules()}
         for module in modes:
             module.training = isinstance(module, BatchNorm)
@@ -105,21 +107,21 @@ class Probe:
                 module.training = mode
 
     @torch.no_grad()
-    def _states(self, reads: list["_Read"], grads: Tensor, before: Tensor | None) -> list[LayerState]:
+    def _states(self, records: list["_Record"], grads: Tensor, before: Tensor | None) -> list[LayerState]:
         gradient = self._matrices(grads)
         weights = self._matrices(self.step.params)
         old = weights if before is None else self._matrices(before)
         numbers = torch.stack([
-            _numbers(read, ends, g, w, v)
-            for read, ends, g, w, v in zip(reads, [*self.ends, None], gradient, weights, old, strict=True)
-        ]).tolist()  # one transfer from the device for all of them  # fmt: skip
+            _numbers(*layer)
+            for layer in zip(records, [*self.ends, None], gradient, weights, old, strict=True)
+        ]).tolist()  # one transfer from the device for all numbers  # fmt: skip
         states = []
         for i, (saturated, zero, dead, backprop, norm, ratio) in enumerate(numbers):
             bounded = i < len(self.ends) and self.ends[i] is not None
-            known = before is not None and math.isfinite(ratio)
+            has_ratio = before is not None and math.isfinite(ratio)
             states.append(LayerState(
-                self.names[i], weights[i], gradient[i], reads[i].h, saturated if bounded else None, zero, dead,
-                backprop, norm, ratio if known else None, self._copies(i, weights),
+                self.names[i], weights[i], gradient[i], records[i].h, saturated if bounded else None, zero,
+                dead, backprop, norm, ratio if has_ratio else None, self._copies(i, weights),
             ))  # fmt: skip
         return states
 
@@ -133,22 +135,25 @@ class Probe:
         ]
 
     def _copies(self, i: int, weights: list[Tensor]) -> bool:
-        """True where nothing tells the units of hidden layer i apart: they get the same gradient, for ever."""
-        if i == len(self.layers) or len(weights[i]) < 2:
+        """True if all units of hidden layer i are equal: they will always get the same gradient."""
+        if i == len(self.hidden) or len(weights[i]) < 2:
             return False
         outgoing = weights[i + 1].T
         return bool((weights[i] == weights[i][:1]).all() and (outgoing == outgoing[:1]).all())
 
 
-class _Read:
-    """A forward hook: keeps a module's first input, its output, and the objective's gradient by that input."""
+class _Record:
+    """A forward hook that keeps a module's input, its output, and the objective's gradient by the input."""
 
     def __init__(self) -> None:
-        self.a = self.h = self.gradient = torch.empty(0)
+        self.a = torch.empty(0)
+        self.h = torch.empty(0)
+        self.gradient = torch.empty(0)
 
     def __call__(self, module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
         a = h if isinstance(module, nn.Linear) else args[0]  # the output layer has no activation
-        self.a, self.h = a.detach(), h.detach()
+        self.a = a.detach()
+        self.h = h.detach()
         self.gradient = torch.zeros_like(self.a)
         a.register_hook(self._keep)
 
@@ -157,44 +162,52 @@ class _Read:
 
 
 def _numbers(
-    read: _Read, ends: tuple[float, float] | None, gradient: Tensor, new: Tensor, old: Tensor
+    record: _Record, ends: tuple[float, float] | None, gradient: Tensor, new: Tensor, old: Tensor
 ) -> Tensor:
     """The six numbers of a layer, in the order of LayerState: saturated ... update_ratio."""
     norm = torch.linalg.vector_norm
-    return torch.stack([
-        _flat_share(read.a, ends), (read.h == 0).float().mean(), (read.h == 0).all(0).float().mean(),
-        read.gradient.square().mean().sqrt() * len(read.a), norm(gradient), norm(new - old) / norm(old),
-    ])  # fmt: skip
+    zero = record.h == 0
+    numbers = [
+        _flat_share(record.a, ends),
+        zero.float().mean(),
+        zero.all(0).float().mean(),
+        record.gradient.square().mean().sqrt() * len(record.a),
+        norm(gradient),
+        norm(new - old) / norm(old),
+    ]
+    return torch.stack(numbers)
 
 
 def _flat_share(a: Tensor, ends: tuple[float, float] | None) -> Tensor:
+    """The share of pre-activations beyond the flat ends; 0 without flat ends."""
     if ends is None:
         return a.new_zeros(())
     return ((a < ends[0]) | (a > ends[1])).float().mean()
 
 
 def flat_ends(activation: nn.Module, width: int, device: torch.device) -> tuple[float, float] | None:
-    """Below the first and above the second pre-activation the activation hardly changes; None where it always does.
+    """The pre-activations below and above which the activation hardly changes; None if it has no flat end.
 
-    An end is flat where the slope falls below a twentieth of the steepest and goes on falling; where the activation
-    is exactly zero (ReLU) it counts as zero, not as saturated. What works on several pre-activations at once, or has
-    a state of its own, has no such ends.
+    An end is flat where the slope is below a twentieth of the steepest slope and decreases further. Where the
+    activation is exactly zero (ReLU), it counts as zero, not as saturated. An activation has no flat ends if
+    it combines several pre-activations, or has parameters or buffers.
     """
     if isinstance(activation, Maxout) or any(True for _ in (*activation.parameters(), *activation.buffers())):
         return None
-    grid = torch.linspace(-FAR, FAR, 401, device=device)
+    grid = torch.linspace(-LARGEST_PRE_ACTIVATION, LARGEST_PRE_ACTIVATION, 401, device=device)
     slope, h = _slopes(activation.eval(), grid[:, None].expand(-1, width))
     if slope is None or slope.max() < 1e-6:
         return None
-    flat = (slope <= FLAT * slope.max()) & (h != 0)
-    low, high = _run(flat, slope, grid), _run(flat.flip(0), slope.flip(0), -grid.flip(0))
-    if low is high is None:
+    flat = (slope <= FLAT_SLOPE * slope.max()) & (h != 0)
+    low = _flat_end(flat, slope, grid)
+    high = _flat_end(flat.flip(0), slope.flip(0), -grid.flip(0))
+    if low is None and high is None:
         return None
     return -math.inf if low is None else low, math.inf if high is None else -high
 
 
 def _slopes(g: Callable[[Tensor], Tensor], a: Tensor) -> tuple[Tensor | None, Tensor]:
-    """|g'| and g at each row of the grid, of the first unit; no slope where g does not work unit by unit."""
+    """|g'| and g of the first unit at each row of the grid; no slope if g is not applied to each unit."""
     a = a.clone().requires_grad_()
     h = g(a)
     if h.shape != a.shape or not h.requires_grad:
@@ -203,8 +216,8 @@ def _slopes(g: Callable[[Tensor], Tensor], a: Tensor) -> tuple[Tensor | None, Te
     return slope[:, 0].abs(), h[:, 0].detach()
 
 
-def _run(flat: Tensor, slope: Tensor, grid: Tensor) -> float | None:
-    """The end of the flat stretch at the head of the grid, whose slope must still be falling outwards."""
+def _flat_end(flat: Tensor, slope: Tensor, grid: Tensor) -> float | None:
+    """Where the flat stretch at the start of the grid ends; its slope must decrease outwards."""
     count = int(flat.long().cumprod(0).sum())
     if count == 0 or slope[0] > 0.75 * slope[count - 1] > 0:
         return None

@@ -1,6 +1,7 @@
-"""Curves and pictures of a training, written while it goes on, to be looked at with `dlfound board`.
+"""Curves and pictures of a training, written during the training; `dlfound board` shows them.
 
-Each option takes the run's folder and returns what is told as a run goes on.
+Each option takes the run's folder and the last epoch that is done (None at the start of a run), and returns a
+`Logger`.
 """
 
 import math
@@ -14,14 +15,14 @@ import lazy_loader
 torch = lazy_loader.load("torch")
 np = lazy_loader.load("numpy")
 
-BINS = 64  # of a histogram
+HISTOGRAM_BINS = 64
 
 
 class Logger(Protocol):
-    """What a logger is told; `number` is the epoch, 0 before the first.
+    """The calls that a logger takes; `number` is the epoch, 0 before the first.
 
     Attributes:
-        draws: False where histograms and pictures need not be made.
+        draws: False if the logger takes no histograms and pictures, so that they need not be made.
     """
 
     draws: bool
@@ -46,7 +47,7 @@ class Logger(Protocol):
 
 
 class NoLogger:
-    """No event files."""
+    """Write no event files."""
 
     draws = False
 
@@ -54,25 +55,25 @@ class NoLogger:
         pass
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def charts(self, together: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def settings(self, number: int, values: Mapping[str, Any], results: Mapping[str, float | None]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def flush(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class TensorBoard:
-    """Curves, histograms, pictures, the settings and what came out, as event files in `tensorboard/`.
+    """Write curves, histograms, pictures, settings and results as event files to `tensorboard/`.
 
-    Each call raises OSError where the files cannot be written.
+    Each call raises OSError if it cannot write the files.
 
     Source: torch.utils.tensorboard.
     """
@@ -80,99 +81,99 @@ class TensorBoard:
     draws = True
 
     def __init__(self, folder: Path, done: int | None):
-        from torch.utils.tensorboard import SummaryWriter  # brings in torch and protobuf
+        from torch.utils.tensorboard import SummaryWriter  # imports torch and protobuf
 
-        beyond = (
-            None if done is None else done + 1
-        )  # what a killed run wrote after its last checkpoint is forgotten
-        _number(folder / "tensorboard")
-        self._lost: BaseException | None = None
-        self._hook, threading.excepthook = threading.excepthook, self._of_thread
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=beyond)
+        # TensorBoard ignores what a killed run wrote after its last checkpoint.
+        purge_step = None if done is None else done + 1
+        _number_files(folder / "tensorboard")
+        self._thread_error: BaseException | None = None
+        self._previous_hook = threading.excepthook
+        threading.excepthook = self._keep_thread_error
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step)
 
-    def _of_thread(self, args: "threading.ExceptHookArgs") -> None:
-        """The writer's thread hands its error to the next call: no need to print it as well."""
+    def _keep_thread_error(self, args: "threading.ExceptHookArgs") -> None:
+        """Keep an error of the writer's thread, which the writer raises again at the next call."""
         if not type(args.thread).__module__.startswith("tensorboard."):
-            self._hook(args)
+            self._previous_hook(args)
         else:
-            self._lost = args.exc_value
+            self._thread_error = args.exc_value
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
-        """One point on each curve, all in one record; undefined values leave a gap."""
+        """Add a point to each curve, all in one record; undefined values leave a gap."""
         from torch.utils.tensorboard.summary import scalar
 
-        known = [
-            scalar(tag, value) for tag, value in values.items() if value is not None and math.isfinite(value)
-        ]
-        for more in known[1:]:
-            known[0].MergeFrom(more)
-        for record in known[:1]:
-            self._writer.file_writer.add_summary(record, number)
+        finite = {tag: v for tag, v in values.items() if v is not None and math.isfinite(v)}
+        points = [scalar(tag, value) for tag, value in finite.items()]
+        if not points:
+            return
+        for point in points[1:]:
+            points[0].MergeFrom(point)
+        self._writer.file_writer.add_summary(points[0], number)
 
     def charts(self, together: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        """Section -> chart -> the curves that it shows together, on the page "custom scalars"."""
+        """Lay out the page "custom scalars": section -> chart -> the curves that the chart shows together."""
         layout = {
-            head: {title: ["Multiline", list(tags)] for title, tags in charts.items()}
-            for head, charts in together.items()
+            section: {title: ["Multiline", list(tags)] for title, tags in charts.items()}
+            for section, charts in together.items()
         }
         self._writer.add_custom_scalars(layout)
 
     def histogram(self, number: int, tag: str, values: "torch.Tensor") -> None:
-        """How values are spread; counted on their own device. Nothing where one is not finite."""
+        """Add a histogram, counted on the device of the values; nothing if a value is not finite."""
         values = values.detach().float().flatten()
         low, high, total, squares = torch.stack(
             [values.min(), values.max(), values.sum(), values.square().sum()]
         ).tolist()
         if not math.isfinite(squares):
             return
-        if low == high:  # one value: a bin around it
-            low, high = low - 0.5, high + 0.5
-        counts = torch.histc(values, BINS, low, high).tolist()
-        limits = torch.linspace(low, high, BINS + 1)[1:].tolist()
+        if low == high:  # a single value gets a bin around it
+            low -= 0.5
+            high += 0.5
+        counts = torch.histc(values, HISTOGRAM_BINS, low, high).tolist()
+        limits = torch.linspace(low, high, HISTOGRAM_BINS + 1)[1:].tolist()
         self._writer.add_histogram_raw(tag, low, high, values.numel(), total, squares, limits, counts, number)
 
     def picture(self, number: int, tag: str, image: "np.ndarray") -> None:
-        """(height, width, 3) bytes."""
+        """Add a picture, (height, width, 3) bytes."""
         self._writer.add_image(tag, image, number, dataformats="HWC")
 
     def text(self, tag: str, text: str) -> None:
-        """Lines as they are."""
+        """Add lines of text, shown as they are."""
         self._writer.add_text(tag, "\n".join(f"    {line}" for line in text.splitlines()))
 
     def settings(self, number: int, values: Mapping[str, Any], results: Mapping[str, float | None]) -> None:
-        """The run's line on the page "hparams": its settings, and what came out.
+        """Add the run's row on the page "hparams": its settings and results.
 
-        Written into the run's own file, where `SummaryWriter.add_hparams` would make another run of them. What it
-        says of the whole experiment is left out: TensorBoard would believe the first run that says it, and shows the
-        settings that differ between runs first where none does.
+        `SummaryWriter.add_hparams` would write them as another run, so they go into the run's own file. The
+        first summary describes the whole experiment and is left out: TensorBoard would take it from the first
+        run that has one, while without it TensorBoard shows first the settings that differ between runs.
         """
         from torch.utils.tensorboard.summary import hparams
 
-        found = {tag: value for tag, value in results.items() if value is not None}
-        plain = {
-            name: v if type(v) in (int, float) else str(v) for name, v in values.items()
-        }  # a truth would turn 1.0
-        _, *session = hparams(plain, found)
-        for summary in session:
+        defined = {tag: value for tag, value in results.items() if value is not None}
+        # as text, since a bool would be shown as 1.0
+        plain = {name: v if type(v) in (int, float) else str(v) for name, v in values.items()}
+        _, *summaries = hparams(plain, defined)
+        for summary in summaries:
             self._writer.file_writer.add_summary(summary)
-        self.scalars(number, found)
+        self.scalars(number, defined)
 
     def flush(self) -> None:
-        """Write what is still held back: a thread does it, and a kill would end it too."""
+        """Write all pending events. A thread writes them, and a kill would lose those that it holds."""
         self._writer.flush()
 
     def close(self) -> None:
-        """As `flush`, and no more comes."""
+        """Write all pending events, and close the files."""
         try:
             self._writer.close()
         finally:
-            threading.excepthook = self._hook
-        if self._lost is not None:  # what the thread could not write last, no call was left to tell
-            raise self._lost
+            threading.excepthook = self._previous_hook
+        if self._thread_error is not None:  # an error of the last events: no later call raises it
+            raise self._thread_error
 
 
 class Curves(TensorBoard):
-    """As `tensorboard`, but curves, settings and what came out alone: what a sweep's trials write.
+    """Write only curves, settings and results, as the trials of a sweep do.
 
     Source: torch.utils.tensorboard.
     """
@@ -180,11 +181,14 @@ class Curves(TensorBoard):
     draws = False
 
 
-def _number(folder: Path) -> None:
-    """Give the files of earlier pieces of the run names that are read first, whatever second each was begun in."""
-    for place, path in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
+def _number_files(folder: Path) -> None:
+    """Rename the event files of a resumed run by number, so that TensorBoard reads them before the next one.
+
+    Their names hold the second in which they were created, and two may be created in the same second.
+    """
+    for number, path in enumerate(sorted(folder.glob("events.out.tfevents.*"))):
         *head, _, rest = path.name.split(".", 4)
-        path.rename(path.with_name(".".join([*head, f"{place:010}", rest])))
+        path.rename(path.with_name(".".join([*head, f"{number:010}", rest])))
 
 
 TABLE = {"none": NoLogger, "curves": Curves, "tensorboard": TensorBoard}

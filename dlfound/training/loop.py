@@ -1,4 +1,4 @@
-"""The loop: epochs of steps, as a generator. Whoever trains writes a `for` over it, and decides between epochs."""
+"""The loop over epochs and steps, as a generator: the caller writes a `for`, and decides between epochs."""
 
 import math
 import time
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from dlfound.config.setting_types import Count, NonNegative, Whole
 from dlfound.errors import Code, Error
-from dlfound.nn.modules import BatchNorm
-from dlfound.nn.network import Network
+from dlfound.nn.modules import BatchNorm, Network
 from dlfound.streams import stream, stream_seed
-from dlfound.training.device_data import Part
+from dlfound.training.device import DeviceData
 from dlfound.training.metrics import evaluate, finite, measure
 from dlfound.training.step import Step
 
@@ -27,10 +26,10 @@ class Epoch:
     Attributes:
         number: 1, 2, ...
         lr: the learning rate of its last step.
-        train: loss and the cheap metrics of the batches as they were trained (dropout on), over all rows.
+        train: loss and cheap metrics over all rows, from the batches in training mode (dropout on).
         val: loss and metrics on the validation rows, in evaluation mode.
-        grad_norm: the 2-norm of the objective's gradient, the mean over its steps; None where one was not finite.
-        before: the parameters before its last step, as a vector.
+        grad_norm: the 2-norm of the objective's gradient, averaged over its steps; None if one is not finite.
+        before: the parameters before its last step, as one vector.
         train_seconds, val_seconds: wall-clock time.
     """
 
@@ -65,7 +64,7 @@ class EpochProgress:
 
 
 class Diverged(Error):
-    """The loss or a gradient is not finite any more; the net is as it was before that step."""
+    """The loss or a gradient is not finite; the net is as it was before that step."""
 
     def __init__(self, what: str, fix: str):
         super().__init__(what, fix, Code.NUMERIC)
@@ -81,8 +80,8 @@ def fit(
     step: Step,
     loss,
     decay,
-    train: Part,
-    val: Part,
+    train: DeviceData,
+    val: DeviceData,
     *,
     epochs: int,
     batch_size: int,
@@ -93,30 +92,31 @@ def fit(
     """Train epoch by epoch. Between two epochs the caller may log, decay the learning rate, or stop.
 
     Args:
-        decay: one of `optim.lr_decay`: the learning rate of each step.
+        loss: one of `objective.loss`.
+        decay: one of `optim.lr_decay`, for the learning rate of each step.
         progress: where to continue; None starts with the first epoch.
         pause: called after each step except an epoch's last; if it returns True, the progress is yielded.
 
-    Yields:
-        Each finished epoch; and at each pause the progress inside the epoch, while `step` holds the vectors of
-        that moment.
+    Yields: Each finished epoch; and at each pause the progress inside the epoch, while `step` holds the
+        vectors of that moment.
 
     Raises:
-        Diverged: a loss or gradient was not finite; `step` holds the state before that step.
+        Diverged: a loss or gradient is not finite (code 5); `step` holds the state before that step.
     """
     progress = progress or EpochProgress()
     while progress.epoch <= epochs:
         done = yield from _pass(network, step, loss, decay, train, batch_size, seed, progress, pause)
-        encoded, targets = train.encoded[done.order], train.targets[done.order]
-        measured = measure(network, loss, done.outputs, encoded, targets, brief=True)
+        encoded = train.encoded[done.order]
+        targets = train.targets[done.order]
+        train_metrics = measure(network, loss, done.outputs, encoded, targets, brief=True)
         started = time.perf_counter()
-        validated = evaluate(network, loss, val)
-        if validated["loss"] is None:
+        val_metrics = evaluate(network, loss, val)
+        if val_metrics["loss"] is None:
             message = f"the validation loss is not finite after epoch {progress.epoch} (lr {step.lr:g})"
             raise Diverged(message, _advice(network, step, decay))
         val_seconds = time.perf_counter() - started
         yield Epoch(
-            progress.epoch, step.lr, measured, validated, finite(done.norms.mean()), done.before,
+            progress.epoch, step.lr, train_metrics, val_metrics, finite(done.norms.mean()), done.before,
             done.seconds, val_seconds,
         )  # fmt: skip
         progress = EpochProgress(progress.epoch + 1)
@@ -127,9 +127,9 @@ class _Pass(NamedTuple):
 
     Attributes:
         before: the parameters before its last step.
-        order: the rows in the order of training.
-        outputs: the net's outputs on them, (rows, outputs).
-        norms: the gradient's norm at each step.
+        order: the numbers of the rows, in the order of training.
+        outputs: the net's outputs for them, (rows, outputs).
+        norms: the norm of the gradient at each step.
         seconds: wall-clock time.
     """
 
@@ -141,18 +141,17 @@ class _Pass(NamedTuple):
 
 
 def _pass(
-    network: Network, step: Step, loss, decay, train: Part, batch_size: int, seed: int,
+    network: Network, step: Step, loss, decay, train: DeviceData, batch_size: int, seed: int,
     progress: EpochProgress, pause: Callable[[], bool],
 ):  # fmt: skip
-    """The rest of one pass over the training rows, every row once; yields the progress at each pause."""
+    """Do the rest of one pass over the training rows, each row once; yield the progress at each pause."""
     network.train()
     started = time.perf_counter() - progress.seconds
     epoch = progress.epoch
-    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", epoch)).to(
-        train.inputs.device
-    )
+    device = train.inputs.device
+    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", epoch)).to(device)
     batches = _batches(order, batch_size, merge_single=has_batch_statistics(network))
-    generator = torch.Generator(train.inputs.device)
+    generator = torch.Generator(device)
     first = (epoch - 1) * len(batches)  # the number of this pass's first step
     resumed = progress.batches > 0
     losses = list(progress.losses)
@@ -188,7 +187,11 @@ def _pass(
 
 
 def _batches(order: Tensor, batch_size: int, merge_single: bool) -> list[Tensor]:
-    """Cut an order of rows; the last batch may be short, but a single row joins the one before where that matters."""
+    """Cut an order of rows into batches. The last batch may be short.
+
+    Args:
+        merge_single: whether a last batch of a single row joins the batch before it.
+    """
     batches = list(order.split(batch_size))
     if merge_single and len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -196,7 +199,7 @@ def _batches(order: Tensor, batch_size: int, merge_single: bool) -> list[Tensor]
 
 
 def has_batch_statistics(network: Network) -> bool:
-    """True where a row's output in training depends on the other rows of its batch."""
+    """True if a row's outputs in training depend on the other rows of its batch."""
     return any(isinstance(module, BatchNorm) for module in network.modules())
 
 
@@ -204,62 +207,68 @@ def _check_finite(
     losses: Sequence[Tensor], epoch: int, first: int, step: Step, again: Callable[[int], tuple],
     advice: Callable[[], str],
 ) -> None:  # fmt: skip
-    """Raise Diverged if a step was skipped; `again`: number of a batch -> its rows, targets and noise."""
+    """Raise Diverged if a step was skipped.
+
+    Args:
+        losses: the loss of each step of the epoch.
+        first: the number of its first step.
+        again: the number of a batch -> its inputs, targets and noise.
+    """
     if not step.skip.item():
         return
-    at = int(torch.stack(losses).isfinite().logical_not().nonzero()[0])
-    culprit = _culprit(step, *again(at))
-    if first + at == 0:
-        what = f"{culprit} at the very first step, before any update"
-        raise Diverged(what, "look at the data, the initializer, the loss and the regularizer")
-    raise Diverged(f"{culprit} at step {first + at + 1} (epoch {epoch}, lr {step.lr:g})", advice())
+    batch = int(torch.stack(losses).isfinite().logical_not().nonzero()[0])
+    culprit = _culprit(step, *again(batch))
+    if first + batch == 0:
+        message = f"{culprit} at the very first step, before any update"
+        raise Diverged(message, "check the data, the initializer, the loss and the regularizer")
+    raise Diverged(f"{culprit} at step {first + batch + 1} (epoch {epoch}, lr {step.lr:g})", advice())
 
 
 def _advice(network: Network, step: Step, decay) -> str:
-    """What to try against a step that was too large."""
+    """What to try if a step was too large."""
     key = "optim.lr"
     rate = min(step.lr / 10, 0.1)
-    if step.lr > step.base_lr and hasattr(
-        decay, "max_lr"
-    ):  # the one decay that raises the rate above its start
+    if step.lr > step.base_lr and hasattr(decay, "max_lr"):  # this decay raises the rate above optim.lr
         key = "lr_decay.max_lr"
         rate = rate if rate > step.base_lr else (step.base_lr * step.lr) ** 0.5
     perceptron = len(network.body.layers()) == 1
     norm = "" if perceptron or has_batch_statistics(network) else ", or batchnorm=batch"
-    return f"try a smaller rate, {key}={rate:.3g}{norm}"
+    return f"try a smaller learning rate, {key}={rate:.3g}{norm}"
 
 
 def _culprit(step: Step, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> str:
-    """What is the first to be not finite, in the order in which it is computed."""
-    seen: list[str] = []
+    """The first value that is not finite, in the order of computation."""
+    infinite: list[str] = []  # the layers whose outputs are not finite
 
     def look(name: str) -> Callable:
-        return lambda module, args, out: None if out.isfinite().all() else seen.append(name)
+        return lambda module, args, out: None if out.isfinite().all() else infinite.append(name)
 
     layers = step.model.layers()
     hooks = [linear.register_forward_hook(look(name)) for name, linear in layers.items()]
-    found = step.loss_grad(step.params, step.buffers, x, y, noise)
+    gradient = step.loss_grad(step.params, step.buffers, x, y, noise)
     for hook in hooks:
         hook.remove()
-    if seen:
-        return f"{'the net' if seen[0] == 'output' else seen[0]}'s output is not finite"
-    if not found.loss.isfinite():
+    if infinite:
+        return f"{'the net' if infinite[0] == 'output' else infinite[0]}'s output is not finite"
+    if not gradient.loss.isfinite():
         return "the loss is not finite"
     owners = [owner for owner, _ in step.parameter_layout.slots]
-    grads = step.parameter_layout.views(found.grads)
+    grads = step.parameter_layout.views(gradient.grads)
     bad = [owner for owner, g in zip(owners, grads, strict=True) if not g.isfinite().all()]
     names = [name for name, linear in layers.items() if any(owner is linear._parameters for owner in bad)]
-    return f"the gradient of {names[-1]} is not finite" if names else "the gradient is not finite"
+    if not names:
+        return "the gradient is not finite"
+    return f"the gradient of {'the output layer' if names[-1] == 'output' else names[-1]} is not finite"
 
 
 @dataclass
 class Best:
-    """The weights of the best validation so far, strictly better than all before; at first the initial weights.
+    """The weights at the best validation so far, or the initial weights before any validation.
 
     Attributes:
         params, buffers: the vectors of `step` at that validation.
-        epoch: its number; 0 before the first.
-        value: the monitor there (lower is better); None before the first.
+        epoch: the epoch of that validation; 0 for the initial weights.
+        value: the value of the monitor there (lower is better); None for the initial weights.
     """
 
     params: Tensor
@@ -269,11 +278,11 @@ class Best:
 
     @classmethod
     def initial(cls, step: Step) -> "Best":
-        """The weights before any validation."""
+        """The initial weights."""
         return cls(step.params.clone(), step.buffers.clone())
 
     def update(self, value: float, epoch: int, step: Step) -> None:
-        """Keep the step's weights if `value` is better than all before; NaN never is."""
+        """Keep the step's weights if `value` is strictly better than all before; NaN is never better."""
         if value < (math.inf if self.value is None else self.value):
             self.value = value
             self.epoch = epoch

@@ -1,4 +1,5 @@
-"""What is measured of outputs: the loss, and the metrics of the task. Numbers are finite, or None."""
+"""Metrics of a net's outputs: the loss and the metrics of the task. Each is a finite number, or None if
+undefined."""
 
 import math
 from collections.abc import Callable
@@ -6,96 +7,240 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dlfound.nn.network import Network
-from dlfound.objective.tasks import GROWING
-from dlfound.training.classification import accuracy, classification_metrics, label_metrics
-from dlfound.training.device_data import Part
+from dlfound.nn.modules import Network
+from dlfound.objective.tasks import HIGHER_IS_BETTER, gives_probabilities
+from dlfound.training.device import DeviceData
 
-EVALUATION_ROWS = 8192  # at a time: bounds the memory of what is done with rows
-BLOCK = (
-    512  # rows that the net takes at once, always: how sums are cut into parts depends on how many there are
-)
+Metrics = dict[str, float | None]
+
+EVALUATION_ROWS = 8192  # rows at a time: limits the memory of what is computed from rows
+
+# The net always takes this number of rows at once: how sums are split into parts depends on the number of
+# rows.
+BLOCK_ROWS = 512
+
+CALIBRATION_BINS = 15  # as in Guo et al. 2017
+SMALLEST_NORMAL = torch.finfo(torch.float64).tiny  # smaller probabilities lose digits
 
 
-def evaluate(network: Network, loss, part: Part) -> dict[str, float | None]:
-    """Loss and metrics of the net on a part's rows, in evaluation mode."""
+# ---- evaluation
+
+
+def evaluate(network: Network, loss, part: DeviceData) -> Metrics:
+    """Loss and metrics of the net on the rows of a part, in evaluation mode."""
     return measure(network, loss, outputs_of(network, part.inputs), part.encoded, part.targets)
 
 
 @torch.inference_mode()
 def outputs_of(network: Network, inputs: Tensor) -> Tensor:
-    """(rows, columns) inputs of a part -> (rows, outputs), in evaluation mode.
+    """The outputs for the inputs of a part, (rows, columns) -> (rows, outputs), in evaluation mode.
 
-    A row's outputs are the same bits, whichever rows stand beside it and in whatever order.
+    A row's outputs have the same bits with any other rows and in any order.
     """
     network.eval()
-    return torch.cat([_block(network, x) for x in inputs.split(BLOCK)])
+    return torch.cat([_outputs_of_block(network, x) for x in inputs.split(BLOCK_ROWS)])
 
 
-def _block(network: Network, x: Tensor) -> Tensor:
-    """(rows, outputs) of at most BLOCK rows; copies of the last one fill the block."""
-    full = torch.cat([x, x[-1:].expand(BLOCK - len(x), *x.shape[1:])]) if 0 < len(x) < BLOCK else x
-    return network.body(network.ready(full))[: len(x)]
+def _outputs_of_block(network: Network, x: Tensor) -> Tensor:
+    """(rows, outputs) of at most BLOCK_ROWS rows; copies of the last row fill the block."""
+    rows = len(x)
+    if 0 < rows < BLOCK_ROWS:
+        x = torch.cat([x, x[-1:].expand(BLOCK_ROWS - rows, *x.shape[1:])])
+    return network.body(network.ready(x))[:rows]
 
 
 @torch.inference_mode()
 def measure(
     network: Network, loss, outputs: Tensor, encoded: Tensor, targets: Tensor, *, brief: bool = False
-) -> dict[str, float | None]:
-    """The loss and the task's metrics of given outputs; all None where an output is not finite.
+) -> Metrics:
+    """The loss and the metrics of given outputs; all are None if an output is not finite.
 
     Args:
-        network: knows the target's unit.
+        network: its `target` gives the unit of numbers.
         loss: one of `objective.loss`.
+        outputs: (rows, outputs).
         encoded: the targets as the loss takes them.
-        targets: class numbers (rows,) or numbers in their own unit (rows, columns).
-        brief: only the cheap ones, `objective.tasks.BRIEF`.
+        targets: class numbers (rows,), or numbers in their own unit (rows, columns).
+        brief: only the cheap metrics, `objective.tasks.CHEAP_METRICS`.
     """
-    found = {"loss": finite(loss(outputs, encoded))}
+    metrics = {"loss": finite(loss(outputs, encoded))}
     if network.target is not None:
-        found |= regression_metrics(network.target.inverse(outputs), targets)
+        metrics |= regression_metrics(network.target.inverse(outputs), targets)
     elif targets.dim() == 2:
-        found |= {name: finite(v) for name, v in label_metrics(loss, outputs, targets, brief=brief).items()}
+        metrics |= _finite_values(label_metrics(loss, outputs, targets, brief=brief))
     elif brief:
-        found["accuracy"] = finite(accuracy(loss.classes(outputs), targets))
+        metrics["accuracy"] = finite(accuracy(loss.classes(outputs), targets))
     else:
-        found |= {name: finite(v) for name, v in classification_metrics(loss, outputs, targets).items()}
-    if not outputs.isfinite().all():  # argmax of NaN is class 0: never call that a prediction
-        return dict.fromkeys(found)
-    return found
-
-
-def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float | None]:
-    """Root mean squared error, mean absolute error, and the share of variance explained (mean over columns)."""
-    targets = targets.double()
-    error = predicted.double() - targets
-    spread = (targets - targets.mean(0)).square().mean(0)
-    rounding = (1e-12 * targets.abs().amax(0)).square()
-    spread = torch.where(spread > rounding, spread, 0.0)  # a constant target has no variance to explain
-    return {
-        "rmse": finite(error.square().mean().sqrt()),
-        "mae": finite(error.abs().mean()),
-        "r2": finite((1 - error.square().mean(0) / spread).mean()),
-    }
+        metrics |= _finite_values(classification_metrics(loss, outputs, targets))
+    if not outputs.isfinite().all():  # the argmax of NaN is class 0, which is not a prediction
+        return dict.fromkeys(metrics)
+    return metrics
 
 
 def monitored(monitor: str) -> str:
-    """The metric that `train.monitor` means."""
+    """The metric that `train.monitor` stands for."""
     return "loss" if monitor == "auto" else monitor
 
 
-def watch(monitor: str) -> Callable[[dict[str, float | None]], float]:
-    """How decay, stopping and the choice of the best net see a validation: lower is better, NaN where undefined."""
+def watch(monitor: str) -> Callable[[Metrics], float]:
+    """How decay, stopping and the best net see a validation: lower is better, NaN is undefined."""
     name = monitored(monitor)
-    sign = -1.0 if name in GROWING else 1.0
+    sign = -1.0 if name in HIGHER_IS_BETTER else 1.0
 
-    def value(found: dict[str, float | None]) -> float:
-        return math.nan if found[name] is None else sign * found[name]
+    def value(metrics: Metrics) -> float:
+        return math.nan if metrics[name] is None else sign * metrics[name]
 
     return value
 
 
 def finite(value: Tensor) -> float | None:
-    """A scalar as a number; None where it is none."""
+    """A scalar as a number; None if it is not finite."""
     number = float(value)
     return number if math.isfinite(number) else None
+
+
+def _finite_values(metrics: dict[str, Tensor]) -> Metrics:
+    return {name: finite(value) for name, value in metrics.items()}
+
+
+# ---- numbers
+
+
+def regression_metrics(predicted: Tensor, targets: Tensor) -> Metrics:
+    """RMSE, MAE and R2 (averaged over columns) of (rows, columns); R2 is None for a constant target."""
+    targets = targets.double()
+    error = predicted.double() - targets
+    variance = (targets - targets.mean(0)).square().mean(0)
+    rounding = (1e-12 * targets.abs().amax(0)).square()
+    variance = torch.where(variance > rounding, variance, 0.0)
+    return {
+        "rmse": finite(error.square().mean().sqrt()),
+        "mae": finite(error.abs().mean()),
+        "r2": finite((1 - error.square().mean(0) / variance).mean()),
+    }
+
+
+# ---- classes: scalar tensors, NaN where a metric is undefined
+
+
+def accuracy(predicted: Tensor, targets: Tensor) -> Tensor:
+    """The share of rows that are predicted correctly."""
+    return (predicted == targets).double().mean()
+
+
+def classification_metrics(loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """All metrics of classes; those of probabilities only if the loss gives probabilities.
+
+    Args:
+        loss: one of `objective.loss`.
+        outputs: (rows, classes), or (rows, 1) for class 1 of two.
+        targets: class numbers (rows,).
+    """
+    targets = targets.long()
+    metrics = count_metrics(loss.classes(outputs), targets)
+    outputs = outputs.double()
+    if not gives_probabilities(loss):
+        scores = outputs[:, 1:] - outputs[:, :1] if outputs.shape[1] == 2 else outputs
+        return metrics | {"auroc": auroc(scores, targets)}
+    p = loss.probabilities(outputs)
+    # Two classes are ranked by their odds: p would round all that is almost certain to 1.
+    scores = p[:, 1:] / p[:, :1] if p.shape[1] == 2 else p
+    return metrics | {
+        "auroc": auroc(scores, targets),
+        "log_loss": -_log_of_right(p, outputs, targets).mean(),
+        "ece": calibration_error(p, targets),
+    }
+
+
+def label_metrics(loss, outputs: Tensor, targets: Tensor, *, brief: bool = False) -> dict[str, Tensor]:
+    """The metrics of several labels per row.
+
+    Args:
+        outputs: (rows, labels).
+        targets: (rows, labels) of 0 and 1.
+        brief: only the cheap metric.
+    """
+    predicted = loss.classes(outputs)
+    correct = predicted == targets
+    metrics = {"accuracy": correct.double().mean()}
+    if brief:
+        return metrics
+    hits = (predicted * targets).double().sum(0)
+    both = (predicted + targets).double().sum(0)
+    labels = range(targets.shape[1])
+    areas = torch.stack([auroc(outputs[:, [k]].double(), targets[:, k].long()) for k in labels])
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(outputs.double(), targets.double())
+    return metrics | {
+        "exact_match": correct.all(1).double().mean(),
+        "f1_macro": (2 * hits / both).nanmean(),
+        "auroc": areas.nanmean(),
+        "log_loss": entropy,
+    }
+
+
+def count_metrics(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The metrics that follow from three counts per class; a confusion matrix would take more memory."""
+    both = torch.bincount(torch.cat([predicted, targets])).double()
+    rows = torch.bincount(targets, minlength=len(both)).double()
+    hits = torch.bincount(targets[predicted == targets], minlength=len(both)).double()
+    return {
+        "accuracy": accuracy(predicted, targets),
+        "balanced_accuracy": (hits / rows).nanmean(),
+        "f1_macro": (2 * hits / both).nanmean(),
+    }
+
+
+def _log_of_right(p: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    """log p of each row's class. Where p has lost digits, log softmax of the outputs replaces it."""
+    index = targets.unsqueeze(1)
+    right = p.gather(1, index)
+    inexact = (right < SMALLEST_NORMAL).squeeze(1)
+    scores = torch.cat([torch.zeros_like(outputs), outputs], 1) if outputs.shape[1] == 1 else outputs
+    logs = right.log()
+    logs[inexact] = torch.log_softmax(scores[inexact], 1).gather(1, index[inexact])
+    return logs
+
+
+def auroc(scores: Tensor, targets: Tensor) -> Tensor:
+    """The area under the ROC curve, averaged over classes, by Mann & Whitney's U from the ranks of rows.
+
+    Args:
+        scores: (rows, classes), higher for more likely; or (rows, 1) for class 1 of two.
+        targets: class numbers (rows,).
+    """
+    columns = scores.T.contiguous()
+    order = columns.numpy(force=True).argsort(1)  # on a CPU it is faster than torch's
+    order = torch.from_numpy(order).to(columns.device)
+    classes = torch.arange(len(columns), device=columns.device) + (len(columns) == 1)
+    hits = targets[order] == classes.unsqueeze(1)
+    n = hits.sum(1).double()
+    u = (_mean_ranks(columns.gather(1, order)) * hits).sum(1) - n * (n + 1) / 2
+    return (u / (n * (len(targets) - n))).mean()
+
+
+def _mean_ranks(ordered: Tensor) -> Tensor:
+    """The ranks 1, 2, ... in each row of sorted values; equal values share their mean rank."""
+    count = ordered.shape[1]
+    rank = torch.arange(1, count + 1, device=ordered.device)
+    edge = torch.ones_like(ordered[:, :1], dtype=torch.bool)
+    change = ordered[:, 1:] != ordered[:, :-1]
+    first = torch.where(torch.cat([edge, change], 1), rank, 0).cummax(1).values
+    last = torch.where(torch.cat([change, edge], 1), rank, count).flip(1).cummin(1).values.flip(1)
+    return (first + last).double() / 2
+
+
+def calibration_error(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """The expected calibration error of the most probable class; each bin includes its upper edge.
+
+    Args:
+        probabilities: (rows, classes), in double precision.
+        targets: class numbers (rows,).
+    """
+    confidence, predicted = probabilities.max(1)
+    count = CALIBRATION_BINS
+    edges = torch.linspace(0, 1, count + 1, dtype=confidence.dtype, device=confidence.device)[1:-1]
+    numbers = torch.arange(count, device=confidence.device).unsqueeze(1)
+    bins = numbers == torch.bucketize(confidence, edges)
+    correct = (predicted == targets).double()
+    gaps = bins.double() @ (correct - confidence)  # a product adds in a fixed order, unlike index_add
+    return gaps.abs().sum() / len(targets)

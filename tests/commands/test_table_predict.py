@@ -20,7 +20,7 @@ import dlfound
 from dlfound.cli import main
 from dlfound.errors import Code
 from dlfound.runs.train import load_data
-from dlfound.training.device_data import make_resident
+from dlfound.training.device import make_resident
 from dlfound.training.metrics import outputs_of
 
 QUICK = ["train.epochs=3", "early_stopping=none", "lr_decay=none", "model.hidden=[8]", "logger=none"]

@@ -153,7 +153,7 @@ def test_odd_folder_names_work(tmp_path, name, capsys):
 def test_divergence_ends_with_5_and_finite_json(capsys):
     assert main(["train", *QUICK, "optim=sgd", "optim.lr=1e6", "train.batch_size=64"]) == 5
     out, err = capsys.readouterr()
-    assert "error[numeric]" in err and "step" in err and "fix: try a smaller rate" in err
+    assert "error[numeric]" in err and "step" in err and "fix: try a smaller learning rate" in err
     report = json.loads((run_folder(out) / "report.json").read_text(), parse_constant=pytest.fail)
     assert report["status"] == "diverged" and report["error"]["what"]
     assert (run_folder(out) / "model.safetensors").exists()

@@ -1,4 +1,4 @@
-"""Every activation and its gradient against its closed form in NumPy; maxout against a loop."""
+"""Every activation and its gradient agree with the closed form in NumPy, and maxout with a loop."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from dlfound.nn.activation import TABLE
 from dlfound.options.configure import configure
 
-POINTS = np.concatenate([np.linspace(-6, 6, 241) + 0.013, [-30.0, 30.0]])  # none on a kink
+POINTS = np.concatenate([np.linspace(-6, 6, 241) + 0.013, [-30.0, 30.0]])  # no point is on a kink
 
 
 def sigmoid(a):
@@ -20,7 +20,8 @@ def normal_cdf(a):
     return np.array([(1 + erf(v / np.sqrt(2))) / 2 for v in a])
 
 
-LAMBDA, ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717  # Klambauer et al. 2017
+LAMBDA = 1.0507009873554804934193349852946  # Klambauer et al. 2017
+ALPHA = 1.6732632423543772848170429916717
 FORMS = {
     "sigmoid": (sigmoid, lambda a: sigmoid(a) * (1 - sigmoid(a))),
     "tanh": (np.tanh, lambda a: 1 - np.tanh(a) ** 2),
@@ -76,12 +77,13 @@ def test_maxout_against_a_loop(pieces):
     h = TABLE["maxout"](pieces=pieces)(tensor)
     weights = rng.standard_normal((7, 4))
     (h * torch.tensor(weights)).sum().backward()
-    expected, gradient = np.empty((7, 4)), np.zeros_like(a)
+    expected = np.empty((7, 4))
+    gradient = np.zeros_like(a)
     for row in range(7):
         for unit in range(4):
-            own = a[row, unit * pieces : (unit + 1) * pieces]
-            expected[row, unit] = max(own)
-            gradient[row, unit * pieces + int(np.argmax(own))] = weights[row, unit]
+            values = a[row, unit * pieces : (unit + 1) * pieces]
+            expected[row, unit] = max(values)
+            gradient[row, unit * pieces + int(np.argmax(values))] = weights[row, unit]
     np.testing.assert_array_equal(h.detach().numpy(), expected)
     np.testing.assert_array_equal(tensor.grad.numpy(), gradient)
 

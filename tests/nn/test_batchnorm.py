@@ -1,4 +1,4 @@
-"""Batch normalisation against NumPy and torch.nn.BatchNorm1d; exact statistics against NumPy over the whole set."""
+"""Batch normalisation against NumPy and torch.nn.BatchNorm1d; exact statistics against NumPy."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def layer(width: int, momentum: float = 0.1, eps: float = EPS) -> BatchNorm:
-    """In float64, with a gain and shift that are neither one nor zero."""
+    """A layer in float64 whose gain and shift are neither one nor zero."""
     norm = batchnorm.batch(width, momentum=momentum, eps=eps, statistics="exact").double()
     with torch.no_grad():
         norm.gain.copy_(1 + 0.3 * normal(width, seed=1))
@@ -44,7 +44,7 @@ def test_training_normalises_by_the_batch(rows, eps):
 
 
 def test_evaluation_normalises_by_the_moving_averages():
-    """The rows of an evaluation do not see each other, and nothing moves."""
+    """In evaluation, rows do not affect each other, and the averages do not change."""
     norm, a = layer(7), normal(20, 7)
     with torch.no_grad():
         norm.mean.copy_(normal(7, seed=3))
@@ -60,7 +60,7 @@ def test_evaluation_normalises_by_the_moving_averages():
 
 
 def test_gradients_go_through_the_statistics():
-    """Those of a, gain and shift by the paper's own equations, in NumPy."""
+    """The gradients by a, gain and shift are those of the paper's equations, in NumPy."""
     norm, a, out = layer(6).train(), normal(9, 6, seed=5) + 2, normal(9, 6, seed=6)
     a.requires_grad_()
     found = torch.autograd.grad((norm(a) * out).sum(), [a, norm.gain, norm.shift])
@@ -77,7 +77,7 @@ def test_gradients_go_through_the_statistics():
 
 
 def test_gradients_by_central_differences():
-    """The same by (f(a + e) - f(a - e)) / 2e of the formula in NumPy, entry by entry."""
+    """Each entry of the gradient is (f(a + e) - f(a - e)) / 2e of the formula in NumPy."""
     norm, a, out = layer(3).train(), normal(5, 3, seed=5), normal(5, 3, seed=6).numpy()
     gain, shift = norm.gain.detach().numpy(), norm.shift.detach().numpy()
 
@@ -95,7 +95,7 @@ def test_gradients_by_central_differences():
 
 @pytest.mark.parametrize("momentum", [0.1, 0.5, 1.0])
 def test_moving_averages_are_those_of_torch(momentum):
-    """Thirty batches of several sizes, as torch.nn.BatchNorm1d moves them (the variance unbiased), outputs too."""
+    """Averages and outputs agree with torch.nn.BatchNorm1d over thirty batches of several sizes."""
     norm, theirs = layer(5, momentum).train(), torch.nn.BatchNorm1d(5, eps=EPS, momentum=momentum).double()
     with torch.no_grad():
         theirs.weight.copy_(norm.gain)
@@ -119,22 +119,22 @@ def test_moving_averages_by_hand():
     assert (norm.mean.item(), norm.var.item()) == (3.75, 4.75)
 
 
-def test_normalised_layers_have_no_bias_of_their_own():
-    """The shift stands for it; the output layer, which is not normalised, keeps its bias."""
+def test_normalised_layers_have_no_bias():
+    """The shift replaces the bias; the output layer is not normalised and keeps its bias."""
     net = build([5, 3])
     assert [hidden.linear.bias for hidden in net.hidden] == [None, None]
     assert net.output.bias is not None
     assert [n for n, _ in net.named_parameters() if "bias" in n] == ["output.bias"]
 
 
-def test_a_constant_unit_gives_its_shift():
-    """No variance is no division by zero."""
+def test_a_constant_unit_outputs_its_shift():
+    """A variance of zero does not lead to a division by zero."""
     norm = layer(3).train()
     assert torch.allclose(norm(torch.full((4, 3), 7.0).double()), norm.shift.expand(4, 3), rtol=0, atol=1e-12)
 
 
 def test_options():
-    """`none` puts nothing in; `batch` starts as the identity of normalised numbers, and knows which statistics."""
+    """`none` makes no module; `batch` starts with gain 1 and shift 0 and keeps its kind of statistics."""
     assert batchnorm.none(5) is None
     for word in ("exact", "running"):
         norm = batchnorm.batch(5, momentum=0.1, eps=EPS, statistics=word)
@@ -148,7 +148,7 @@ G = {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0)}
 
 
 def statistics_by_hand(net: MLP, x: np.ndarray, g) -> list[tuple[np.ndarray, np.ndarray]]:
-    """From the bottom up, over all rows at once: mean and biased variance of each pre-activation."""
+    """Mean and biased variance of each pre-activation over all rows, from the bottom layer up."""
     found, h = [], x
     for hidden in net.hidden:
         a = h @ hidden.linear.weight.detach().numpy().T
@@ -163,7 +163,7 @@ def statistics_by_hand(net: MLP, x: np.ndarray, g) -> list[tuple[np.ndarray, np.
 @pytest.mark.parametrize("size", [1, 7, 50, 96, 97, 1000])
 @pytest.mark.parametrize("hidden", [[6], [6, 5, 4]])
 def test_exact_statistics_are_those_of_all_rows(hidden, size, name):
-    """Whatever the batches, the last one short or a single row: NumPy's numbers over the whole set, layer on layer."""
+    """They equal NumPy's over all rows, for batches of any size, layer by layer."""
     net, x = build(hidden, name).train(), 2 * normal(97, 4, seed=8) + 1
     with torch.no_grad():
         net(x, net.noise(97, stream(0, "dropout")))  # moves the averages to something else
@@ -174,7 +174,7 @@ def test_exact_statistics_are_those_of_all_rows(hidden, size, name):
 
 
 def test_exact_statistics_make_evaluation_agree_with_one_full_batch():
-    """With them, the net at test time is the net normalising by all rows: two ways to the same outputs."""
+    """With them, evaluation gives the outputs of training on one batch of all rows."""
     net, x = build([6, 5, 4]), normal(97, 4, seed=8)
     exact_statistics(net, lambda: x.split(10))
     at_test = net.eval()(x)
@@ -182,8 +182,8 @@ def test_exact_statistics_make_evaluation_agree_with_one_full_batch():
     assert torch.allclose(net.train()(x, ones), at_test, rtol=1e-10, atol=1e-10)
 
 
-def test_exact_statistics_in_float32_of_far_numbers():
-    """A mean of a hundred deviations: sums in float64 keep the variance, as float32 sums would not."""
+def test_exact_statistics_of_float32_numbers_far_from_zero():
+    """The mean is a hundred deviations: sums in float64 keep the variance, unlike sums in float32."""
     net, x = build([6]).float(), (normal(5000, 4, seed=8) + 100).float()
     exact_statistics(net, lambda: x.split(64))
     weight = net.hidden[0].linear.weight.detach()
@@ -193,7 +193,7 @@ def test_exact_statistics_in_float32_of_far_numbers():
 
 
 def test_exact_statistics_change_nothing_else():
-    """Weights, gains, shifts keep their bits, no random numbers are drawn, no hook stays, and again gives the same."""
+    """They change no parameter, draw no random numbers, leave no hook, and give the same again."""
     net, x = build([6, 5]), normal(97, 4, seed=8)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     state = torch.get_rng_state()
@@ -207,7 +207,7 @@ def test_exact_statistics_change_nothing_else():
 
 
 def test_a_constant_unit_has_variance_zero():
-    """Never a negative one by rounding, which would make NaN."""
+    """Rounding does not make its variance negative, which would give NaN."""
     net = build([3]).float()
     x = torch.full((1000, 4), 0.1)
     exact_statistics(net, lambda: x.split(7))

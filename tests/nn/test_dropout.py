@@ -1,4 +1,4 @@
-"""Dropout: how factors are distributed, nothing at test time, and the ensemble that it stands for."""
+"""Dropout: the distribution of its factors, evaluation without it, and the ensemble that it approximates."""
 
 import itertools
 
@@ -20,7 +20,7 @@ def factors(rate: float, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 def build(noise, hidden=(6,), inputs=4, outputs=3, name="tanh") -> MLP:
-    """A net in float64 with weights of about one and random biases, so that nothing is hidden by zeros."""
+    """A net in float64 with weights of about one and random biases, so that zeros hide nothing."""
     model = build_mlp(
         inputs, outputs, list(hidden), activation=activation.TABLE[name],
         initialize=lambda w, g: initializer.normal(w, g, std=1.0), norm=batchnorm.none, noise=noise,
@@ -39,8 +39,8 @@ def softmax(a: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_factors_are_zero_or_one_over_the_share_kept(rate):
-    """Nothing else occurs, zero with probability `rate`: the mean is one within five standard errors."""
+def test_factors_are_zero_or_one_over_one_minus_rate(rate):
+    """They are zero with probability `rate`, and their mean is one within five standard errors."""
     drawn, kept = factors(rate, (1000, 400)), 1 / (1 - rate)
     assert np.allclose(np.unique(drawn), [0, kept], rtol=1e-6, atol=0)
     assert abs(drawn.mean() - 1) < 5 * np.sqrt(rate / (1 - rate) / drawn.size)
@@ -48,8 +48,8 @@ def test_factors_are_zero_or_one_over_the_share_kept(rate):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_every_row_and_unit_is_drawn_for_itself(rate):
-    """Each row and each column keeps its own share, and no two rows or columns are correlated."""
+def test_rows_and_units_are_drawn_independently(rate):
+    """Each row and column has the rate as its share of zeros, and no two of them are correlated."""
     drawn = factors(rate, (400, 400), seed=1)
     for axis in (0, 1):
         shares = (drawn == 0).mean(axis)
@@ -59,22 +59,22 @@ def test_every_row_and_unit_is_drawn_for_itself(rate):
         assert np.abs(correlation).max() < 6.5 / np.sqrt(400)
 
 
-def test_every_step_has_a_fresh_mask():
-    """Two steps' factors agree as often as chance has it; the same step's are found again."""
+def test_every_step_has_a_new_mask():
+    """The masks of two steps agree in half of their entries; the same step has the same mask."""
     first, second = (factors(0.5, (300, 300), seed) for seed in (5, 6))
     assert abs((first == second).mean() - 0.5) < 5 * 0.5 / 300
     assert np.array_equal(first, factors(0.5, (300, 300), 5))
 
 
 def test_one_generator_gives_each_call_new_factors():
-    """What is drawn next is not what was drawn last."""
+    """Two draws from one generator agree in half of their entries."""
     noise, generator = dropout.standard(input=0.0, hidden=0.5), stream(0, "dropout")
     first, second = (noise.draw((100, 100), 0.5, generator) for _ in range(2))
     assert abs((first == second).double().mean() - 0.5) < 5 * 0.5 / 100
 
 
 def test_the_net_draws_one_factor_for_each_row_and_unit():
-    """Input first, then each hidden layer, each with its own rate; no global random numbers."""
+    """Input first, then each hidden layer, each with its own rate; no global random numbers are drawn."""
     model = build(dropout.standard(input=0.2, hidden=0.5), hidden=(30, 20), inputs=40)
     before = torch.get_rng_state()
     drawn = model.noise(500, stream(0, "dropout"))
@@ -86,13 +86,13 @@ def test_the_net_draws_one_factor_for_each_row_and_unit():
 
 @pytest.mark.parametrize(("rates", "widths"), [((0.0, 0.5), [30, 20]), ((0.5, 0.0), [40]), ((0.0, 0.0), [])])
 def test_a_rate_of_zero_is_no_dropout(rates, widths):
-    """There is no noise to draw where the rate is zero."""
+    """The net draws no noise where the rate is zero."""
     model = build(dropout.standard(input=rates[0], hidden=rates[1]), hidden=(30, 20), inputs=40)
     assert [d.shape[1] for d in model.noise(3, stream(0, "dropout"))] == widths
 
 
 def test_none_draws_nothing():
-    """Every unit stays, in training too."""
+    """It keeps every unit, in training too."""
     model = build(dropout.none())
     x = torch.randn(5, 4, generator=stream(4, "x"), dtype=torch.float64)
     assert model.noise(5, stream(0, "dropout")) == []
@@ -100,7 +100,7 @@ def test_none_draws_nothing():
 
 
 def test_evaluation_is_the_net_without_dropout():
-    """At test time nothing is dropped, scaled or drawn: the bits of the same net built without dropout."""
+    """In evaluation nothing is dropped, scaled or drawn: the bits are those of a net without dropout."""
     with_noise, without = build(dropout.standard(input=0.3, hidden=0.5), (8, 8)), build(None, (8, 8))
     x = torch.randn(50, 4, generator=stream(4, "x"), dtype=torch.float64)
     before = torch.get_rng_state()
@@ -109,7 +109,7 @@ def test_evaluation_is_the_net_without_dropout():
 
 
 def test_factors_of_one_change_nothing_in_training():
-    """Training differs from evaluation by the factors alone."""
+    """Training and evaluation differ in the factors alone."""
     model = build(dropout.standard(input=0.3, hidden=0.5), (8, 8))
     x = torch.randn(50, 4, generator=stream(4, "x"), dtype=torch.float64)
     ones = [torch.ones_like(d) for d in model.noise(50, stream(0, "dropout"))]
@@ -117,7 +117,7 @@ def test_factors_of_one_change_nothing_in_training():
 
 
 def test_training_multiplies_inputs_and_activations():
-    """Against NumPy: factors on x, then on tanh(W h + b), never on the output."""
+    """The factors apply to x and to tanh(W h + b), never to the output; against NumPy."""
     model = build(dropout.standard(input=0.3, hidden=0.5), (8, 7)).train()
     x = torch.randn(50, 4, generator=stream(4, "x"), dtype=torch.float64)
     drawn = model.noise(50, stream(0, "dropout"))
@@ -132,8 +132,8 @@ def test_training_multiplies_inputs_and_activations():
     assert np.allclose(model(x, drawn).detach().numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_expectation_of_a_linear_net_is_its_evaluation():
-    """Mean over many masks of the pre-activations above a dropped layer, within five standard errors."""
+def test_the_mean_over_masks_of_a_linear_net_is_its_evaluation():
+    """The mean over many masks agrees within five standard errors."""
     model = build(dropout.standard(input=0.0, hidden=0.5))
     x = torch.randn(1, 4, generator=stream(4, "x"), dtype=torch.float64).expand(40_000, 4)
     with torch.no_grad():
@@ -145,10 +145,10 @@ def test_expectation_of_a_linear_net_is_its_evaluation():
 @pytest.mark.parametrize("name", ["tanh", "relu", "sigmoid"])
 @pytest.mark.parametrize("rate", [0.5, 0.2])
 def test_evaluation_is_the_geometric_mean_of_all_masked_nets(rate, name):
-    """One hidden layer, softmax: the test-time net's prediction is the normalised geometric mean over all 2^6 masks.
+    """With one hidden layer and softmax, the net predicts the geometric mean over all 2^6 masks.
 
-    Each masked net is weighted by its mask's probability (all alike at 0.5). A mask's factors have mean one, and
-    log-probabilities are linear in them but for the normaliser: the lecture, minute 53.
+    Each masked net is weighted by the probability of its mask. The factors of a mask have mean one, and
+    log-probabilities are linear in them except for the normaliser: the lecture, minute 53.
     """
     units = 6
     model = build(dropout.standard(input=0.0, hidden=rate), (units,), name=name).train()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
+from dlfound.nn import activation as activations
 from dlfound.nn import initializer
 from dlfound.streams import stream
 
@@ -21,8 +22,9 @@ def fill(name: str, shape: tuple[int, int], seed: int = 0, **settings: float) ->
 
 
 def many(name: str, shape: tuple[int, int], **settings: float) -> torch.Tensor:
-    """So many fills, one after the other from one generator, that there are at least 20,000 numbers."""
-    generator, drawn = stream(1, "test"), []
+    """At least 20,000 weights: several fills, one after the other from one generator."""
+    generator = stream(1, "test")
+    drawn = []
     for _ in range(math.ceil(20_000 / (shape[0] * shape[1]))):
         weight = torch.full(shape, math.nan)
         initializer.TABLE[name](weight, generator, **settings)
@@ -31,7 +33,7 @@ def many(name: str, shape: tuple[int, int], **settings: float) -> torch.Tensor:
 
 
 def assert_distributed(numbers: torch.Tensor, law) -> None:
-    """Mean and deviation within five standard errors, and the whole distribution by Kolmogorov and Smirnov."""
+    """Mean and deviation agree within five standard errors; the distribution by a Kolmogorov-Smirnov test."""
     n, excess = len(numbers), float(law.stats("k"))
     assert abs(numbers.mean() - law.mean()) < 5 * law.std() / math.sqrt(n)
     assert abs(numbers.std() / law.std() - 1) < 5 * math.sqrt((excess + 2) / (4 * n))
@@ -41,7 +43,7 @@ def assert_distributed(numbers: torch.Tensor, law) -> None:
 @pytest.mark.parametrize("gain", [1.0, 2.5])
 @pytest.mark.parametrize(("units", "inputs"), SHAPES + ONE_UNIT)
 def test_glorot_uniform(units, inputs, gain):
-    """Uniform in +-gain sqrt(6 / (inputs + units)), and never beyond."""
+    """Uniform in +-gain sqrt(6 / (inputs + units)), and never outside."""
     bound = gain * math.sqrt(6 / (inputs + units))
     numbers = many("glorot_uniform", (units, inputs), gain=gain)
     assert_distributed(numbers, stats.uniform(-bound, 2 * bound))
@@ -51,7 +53,7 @@ def test_glorot_uniform(units, inputs, gain):
 @pytest.mark.parametrize("gain", [1.0, 0.5])
 @pytest.mark.parametrize(("units", "inputs"), SHAPES + ONE_UNIT)
 def test_he_normal(units, inputs, gain):
-    """Normal with variance gain^2 2 / inputs: the units count for nothing."""
+    """Normal with variance gain^2 2 / inputs; the number of units has no effect."""
     assert_distributed(
         many("he_normal", (units, inputs), gain=gain), stats.norm(0, gain * math.sqrt(2 / inputs))
     )
@@ -60,13 +62,13 @@ def test_he_normal(units, inputs, gain):
 @pytest.mark.parametrize("std", [0.01, 3.0])
 @pytest.mark.parametrize(("units", "inputs"), SHAPES + ONE_UNIT)
 def test_normal(units, inputs, std):
-    """Normal with the given deviation, whatever the shape."""
+    """Normal with the given deviation for any shape."""
     assert_distributed(many("normal", (units, inputs), std=std), stats.norm(0, std))
 
 
 @pytest.mark.parametrize("shape", SHAPES + ONE_UNIT)
 def test_zeros(shape):
-    """All zero, and nothing is drawn."""
+    """All weights are zero, and nothing is drawn."""
     generator = stream(0, "test")
     before, weight = generator.get_state(), torch.full(shape, math.nan)
     initializer.TABLE["zeros"](weight, generator)
@@ -80,7 +82,7 @@ RANDOM = [("glorot_uniform", {"gain": 1.0}), ("he_normal", {"gain": 1.0}), ("nor
 @pytest.mark.parametrize(("name", "settings"), RANDOM)
 @pytest.mark.parametrize("shape", [(17, 33), (1, 7), (7, 1), (1, 1)])
 def test_bits_follow_from_the_generator(name, settings, shape):
-    """Same generator, same bits; another seed, other numbers; the global generator is not used."""
+    """The same seed gives the same bits, another seed other numbers; the global generator is not used."""
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = fill(name, shape, 3, **settings)
@@ -91,7 +93,7 @@ def test_bits_follow_from_the_generator(name, settings, shape):
 
 @pytest.mark.parametrize(("name", "settings"), RANDOM)
 def test_units_and_inputs_are_independent(name, settings):
-    """No row or column repeats another: correlations stay within five standard errors."""
+    """Correlations of rows and of columns stay within five standard errors."""
     weight = fill(name, (40, 4000), **settings).double()
     for rows in (weight, weight.reshape(4000, 40).T):
         correlation = torch.corrcoef(rows) - torch.eye(40)
@@ -102,12 +104,12 @@ def test_units_and_inputs_are_independent(name, settings):
     ("activation", "option"),
     [("relu", "he_normal"), ("sigmoid", "glorot_uniform"), ("tanh", "glorot_uniform")],
 )
-def test_auto_takes_the_recipe_of_the_activation(activation, option):
-    """He for ReLU, Glorot uniform for what saturates at both ends."""
-    assert initializer.recipe(activation) == option
+def test_auto_depends_on_the_activation(activation, option):
+    """He for ReLU, Glorot uniform for activations that saturate at both ends."""
+    assert initializer.recipe(activations.TABLE[activation]) == option
 
 
-def test_auto_itself_fills_nothing():
-    """`auto` must be replaced before: used as it is, it is a mistake of ours."""
+def test_auto_itself_cannot_fill_weights():
+    """`auto` must be replaced before a net is built."""
     with pytest.raises(TypeError, match="auto"):
         fill("auto", (2, 2))

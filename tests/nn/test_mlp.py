@@ -1,4 +1,4 @@
-"""The net against a NumPy loop: a = W h + b, normalisation, activation, dropout; and what it is made of."""
+"""The net against a loop in NumPy (a = W h + b, normalisation, activation, dropout), and its parameters."""
 
 import itertools
 
@@ -25,12 +25,13 @@ def build(hidden, name="tanh", *, norm=False, rates=None, inputs=5, outputs=3, s
     return build_mlp(
         inputs, outputs, hidden, activation=activation.TABLE[name],
         initialize=lambda w, g: initializer.normal(w, g, std=0.7), norm=normalise,
-        noise=rates and dropout.standard(input=rates[0], hidden=rates[1]), generator=stream(seed, "initialisation"),
+        noise=rates and dropout.standard(input=rates[0], hidden=rates[1]),
+        generator=stream(seed, "initialisation"),
     )  # fmt: skip
 
 
 def disturb(net: MLP) -> MLP:
-    """In float64, with biases, gains, shifts and moving averages that are neither zero nor one."""
+    """Make it float64, with biases, gains, shifts and moving averages that are neither zero nor one."""
     net.double()
     with torch.no_grad():
         for i, (name, tensor) in enumerate([*net.named_parameters(), *net.named_buffers()]):
@@ -42,7 +43,7 @@ def disturb(net: MLP) -> MLP:
 
 
 def by_hand(net: MLP, x: np.ndarray, g, noise: list[np.ndarray], training: bool) -> np.ndarray:
-    """The forward pass written out, in NumPy."""
+    """The forward pass in NumPy."""
     noise = list(noise)
     h = x * noise.pop(0) if net.dropout is not None and training else x
     for layer in net.hidden:
@@ -62,30 +63,31 @@ def by_hand(net: MLP, x: np.ndarray, g, noise: list[np.ndarray], training: bool)
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("hidden", HIDDEN)
-@pytest.mark.parametrize("rates", [None, (0.2, 0.5), (0.0, 0.5), (0.2, 0.0)])
-@pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("training", [True, False])
-def test_forward_is_the_loop_in_numpy(name, hidden, rates, norm, training):
-    """Every combination of depth, activation, normalisation, dropout and mode gives NumPy's numbers."""
-    net = disturb(build(hidden, name, norm=norm, rates=rates)).train(training)
+def test_forward_is_the_loop_in_numpy(name, hidden):
+    """Each combination of depth, activation, normalisation, dropout and mode gives NumPy's numbers."""
     x = torch.randn(11, 5, generator=stream(1, "x"), dtype=torch.float64)
-    noise = net.noise(11, stream(2, "dropout")) if training else []
-    expected = by_hand(net, x.numpy(), ACTIVATIONS[name], [n.double().numpy() for n in noise], training)
-    with torch.no_grad():
-        found = net(x, noise)
-    assert found.shape == (11, 3)
-    assert np.allclose(found.numpy(), expected, rtol=1e-11, atol=1e-11)
+    for rates in (None, (0.2, 0.5), (0.0, 0.5), (0.2, 0.0)):
+        for norm, training in itertools.product((False, True), (False, True)):
+            net = disturb(build(hidden, name, norm=norm, rates=rates)).train(training)
+            noise = net.noise(11, stream(2, "dropout")) if training else []
+            factors = [n.double().numpy() for n in noise]
+            expected = by_hand(net, x.numpy(), ACTIVATIONS[name], factors, training)
+            with torch.no_grad():
+                outputs = net(x, noise)
+            assert outputs.shape == (11, 3)
+            case = (rates, norm, training)
+            assert np.allclose(outputs.numpy(), expected, rtol=1e-11, atol=1e-11), case
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_at_the_ends(name):
-    """Far out they are what the formula says: no NaN, no overflow."""
+def test_activations_of_large_inputs(name):
+    """They follow the formula without NaN and overflow."""
     a = torch.tensor([-1e4, -50.0, -1.0, 0.0, 1.0, 50.0, 1e4], dtype=torch.float64)
     assert np.allclose(activation.TABLE[name]()(a).numpy(), ACTIVATIONS[name](a.numpy()), rtol=1e-14, atol=0)
 
 
 def test_activation_comes_after_normalisation_and_before_dropout():
-    """Only in the order norm, g, dropout is a kept sigmoid unit above zero and a dropped one exactly zero."""
+    """Only in this order is a kept sigmoid unit above zero and a dropped one exactly zero."""
     net = build([50], "sigmoid", norm=True, rates=(0.0, 0.5)).train()
     x, noise = torch.randn(20, 5, generator=stream(1, "x")), net.noise(20, stream(2, "dropout"))
     with torch.no_grad():
@@ -100,7 +102,7 @@ def test_activation_comes_after_normalisation_and_before_dropout():
 @pytest.mark.parametrize("hidden", HIDDEN)
 @pytest.mark.parametrize("norm", [False, True])
 def test_parameters_by_count_and_shape(hidden, norm):
-    """(units, inputs) and a bias each; with batch normalisation gain and shift take the bias's place."""
+    """Each layer has (units, inputs) weights and a bias; in normalised layers gain and shift replace it."""
     net, widths = build(hidden, norm=norm), [5, *hidden, 3]
     expected = []
     for below, width in itertools.pairwise(widths[:-1]):
@@ -111,14 +113,14 @@ def test_parameters_by_count_and_shape(hidden, norm):
 
 
 def test_parameter_count_of_a_usual_net():
-    """784-256-256-10 by hand: 200,960 + 65,792 + 2,570."""
+    """784-256-256-10 has 200,960 + 65,792 + 2,570 parameters."""
     net = build([256, 256], inputs=784, outputs=10)
     assert sum(p.numel() for p in net.parameters()) == 269_322
 
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_biases_and_shifts_start_at_zero_and_gains_at_one(norm):
-    """Only weights are random."""
+    """Only the weights are random."""
     for name, parameter in build([8, 6], norm=norm).named_parameters():
         if name.endswith(("bias", "shift")):
             assert torch.equal(parameter, torch.zeros_like(parameter))
@@ -128,8 +130,8 @@ def test_biases_and_shifts_start_at_zero_and_gains_at_one(norm):
             assert (parameter != 0).all()
 
 
-def test_weights_follow_from_the_generator_alone():
-    """Same seed, same bits; another seed, other weights; torch's global generator stays where it was."""
+def test_weights_depend_on_the_generator_alone():
+    """The same seed gives the same bits, another seed other weights; the global generator is not used."""
     torch.manual_seed(0)
     before = torch.get_rng_state()
     first, again, other = (build([8, 6], seed=seed) for seed in (1, 1, 2))
@@ -140,14 +142,14 @@ def test_weights_follow_from_the_generator_alone():
 
 
 def test_weights_are_drawn_from_the_input_up():
-    """The generator serves the layers in order, and no layer repeats another."""
+    """The generator fills the layers in order, and no layer repeats another."""
     generator, net = stream(4, "initialisation"), build([5, 5], inputs=5, outputs=5, seed=4)
     for layer in [*(hidden.linear for hidden in net.hidden), net.output]:
         assert torch.equal(layer.weight, torch.empty(5, 5).normal_(0, 0.7, generator=generator))
 
 
 def test_the_output_layer_is_linear():
-    """Without hidden layers outputs are exactly additive and unbounded: no softmax, sigmoid or activation."""
+    """Without hidden layers, outputs are additive and unbounded: there is no softmax or activation."""
     net = disturb(build([], "relu"))
     x, y = (torch.randn(9, 5, generator=stream(k, "x"), dtype=torch.float64) for k in (1, 2))
     with torch.no_grad():
@@ -155,29 +157,29 @@ def test_the_output_layer_is_linear():
         assert torch.allclose(net(1e6 * x) - net(0 * x), 1e6 * (net(x) - net(0 * x)), rtol=1e-9, atol=0)
 
 
-def test_model_options_name_the_hidden_widths():
-    """mlp takes its list, perceptron has no hidden layer."""
+def test_model_options_return_the_hidden_widths():
+    """mlp returns its list; perceptron has no hidden layer."""
     assert model.mlp(hidden=[3, 4]) == [3, 4]
     assert model.perceptron() == []
 
 
-def test_training_without_noise_is_told():
-    """A net with dropout in training needs its factors: to forget them is no silent evaluation."""
+def test_training_without_noise_fails():
+    """A net with dropout needs its factors in training, and does not run without them."""
     net = build([4], rates=(0.2, 0.5)).train()
     with pytest.raises((StopIteration, RuntimeError, ValueError)):
         net(torch.zeros(2, 5))
 
 
 def step_of(net: MLP, **parts) -> Step:
-    """A step whose loss is flat, so that only penalty and constraint move anything."""
+    """A step with a flat loss, so that only the penalty and the constraint change the weights."""
     parts = {"penalty": regularizer.none, "constraint": None} | parts
     return Step(net, lambda outputs, y: 0 * outputs.sum(), parts["penalty"], parts["constraint"], SGD(lr=0.5))
 
 
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize(("name", "gradient"), [("l2", lambda w: 2 * w), ("l1", torch.sign)])
-def test_penalties_touch_weights_alone(norm, name, gradient):
-    """After a step on the penalty W has moved by its gradient; biases, gains and shifts have their old bits."""
+def test_penalties_change_weights_alone(norm, name, gradient):
+    """A step on the penalty moves W by its gradient; biases, gains and shifts keep their bits."""
     net = disturb(build([6, 4], norm=norm)).float().train()
     before = {key: p.detach().clone() for key, p in net.named_parameters()}
     step_of(net, penalty=lambda ws: regularizer.TABLE[name](ws, strength=0.1))(torch.ones(3, 5), None, [])
@@ -190,8 +192,8 @@ def test_penalties_touch_weights_alone(norm, name, gradient):
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_constraints_touch_weights_alone(norm):
-    """A limit below every norm shortens each unit's weights; biases, gains and shifts have their old bits."""
+def test_constraints_change_weights_alone(norm):
+    """A small limit shortens each unit's weights; biases, gains and shifts keep their bits."""
     net = disturb(build([6, 4], norm=norm)).float().train()
     before = {key: p.detach().clone() for key, p in net.named_parameters()}
     step_of(net, constraint=lambda w: constraint.max_norm(w, max_norm=0.01))(torch.ones(3, 5), None, [])

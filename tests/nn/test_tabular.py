@@ -1,4 +1,4 @@
-"""Columns of a table to inputs of a net: against formulas in NumPy and scikit-learn; training rows alone count."""
+"""A table's columns as inputs of a net, against NumPy and scikit-learn; only training rows count."""
 
 from statistics import NormalDist
 
@@ -10,7 +10,7 @@ from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, RobustScal
 from dlfound.data.columns import CATEGORY, FIRST, NUMBER, Column
 from dlfound.data.dataset import Preparation, regression
 from dlfound.nn.modules import Embeddings, build_mlp
-from dlfound.nn.tabular import Columns, plan_columns
+from dlfound.nn.preprocessing import TabularPreprocessing, plan_columns
 from dlfound.training.assemble import fit_preprocessing
 
 NAN = float("nan")
@@ -18,11 +18,11 @@ SETTINGS = {"scale": "standard", "one_hot": 9, "embedding": 8, "rare": 1}
 
 
 def fitted(x, texts=None, **settings):
-    """Fitted on rows of numbers; `texts`: column -> how many texts it has."""
+    """Preprocessing fitted on rows of numbers; `texts`: column -> its number of categories."""
     x, settings = np.asarray(x, np.float64), {**SETTINGS, **settings}
     texts = texts or {}
     codes = {k: FIRST + texts[k] if k in texts else None for k in range(x.shape[1])}
-    return Columns(plan_columns(lambda k: x[:, k], codes, **settings)).fit(
+    return TabularPreprocessing(plan_columns(lambda k: x[:, k], codes, **settings)).fit(
         lambda k: x[:, k], settings["rare"]
     )
 
@@ -44,8 +44,8 @@ def drawn(rows=500, seed=0):
 # ---- numbers
 
 
-def test_standard_is_scikit_learns():
-    """(x - mean) / deviation, on new rows too; a constant becomes 0, whatever its size."""
+def test_standard_agrees_with_scikit_learn():
+    """(x - mean) / deviation, on new rows too; a constant of any size becomes 0."""
     x, new = drawn(), drawn(seed=1)
     scaler = StandardScaler().fit(x)
     for rows in (x, new):
@@ -53,7 +53,7 @@ def test_standard_is_scikit_learns():
     assert np.abs(through(fitted(np.full((9, 1), 1e9 + 0.1)), [[1e9 + 0.1]])).max() < 1e-9
 
 
-def test_robust_is_scikit_learns_and_a_smooth_clip():
+def test_robust_agrees_with_scikit_learn_and_a_smooth_clip():
     """(x - median) / (upper - lower quartile) by RobustScaler, z / sqrt(1 + (z / 3)^2) by hand."""
     x, new = drawn()[:, :4], drawn(seed=1)[:, :4]
     scaler = RobustScaler().fit(x)
@@ -64,8 +64,8 @@ def test_robust_is_scikit_learns_and_a_smooth_clip():
         )
 
 
-def test_robust_where_the_quartiles_are_one_number():
-    """2 / (largest - smallest) takes their place; a constant becomes 0; nothing ever leaves -3 and 3."""
+def test_robust_with_equal_quartiles():
+    """The factor is 2 / (largest - smallest); a constant becomes 0; no number leaves -3 ... 3."""
     x = np.array([[7.0, 4], *[[7, 4]] * 8, [1, 4], [13, 4]])
     z = (x[:, 0] - 7) * 2 / 12
     found = through(fitted(x, scale="robust"), x)
@@ -78,8 +78,8 @@ EDGE = 3.0902323  # of the normal distribution, where 0.001 lies beyond
 
 
 @pytest.mark.parametrize("rows", [60, 500, 20_000])
-def test_quantile_is_scikit_learns(rows):
-    """Of numbers all different: at the knots exactly; between them the score goes straight, theirs the share."""
+def test_quantile_agrees_with_scikit_learn(rows):
+    """For distinct numbers, exactly at the knots; between them, our score is linear and theirs the share."""
     x, new = drawn(rows)[:, [0, 1, 3]], drawn(rows, seed=1)[:, [0, 1, 3]]
     ours = fitted(x, scale="quantile")
     knots = ours.plan["knots"]
@@ -99,7 +99,7 @@ def test_quantile_is_scikit_learns(rows):
 
 
 def test_quantile_gives_ties_the_middle_of_their_scores():
-    """By NumPy's quantiles; scikit-learn's is the middle of their shares, and the edge where they are the smallest."""
+    """By NumPy's quantiles. scikit-learn takes the middle of the shares, and the edge for the smallest."""
     x = drawn(5000)[:, [2, 4]]
     shares = np.linspace(0, 1, 1000)
     scores = np.array([NormalDist().inv_cdf(share) for share in np.clip(shares, 0.001, 0.999)])
@@ -126,8 +126,8 @@ def test_quantile_keeps_the_order_and_gives_ties_one_score():
         assert all(len(set(scores[column == value])) == 1 for value in np.unique(column))
 
 
-def test_missing_numbers_take_the_medians_and_a_flag():
-    """Flags are of the columns that had gaps in training; others are only filled."""
+def test_missing_numbers_get_the_median_and_a_flag():
+    """Columns with missing training rows get a flag; others are only imputed."""
     x = np.array([[1, NAN, 5], [2, 4, 6], [4, 8, 7.5], [9, NAN, 8]])
     columns = fitted(x)
     assert columns.median.tolist() == [3, 6, 6.75] and columns.features == 4
@@ -139,12 +139,12 @@ def test_missing_numbers_take_the_medians_and_a_flag():
 
 
 def test_a_column_that_is_all_missing_in_training():
-    """Its rows are the flag alone, and a number in it later does no harm."""
+    """Its rows are given by the flag alone, and a number in it later does no harm."""
     found = through(fitted([[1, NAN], [2, NAN]], scale="quantile"), [[1, 5], [1, NAN]])
     assert np.isfinite(found).all() and found[:, -1].tolist() == [0, 1]
 
 
-def test_columns_of_0_and_1_stay():
+def test_columns_of_0_and_1_are_unchanged():
     for scale in ("standard", "robust", "quantile"):
         found = through(fitted([[0, 5], [1, 6], [1, 9]], scale=scale), [[1, 5], [0, 5], [0.5, 5]])
         assert found[:, 1].tolist() == [1, 0, 0.5], scale  # behind those that are scaled
@@ -160,8 +160,8 @@ def test_one_training_row(scale):
 # ---- categories: 0 is unknown, 1 missing, 2 the first
 
 
-def test_one_hot_is_scikit_learns():
-    """Unknown is all zeros; missing has a column of its own where training had it."""
+def test_one_hot_agrees_with_scikit_learn():
+    """Unknown is all zeros; missing has a column of its own if training had it."""
     rng = np.random.default_rng(0)
     codes = rng.integers(1, 6, (60, 1)).astype(float)
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False).fit(codes)
@@ -175,7 +175,7 @@ def test_one_hot_is_scikit_learns():
     ]
 
 
-def test_the_unknown_has_no_place_of_its_own():
+def test_unknown_has_no_column():
     assert through(fitted([[0.0], [2], [0], [3]], {0: 2}), [[0], [2], [3]]).tolist() == [
         [0, 0],
         [1, 0],
@@ -196,8 +196,8 @@ def test_rare_categories_count_as_unknown():
     ]
 
 
-def test_many_categories_are_places_for_the_embedding():
-    """Numbers come first, then flags, one-hot columns, and the places last, whatever the columns' order."""
+def test_many_categories_are_numbers_for_the_embedding():
+    """Numbers come first, then flags, one-hot columns and the embedded categories, for any column order."""
     codes = np.array([[2, 0.5, 2], [3, NAN, 3], [4, 2.5, 2], [5, 3.5, 3], [5, 9, 3]], float)
     columns = fitted(codes, {0: 4, 2: 2}, one_hot=3)
     assert columns.plan["embedded"] == [0] and columns.plan["known"] == [4, 2] and columns.features == 5
@@ -205,18 +205,18 @@ def test_many_categories_are_places_for_the_embedding():
     assert found[:, 1:].tolist() == [[0, 0, 1, 4], [1, 0, 0, 0], [0, 1, 0, 0]]
 
 
-def test_the_numbers_come_back_from_a_saved_state():
+def test_a_saved_state_restores_the_preprocessing():
     x = np.column_stack([drawn(200), np.random.default_rng(0).integers(0, 20, 200)])
     x[::7, 0] = NAN
     for scale in ("standard", "robust", "quantile"):
         first = fitted(x, {5: 19}, scale=scale, rare=3)
-        again = Columns(first.plan)
+        again = TabularPreprocessing(first.plan)
         again.load_state_dict(first.state_dict())
         assert np.array_equal(through(again, x), through(first, x))
 
 
-def test_only_training_rows_are_looked_at():
-    """Whatever stands in the other rows, the fitted numbers are the same; so is what becomes of each column."""
+def test_only_training_rows_count():
+    """Other rows change neither the buffers nor the plan of the columns."""
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.normal(size=(40, 2)), rng.integers(2, 6, 40)])
     parts = {"train": np.arange(0, 40, 2), "val": np.arange(1, 20, 2), "test": np.arange(21, 40, 2)}
@@ -249,11 +249,11 @@ def test_an_embedding_is_a_row_of_its_table():
 
 
 def test_the_gradient_of_an_embedding_against_finite_differences():
-    """Of a small net in double precision; rows of the table that no row of the batch names get none."""
+    """In a small net in double precision; categories that no row of the batch has get no gradient."""
     none = lambda width: None  # noqa: E731
     body = build_mlp(
-        3, 2, [5], activation=torch.nn.Tanh, initialize=lambda w, g: w.normal_(generator=g), norm=none, noise=None,
-        generator=torch.Generator().manual_seed(0), embedded=[4, 3], embedding=2,
+        3, 2, [5], activation=torch.nn.Tanh, initialize=lambda w, g: w.normal_(generator=g), norm=none,
+        noise=None, generator=torch.Generator().manual_seed(0), embedded=[4, 3], embedding=2,
     ).double()  # fmt: skip
     assert body.inputs == 1 + 2 * 2
     x = torch.tensor([[0.3, 1, 2], [-1.2, 3, 0], [0.7, 1, 0]], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The limit on each unit's incoming weights: a projection, row by row."""
+"""The limit on each unit's incoming weights is a projection of each row."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def project(w: torch.Tensor, limit: float) -> torch.Tensor:
 @pytest.mark.parametrize("limit", [0.05, 1.0, 3.0, 50.0])
 @pytest.mark.parametrize("seed", range(5))
 def test_it_is_the_projection_on_the_ball(seed, limit, dtype, precision):
-    """Against NumPy: w min(1, limit / |w|), each row by itself; the direction stays."""
+    """Each row is w min(1, limit / |w|) by NumPy; its direction stays."""
     w = matrix(seed, dtype)
     wide = w.double().numpy()
     expected = wide * np.minimum(1, limit / np.linalg.norm(wide, axis=1, keepdims=True))
@@ -39,7 +39,7 @@ def test_it_is_the_projection_on_the_ball(seed, limit, dtype, precision):
 @pytest.mark.parametrize(("dtype", "precision"), TYPES)
 @pytest.mark.parametrize("limit", [0.05, 1.0, 3.0])
 def test_shorter_rows_keep_every_bit(limit, dtype, precision):
-    """Only rows beyond the limit are touched."""
+    """Only rows beyond the limit change."""
     w = matrix(7, dtype)
     short = w.double().norm(dim=1) < limit * (1 - 2 * precision)
     assert 0 < short.sum() < len(w)
@@ -51,13 +51,13 @@ def test_shorter_rows_keep_every_bit(limit, dtype, precision):
 @pytest.mark.parametrize(("dtype", "precision"), TYPES)
 @pytest.mark.parametrize("seed", range(5))
 def test_it_is_idempotent(seed, dtype, precision):
-    """Projecting again moves nothing but the last digit."""
+    """A second projection changes at most the last digit."""
     once = project(matrix(seed, dtype), 0.7)
     assert torch.allclose(project(once, 0.7), once, rtol=2 * precision, atol=0)
 
 
 def test_no_allowed_point_is_nearer():
-    """What makes a projection: for every allowed v, (w - p) and (v - p) make no acute angle."""
+    """For every allowed v, (w - p) and (v - p) form no acute angle: p is a projection."""
     w, limit = matrix(1, torch.float64), 1.0
     p = project(w, limit)
     for seed in range(50):
@@ -68,13 +68,13 @@ def test_no_allowed_point_is_nearer():
 
 
 def test_a_unit_is_a_row():
-    """Incoming weights, not outgoing ones: by hand."""
+    """The limit is on incoming weights, not on outgoing ones: an example by hand."""
     w = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
     assert torch.allclose(project(w, 1.0), torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]]))
 
 
-def test_rows_of_zeros_stay_and_the_argument_is_not_written_to():
-    """No division by zero; a new matrix is returned."""
+def test_rows_of_zeros_stay_and_the_argument_is_unchanged():
+    """There is no division by zero, and a new matrix is returned."""
     w = torch.cat([torch.zeros(2, 5), 10 * torch.ones(2, 5)])
     before = w.clone()
     found = project(w, 1.0)
@@ -84,6 +84,6 @@ def test_rows_of_zeros_stay_and_the_argument_is_not_written_to():
 
 
 def test_none_allows_everything():
-    """The same weights, however long."""
+    """Weights of any length stay."""
     w = matrix(0, torch.float32)
     assert torch.equal(constraint.TABLE["none"](w), w)

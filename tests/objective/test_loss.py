@@ -1,4 +1,4 @@
-"""Losses against their definitions in NumPy and against scikit-learn; predictions; gradients by hand."""
+"""Losses against their definitions in NumPy and against scikit-learn; predictions; gradients by formula."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def labels(rows: int, classes: int, seed: int = 1) -> np.ndarray:
 
 
 def value(of, outputs: np.ndarray, targets: np.ndarray) -> float:
-    """The loss of raw targets, encoded as a run does it, in the outputs' own type."""
+    """The loss of raw targets, encoded as in a run, in the type of the outputs."""
     return of(
         torch.from_numpy(outputs), of.encode(torch.from_numpy(targets)).to(encoded_type(of, outputs))
     ).item()
@@ -35,7 +35,7 @@ def encoded_type(of, outputs: np.ndarray) -> torch.dtype:
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
 @pytest.mark.parametrize(("rows", "classes"), [(1, 2), (7, 2), (50, 3), (200, 10)])
-def test_cross_entropy_is_log_sum_exp_less_the_right_output(rows, classes, scale):
+def test_cross_entropy_is_log_sum_exp_minus_the_right_output(rows, classes, scale):
     """The mean of log sum exp(o) - o[class], in NumPy."""
     o, c = logits(rows, classes, scale), labels(rows, classes)
     expected = (logsumexp(o, 1) - o[np.arange(rows), c]).mean()
@@ -44,7 +44,7 @@ def test_cross_entropy_is_log_sum_exp_less_the_right_output(rows, classes, scale
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_cross_entropy_is_the_log_loss_of_scikit_learn(classes):
-    """Of the softmax, computed apart."""
+    """With the softmax computed separately."""
     o, c = logits(100, classes), labels(100, classes)
     p = np.exp(o) / np.exp(o).sum(1, keepdims=True)
     assert np.isclose(value(CE, o, c), log_loss(c, p, labels=range(classes)), rtol=1e-9)
@@ -61,7 +61,7 @@ def test_binary_cross_entropy_by_definition(rows, scale):
 
 
 def test_binary_cross_entropy_is_the_log_loss_of_scikit_learn():
-    """Of the sigmoid, computed apart."""
+    """With the sigmoid computed separately."""
     o, c = logits(100, 1), labels(100, 2)
     assert np.isclose(value(BCE, o, c), log_loss(c, expit(o[:, 0])), rtol=1e-9)
 
@@ -75,7 +75,7 @@ def test_two_outputs_and_one_are_the_same_binary_problem():
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("rows", [1, 7, 200])
 def test_mse_by_definition(rows, columns):
-    """The mean over rows and columns of (output - target)^2, as scikit-learn has it."""
+    """The mean over rows and columns of (output - target)^2, as in scikit-learn."""
     o, y = logits(rows, columns), logits(rows, columns, seed=9)
     expected = sum((o[i, k] - y[i, k]) ** 2 for i in range(rows) for k in range(columns)) / (rows * columns)
     assert np.isclose(MSE(torch.from_numpy(o), torch.from_numpy(y)).item(), expected, rtol=1e-12)
@@ -83,7 +83,7 @@ def test_mse_by_definition(rows, columns):
 
 
 def test_by_hand():
-    """Three numbers that a pencil gives."""
+    """Three values that are easy to compute."""
     assert value(CE, np.zeros((4, 10)), labels(4, 10)) == pytest.approx(np.log(10))
     assert value(BCE, np.zeros((3, 1)), labels(3, 2)) == pytest.approx(np.log(2))
     assert value(MSE, np.array([[1.0, 2.0]]), np.array([[3.0, 2.0]])) == pytest.approx(2.0)
@@ -91,7 +91,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_confident_outputs_are_finite_in_float32(sign):
-    """Outputs of +-10,000 give 10,000 or 20,000 for the wrong class and zero for the right one, never infinity."""
+    """Outputs of +-10,000 give 10,000 or 20,000 for the wrong class, 0 for the right one, and no infinity."""
     o, right, wrong = np.float32(sign * 10_000), np.array([int(sign > 0)]), np.array([int(sign < 0)])
     pair = np.array([[-o, o]], np.float32)
     assert (value(CE, pair, right), value(CE, pair, wrong)) == (0, 20_000)
@@ -99,7 +99,7 @@ def test_confident_outputs_are_finite_in_float32(sign):
 
 
 def test_small_probabilities_keep_their_logarithm():
-    """Far below float32's smallest number, too: the loss is taken from the outputs, not from probabilities."""
+    """The loss is computed from outputs, not from probabilities, also far below float32's smallest number."""
     assert value(BCE, np.array([[-200.0]], np.float32), np.array([1])) == pytest.approx(200)
     assert value(CE, np.array([[0.0, -200.0]], np.float32), np.array([1])) == pytest.approx(200)
 
@@ -113,8 +113,8 @@ def test_small_probabilities_keep_their_logarithm():
     ],
     ids=["cross_entropy", "binary_cross_entropy", "mse"],
 )
-def test_gradient_of_the_outputs(of, outputs, targets):
-    """(prediction - target) / rows: softmax less one-hot, sigmoid less label, twice the error over rows and columns."""
+def test_gradient_by_the_outputs(of, outputs, targets):
+    """(prediction - target) / rows for softmax and sigmoid, and twice the mean error for mse."""
     o = torch.from_numpy(outputs).requires_grad_()
     (found,) = torch.autograd.grad(
         of(o, of.encode(torch.from_numpy(targets)).to(encoded_type(of, outputs))), o
@@ -131,7 +131,7 @@ def test_gradient_of_the_outputs(of, outputs, targets):
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 1e4])
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_probabilities_are_softmax(classes, scale):
-    """Between 0 and 1, adding up to 1, in NumPy's numbers, most for the greatest output."""
+    """They agree with NumPy, lie between 0 and 1, sum to 1, and are highest for the largest output."""
     o = logits(80, classes, scale)
     p = CE.probabilities(torch.from_numpy(o)).numpy()
     assert np.allclose(p, np.exp(o - logsumexp(o, 1, keepdims=True)), rtol=1e-9, atol=1e-300)
@@ -141,7 +141,7 @@ def test_probabilities_are_softmax(classes, scale):
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 1e4])
 def test_probabilities_of_two_classes_are_sigmoids(scale):
-    """(rows, 2), of class 0 and of class 1; both keep their digits, also where they are tiny."""
+    """(rows, 2), of class 0 and of class 1; tiny ones keep their digits too."""
     o = logits(80, 1, scale)
     p = BCE.probabilities(torch.from_numpy(o)).numpy()
     assert np.allclose(p, np.hstack([expit(-o), expit(o)]), rtol=1e-12, atol=1e-300)
@@ -150,13 +150,13 @@ def test_probabilities_of_two_classes_are_sigmoids(scale):
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-9, 1.0, 1e4])
 def test_the_class_is_the_most_probable_one(scale):
-    """The greatest output, or the sign of the only one, also where float32's probabilities are equal."""
+    """The largest output, or the sign of a single one, even where float32's probabilities are equal."""
     o = logits(80, 4, scale).astype(np.float32)
     assert np.array_equal(CE.classes(torch.from_numpy(o)).numpy(), o.argmax(1))
     assert np.array_equal(BCE.classes(torch.from_numpy(o[:, :1])).numpy(), o[:, 0] > 0)
 
 
-def test_targets_as_the_losses_take_them():
+def test_encoded_targets():
     """Class numbers; (rows, 1) floats; (rows, columns) floats."""
     classes = torch.tensor([1, 0, 1], dtype=torch.int32)
     assert CE.encode(classes).dtype == torch.int64
@@ -168,15 +168,15 @@ def test_targets_as_the_losses_take_them():
     assert MSE.encode(numbers).tolist() == [[1.5, 2.0]]
 
 
-def test_outputs_that_a_net_needs():
-    """One a class; one for two classes; one a column of the target."""
+def test_number_of_outputs():
+    """One per class; one for two classes; one per column of the target."""
     assert (CE.outputs(2, 0), CE.outputs(10, 0)) == (2, 10)
     assert BCE.outputs(2, 0) == 1
     assert (MSE.outputs(0, 1), MSE.outputs(0, 4)) == (1, 4)
 
 
-def test_tasks_and_what_auto_takes():
-    """Each task's own loss serves it, and no loss serves a task that it cannot."""
+def test_tasks_and_auto():
+    """auto takes a loss that serves the task, and no loss claims a task that it cannot serve."""
     assert [loss.recipe(task) for task in (MULTICLASS, BINARY, REGRESSION)] == [
         "cross_entropy",
         "binary_cross_entropy",

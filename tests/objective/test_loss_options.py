@@ -1,4 +1,4 @@
-"""Label smoothing, class weights, hinge, absolute error and Huber's, each against its definition in NumPy."""
+"""Label smoothing, class weights, hinge, absolute error and Huber's loss, each against NumPy."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ def problem(rows=40, classes=4, seed=0):
     return 2 * rng.standard_normal((rows, classes)), rng.integers(0, classes, rows)
 
 
-def of(name, outputs, targets, counts=(), **settings):
-    """The loss's value and gradient in float64."""
+def loss_and_gradient(name, outputs, targets, counts=(), **settings):
+    """The loss and its gradient by the outputs, in float64."""
     loss, o = TABLE[name](counts, **settings), torch.tensor(outputs, requires_grad=True)
     encoded = loss.encode(torch.tensor(targets))
     value = loss(o, encoded.to(o.dtype) if encoded.is_floating_point() else encoded)
@@ -35,7 +35,7 @@ def numeric(function, outputs, eps=1e-6):
 
 
 def agree(name, expected, outputs, targets, counts=(), **settings):
-    value, gradient = of(name, outputs, targets, counts, **settings)
+    value, gradient = loss_and_gradient(name, outputs, targets, counts, **settings)
     assert value == pytest.approx(expected(outputs), rel=1e-6)
     np.testing.assert_allclose(gradient, numeric(expected, outputs), rtol=1e-5, atol=1e-8)
 
@@ -113,7 +113,7 @@ def test_losses_for_numbers(columns):
         agree("huber", huber(delta), outputs, targets, delta=delta)
 
 
-def test_balanced_is_what_scikit_learn_calls_balanced():
+def test_balanced_agrees_with_scikit_learn():
     labels = np.repeat([0, 1, 2], [5, 70, 25])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     np.testing.assert_allclose(class_weights("balanced", [5, 70, 25]).numpy(), expected, rtol=1e-6)
@@ -122,7 +122,7 @@ def test_balanced_is_what_scikit_learn_calls_balanced():
     )  # an absent class: 1
 
 
-def test_too_few_weights_are_told():
+def test_too_few_weights_are_refused():
     with pytest.raises(dlfound.Error) as caught:
         dlfound.train(["loss=cross_entropy", "loss.class_weight=[1,2,3]"])
     assert caught.value.code == 2 and "3 numbers" in str(caught.value) and "10 classes" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Penalties against NumPy: their values, their gradients, and where they are zero."""
+"""Penalties and their gradients against NumPy, also at zero."""
 
 import numpy as np
 import pytest
@@ -44,8 +44,8 @@ def test_l1_is_the_sum_of_magnitudes(seed, strength):
 
 
 @pytest.mark.parametrize("name", ["l1", "l2"])
-def test_weights_of_zero_are_left_alone(name):
-    """Nothing to pay and no gradient at zero: a weight that is zero is not pushed to either side."""
+def test_weights_of_zero_have_no_gradient(name):
+    """A weight of zero is pushed to neither side."""
     value, gradients = penalty(name, [np.zeros((3, 2)), np.array([[0.0, 2.0]])], 0.5)
     assert value == {"l1": 1.0, "l2": 2.0}[name]
     assert np.array_equal(gradients[0], np.zeros((3, 2)))
@@ -53,20 +53,20 @@ def test_weights_of_zero_are_left_alone(name):
 
 
 def test_by_hand():
-    """W = (3, -4): 25 and 7, times lambda."""
+    """W = (3, -4) gives 25 and 7, times lambda."""
     weights = [np.array([[3.0, -4.0]])]
     assert penalty("l2", weights, 0.1)[0] == pytest.approx(2.5)
     assert penalty("l1", weights, 0.1)[0] == pytest.approx(0.7)
 
 
-def test_none_costs_nothing():
-    """Zero, whatever the weights."""
+def test_none_is_zero():
+    """The penalty is zero for any weights."""
     assert regularizer.TABLE["none"]([torch.ones(3, 2)]) == 0.0
 
 
 @pytest.mark.parametrize("name", ["l1", "l2"])
 def test_the_strength_may_be_a_tensor(name):
-    """So that it can change without a new trace: the same number as with a float."""
+    """A tensor gives the same number as a float, so it can change without a new trace."""
     weights = [torch.from_numpy(w) for w in matrices(0)]
     of = regularizer.TABLE[name]
     assert (

@@ -1,4 +1,4 @@
-"""Rows that do not count alike, the loss of each row, several labels: against NumPy, scikit-learn and repetition."""
+"""Weighted rows, the loss of each row, and several labels: against NumPy, scikit-learn and repeated rows."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ LOSSES = {
 
 
 def drawn(name, rows=40, seed=0):
-    """Outputs and targets that a loss takes."""
+    """Random outputs and targets that fit a loss."""
     rng = np.random.default_rng(seed)
     if name in ("mse", "mae", "huber"):
         return rng.normal(size=(rows, 2)), rng.normal(size=(rows, 2))
@@ -44,9 +44,10 @@ def encoded(loss, targets):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_mean_of_each_rows_loss_is_the_loss(name):
-    """And a row's is the loss of that row alone."""
-    loss, (outputs, targets) = LOSSES[name](), drawn(name)
+def test_the_mean_of_the_rows_losses_is_the_loss(name):
+    """And the loss of a row is the loss of that row alone."""
+    loss = LOSSES[name]()
+    outputs, targets = drawn(name)
     outputs = torch.from_numpy(outputs).float()
     y = encoded(loss, targets)
     each = loss.each(outputs, y)
@@ -56,9 +57,10 @@ def test_the_mean_of_each_rows_loss_is_the_loss(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_weight_of_two_is_the_row_twice(name):
-    """The loss and its gradient, up to the mean weight; a row of weight 0 does not count."""
-    plain, (outputs, targets) = LOSSES[name](), drawn(name)
+def test_a_weight_of_two_counts_as_the_row_twice(name):
+    """The loss and its gradient agree, except for the mean weight; a row of weight 0 does not count."""
+    plain = LOSSES[name]()
+    outputs, targets = drawn(name)
     weights = np.random.default_rng(1).integers(0, 4, 40)
     weighted = Weighted(name, LOSSES[name]())
     rows = np.repeat(np.arange(40), weights)
@@ -74,8 +76,8 @@ def test_a_weight_of_two_is_the_row_twice(name):
     assert (found.grad[torch.from_numpy(weights == 0)] == 0).all()
 
 
-def test_weights_by_a_formula_and_by_scikit_learn():
-    """The sum of weight times loss over the sum of weights; the same when all weights are a thousand times larger."""
+def test_weights_agree_with_scikit_learn():
+    """The loss is sum of weight times loss over sum of weights; the scale of the weights has no effect."""
     rng = np.random.default_rng(2)
     weights = rng.exponential(size=40)
     outputs, targets = drawn("binary_cross_entropy")
@@ -100,10 +102,10 @@ def test_a_weighted_loss_predicts_as_the_loss_does(name):
         assert torch.equal(weighted.probabilities(outputs), loss.probabilities(outputs))
 
 
-def test_a_loss_that_does_not_tell_each_row_cannot_be_weighted():
-    with pytest.raises(Error, match="loss=mine does not tell the loss of each row") as told:
+def test_a_loss_without_each_cannot_be_weighted():
+    with pytest.raises(Error, match="which loss=mine does not give") as caught:
         Weighted("mine", lambda outputs, encoded: 0)
-    assert told.value.code == Code.CONFIG
+    assert caught.value.code == Code.CONFIG
 
 
 # ---- several labels
@@ -111,7 +113,7 @@ def test_a_loss_that_does_not_tell_each_row_cannot_be_weighted():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_several_labels_are_the_mean_over_rows_and_labels(smoothing):
-    """By NumPy; where there is no smoothing it is scikit-learn's log loss of each label."""
+    """By NumPy; without smoothing, it is the mean of scikit-learn's log loss over labels."""
     loss = TABLE["binary_cross_entropy"]((), label_smoothing=smoothing, class_weight="none")
     outputs, targets = drawn("several labels")
     y = targets * (1 - smoothing) + smoothing / 2
@@ -125,17 +127,17 @@ def test_several_labels_are_the_mean_over_rows_and_labels(smoothing):
     assert np.array_equal(loss.classes(found).numpy(), p > 0.5) and loss.outputs(0, 4) == 4
 
 
-def test_classes_weights_are_refused_for_several_labels():
-    with pytest.raises(Error, match=r"loss\.class_weight=balanced is for classes") as told:
+def test_class_weights_are_refused_for_several_labels():
+    with pytest.raises(Error, match=r"loss\.class_weight=balanced needs one class per row") as caught:
         TABLE["binary_cross_entropy"]((), label_smoothing=0.0, class_weight="balanced")
-    assert told.value.code == Code.CONFIG
+    assert caught.value.code == Code.CONFIG
 
 
 # ---- in a training
 
 
-def test_a_training_with_weights_is_one_with_repeated_rows():
-    """On the full batch, from the same weights; columns of 0 and 1, so that no preprocessing differs."""
+def test_training_with_weights_equals_training_with_repeated_rows():
+    """On the full batch, from the same weights, with columns of 0 and 1 so that no preprocessing differs."""
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 2, (30, 4))
     rows[:, 3] = rows[:, 0] ^ (rng.random(30) < 0.2)
@@ -149,13 +151,13 @@ def test_a_training_with_weights_is_one_with_repeated_rows():
         np.savetxt(name, table, "%d", ",", header="a,b,c,y,w", comments="")
     words = [
         "data=table", "data.target=y", "data.val_path=val.csv", "data.test_path=val.csv", "data.weight=w",
-        "train.batch_size=full", "train.epochs=9", "early_stopping=none", "lr_decay=none", "optim=sgd", "optim.lr=0.3",
-        "model.hidden=[8]", "logger=none", "run.threads=1",
+        "train.batch_size=full", "train.epochs=9", "early_stopping=none", "lr_decay=none", "optim=sgd",
+        "optim.lr=0.3", "model.hidden=[8]", "logger=none", "run.threads=1",
     ]  # fmt: skip
     runs = [dlfound.train([*words, f"data.path={name}"]) for name in ("weighted.csv", "repeated.csv")]
-    unlike = dlfound.train([*words, "data.path=weighted.csv", "data.weight=null", "data.drop=[w]"])
+    unweighted = dlfound.train([*words, "data.path=weighted.csv", "data.weight=null", "data.drop=[w]"])
     for part in ("train", "val", "test"):
-        first, again, other = (run.report[part]["loss"] for run in (*runs, unlike))
+        first, again, other = (run.report[part]["loss"] for run in (*runs, unweighted))
         assert first == pytest.approx(again, rel=1e-5) and first != pytest.approx(other, rel=1e-5)
     for name, tensor in runs[0].model.body.state_dict().items():
         assert torch.allclose(tensor, runs[1].model.body.state_dict()[name], rtol=1e-4, atol=1e-6), name

@@ -1,4 +1,4 @@
-"""Muon on matrices with AdamW on the rest, and L-BFGS by its own loop, against NumPy, SciPy and torch.optim."""
+"""Muon with AdamW for vectors, and L-BFGS with its line search, against NumPy, SciPy and torch.optim."""
 
 import itertools
 
@@ -47,7 +47,7 @@ def newton_schulz(g, a=3.4445, b=-4.7750, c=2.0315):
 
 
 @pytest.mark.parametrize("shape", [(20, 20), (30, 8), (8, 30), (1, 5), (5, 1)], ids=str)
-def test_orthogonalised_keeps_directions_and_levels_lengths(shape):
+def test_orthogonalised_keeps_directions_and_equalises_lengths(shape):
     g = np.random.default_rng(0).standard_normal(shape)
     x = orthogonalised(torch.tensor(g)).numpy()
     np.testing.assert_allclose(x, newton_schulz(g), rtol=1e-9, atol=1e-12)
@@ -79,8 +79,8 @@ def test_muon_ten_steps_in_numpy():
         np.testing.assert_allclose(step.params.numpy(), expected, rtol=1e-8, atol=1e-10)
 
 
-def test_muon_two_hundred_steps_beside_torch():
-    """Torch iterates in bfloat16, so the paths part slowly: the objective's values must stay together."""
+def test_muon_two_hundred_steps_as_torch():
+    """Torch iterates in bfloat16, so the paths diverge slowly; the losses must stay close."""
     step, (x, y) = step_with("optim=muon"), data()
     theirs = net()
     matrices = [p for p in theirs.parameters() if p.dim() == 2]
@@ -99,7 +99,7 @@ def test_muon_two_hundred_steps_beside_torch():
             optimizer.step()
 
 
-def test_muons_two_rates_decay_together():
+def test_both_rates_of_muon_decay_together():
     fast, slow = (
         step_with("optim=muon", *words) for words in ([], ["optim.lr=0.01", "optim.vector_lr=0.0005"])
     )
@@ -111,11 +111,11 @@ def test_muons_two_rates_decay_together():
 
 
 def penalty(weights):
-    """Keeps the optimum finite, whatever the data."""
+    """Keeps the optimum finite for any data."""
     return 0.01 * sum(w.square().sum() for w in weights)
 
 
-def test_lbfgs_two_hundred_steps_of_torch_optim():
+def test_lbfgs_two_hundred_steps_as_torch():
     words = ["optim=lbfgs", "optim.line_search=none", "optim.lr=0.5"]
     # Without hidden layers the problem is convex: rounding cannot send the two to different minima.
     step, (x, y), theirs = step_with(*words, model=net([]), penalty=penalty), data(), net([])
@@ -139,7 +139,7 @@ def test_lbfgs_two_hundred_steps_of_torch_optim():
         assert torch.allclose(step.params, flat, rtol=1e-6, atol=1e-7), t
 
 
-def test_lbfgs_finds_what_scipy_finds():
+def test_lbfgs_finds_the_minimum_of_scipy():
     from scipy.optimize import minimize
 
     step, (x, y) = step_with("optim=lbfgs", model=net([]), penalty=penalty), data()
@@ -155,7 +155,7 @@ def test_lbfgs_finds_what_scipy_finds():
 
 
 def test_lbfgs_direction_is_bfgs_with_all_pairs():
-    """Against the inverse Hessian built explicitly from the pairs (Nocedal & Wright 2006, equation 6.17)."""
+    """The inverse Hessian is built explicitly from the pairs: Nocedal & Wright 2006, equation 6.17."""
     rng = np.random.default_rng(0)
     from dlfound.optim.lbfgs import _newton
 
@@ -173,14 +173,14 @@ def test_lbfgs_direction_is_bfgs_with_all_pairs():
     np.testing.assert_allclose(ours, inverse @ g, rtol=1e-10)
 
 
-def test_the_line_search_never_climbs():
+def test_the_line_search_never_increases_the_loss():
     step, (x, y) = step_with("optim=lbfgs", "optim.lr=4"), data()
     values = [step(x, y, ())[0].item() for _ in range(100)]
     assert all(b <= a for a, b in itertools.pairwise(values))
     assert values[-1] < 0.05
 
 
-def test_lbfgs_takes_the_full_batch_and_no_other():
+def test_lbfgs_needs_the_full_batch_and_no_constraint():
     import dlfound
 
     run = dlfound.train(

@@ -1,4 +1,4 @@
-"""Update rules against their papers in NumPy, against torch.optim, and each rule against its fused kernel."""
+"""Update rules against their papers in NumPy, against torch.optim, and against their fused kernels."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def zeros(option, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def paper(name: str, w: np.ndarray, gradients: list[np.ndarray], **of) -> np.ndarray:
-    """The parameters after these gradients, as the papers write it, in NumPy."""
+    """The parameters after these gradients, by the formulas of the papers in NumPy."""
     d = m = v = np.zeros_like(w)
     for t, g in enumerate(gradients, 1):
         if name == "sgd":  # the lecture, minute 13
@@ -67,8 +67,8 @@ def quadratic(seed: int = 0):
 
 
 @pytest.mark.parametrize(("name", "settings"), ALL)
-def test_the_rule_is_the_papers(name, settings):
-    """Ten steps of gradients of very different sizes, to the last digits of float64; t as a tensor, as in a step."""
+def test_the_rule_agrees_with_the_paper(name, settings):
+    """Ten gradients of very different sizes, to the last digits of float64; t is a tensor, as in a step."""
     option, w = TABLE[name](**settings), tensor(50)
     gradients = [10.0 ** (k % 5 - 2) * tensor(50, seed=k + 1) for k in range(10)]
     slots, start = zeros(option, w), w.numpy().copy()
@@ -81,8 +81,8 @@ def test_the_rule_is_the_papers(name, settings):
 
 @pytest.mark.parametrize("gradient", [logistic(), quadratic()], ids=["logistic", "quadratic"])
 @pytest.mark.parametrize(("name", "settings"), [*OPTIONS.items(), *ODD[1:3], *ODD[4:]])
-def test_two_hundred_steps_are_those_of_torch(name, settings, gradient):
-    """torch.optim from the same start, each along its own gradients, in float64."""
+def test_two_hundred_steps_as_torch(name, settings, gradient):
+    """Both start at the same point, and each follows its own gradients, in float64."""
     option, w = TABLE[name](**settings), tensor(6)
     theirs = torch.nn.Parameter(w.clone())
     if name == "adam":
@@ -104,8 +104,8 @@ def test_two_hundred_steps_are_those_of_torch(name, settings, gradient):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 2e-5)])
 @pytest.mark.parametrize(("name", "settings"), ALL)
-def test_the_fused_kernel_is_the_rule(name, settings, dtype, tolerance):
-    """A hundred steps, both along the rule's gradients: parameters and slots agree, relative to the way gone."""
+def test_the_fused_kernel_agrees_with_the_rule(name, settings, dtype, tolerance):
+    """Parameters and slots agree over a hundred steps, relative to the distance moved."""
     option, w = TABLE[name](**settings), tensor(1000, dtype=dtype)
     fused, fused_slots, slots = w.clone(), zeros(option, w), zeros(option, w)
     go = torch.zeros(())
@@ -124,7 +124,7 @@ def test_the_fused_kernel_is_the_rule(name, settings, dtype, tolerance):
 
 @pytest.mark.parametrize(("name", "settings"), ALL)
 def test_the_fused_kernel_takes_the_rate_as_a_tensor(name, settings):
-    """As a step has it, so that the rate can change between steps: the same bits as with a number."""
+    """A tensor gives the same bits as a number, and can change between steps."""
     one, other, w = TABLE[name](**settings), TABLE[name](**settings), tensor(100, dtype=torch.float32)
     other.lr = torch.tensor(other.lr)
     copies, slots = (w.clone(), w.clone()), (zeros(one, w), zeros(one, w))
@@ -138,8 +138,8 @@ def test_the_fused_kernel_takes_the_rate_as_a_tensor(name, settings):
 
 @pytest.mark.parametrize("bad", [1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize(("name", "settings"), ALL)
-def test_a_skipped_step_leaves_every_bit(name, settings, bad):
-    """`skip` = 1: parameters, slots, gradient and t keep their bits, whatever the gradient holds."""
+def test_a_skipped_step_changes_no_bit(name, settings, bad):
+    """With `skip` = 1, parameters, slots, gradient and t keep their bits for any gradient."""
     option, w = TABLE[name](**settings), tensor(1000, dtype=torch.float32)
     slots, t = zeros(option, w), torch.tensor(1.0)
     option.fused(w, tensor(1000, seed=1, dtype=torch.float32), slots, t, torch.zeros(()))
@@ -152,8 +152,8 @@ def test_a_skipped_step_leaves_every_bit(name, settings, bad):
 
 
 @pytest.mark.parametrize(("name", "settings"), ALL)
-def test_the_rule_writes_to_nothing(name, settings):
-    """What it is given keeps its bits: a rule is a function."""
+def test_the_rule_changes_no_argument(name, settings):
+    """A rule is a function: the arguments keep their bits."""
     option, w, g = TABLE[name](**settings), tensor(20), tensor(20, seed=1)
     slots, t = tuple(tensor(20, seed=2 + i).abs() for i in range(len(option.slots))), torch.tensor(3.0)
     before = [v.clone() for v in (w, g, t, *slots)]
@@ -170,7 +170,7 @@ def column(*values: float) -> torch.Tensor:
 
 
 def together_of(values: list):
-    """One number of each member -> a column; one list of each -> a list of columns."""
+    """Numbers of the members -> a column; lists of the members -> a list of columns."""
     return (
         [column(*each) for each in zip(*values, strict=True)]
         if isinstance(values[0], list)
@@ -193,7 +193,7 @@ POPULATIONS = [
 
 @pytest.mark.parametrize(("option", "members"), POPULATIONS, ids=["sgd", "momentum", "adam"])
 def test_settings_broadcast_over_a_population(option, members):
-    """Three nets in the rows of one matrix, each with settings of its own: each goes the way it goes alone."""
+    """Three nets in the rows of one matrix, each with its own settings, move as each does alone."""
     settings = {name: [member[name] for member in members] for name in members[0]}
     together = option(**{name: together_of(values) for name, values in settings.items()})
     alone, w = [option(**member) for member in members], tensor(3, 30)
@@ -208,7 +208,7 @@ def test_settings_broadcast_over_a_population(option, members):
 
 
 def test_momentum_by_hand():
-    """Gradient 1 each time, beta 0.5, rate 1: directions 1, 1.5, 1.75."""
+    """Gradient 1 at each step, beta 0.5, rate 1: the directions are 1, 1.5, 1.75."""
     option, w, slots = Momentum(lr=1.0, momentum=0.5), torch.zeros(1), (torch.zeros(1),)
     for t, expected in enumerate((-1.0, -2.5, -4.25), 1):
         w, slots = option.rule(w, torch.ones(1), slots, t)
@@ -216,7 +216,7 @@ def test_momentum_by_hand():
 
 
 def test_the_rate_acts_after_the_direction():
-    """A rate that changes does not scale the past: direction 1, then 1.5, with rates 1 and 0.1."""
+    """A new rate does not scale past gradients: direction 1, then 1.5, with rates 1 and 0.1."""
     option, slots = Momentum(lr=1.0, momentum=0.5), (torch.zeros(1),)
     w, slots = option.rule(torch.zeros(1), torch.ones(1), slots, 1)
     option.lr = 0.1
@@ -226,7 +226,7 @@ def test_the_rate_acts_after_the_direction():
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
 def test_adams_first_step_is_the_rate(size):
-    """Both means unbiased, the first step is lr g / |g|, whatever the gradient's size."""
+    """Both means are unbiased, so the first step is lr g / |g| for gradients of any size."""
     option = Adam(lr=0.01, betas=[0.9, 0.999], eps=1e-12)
     g = torch.tensor([size, -size], dtype=torch.float64)
     w, _ = option.rule(torch.zeros(2).double(), g, zeros(option, g), 1)
@@ -234,8 +234,8 @@ def test_adams_first_step_is_the_rate(size):
 
 
 @pytest.mark.parametrize(("name", "settings"), OPTIONS.items())
-def test_no_gradient_no_step(name, settings):
-    """At zero gradient nothing moves, and Adam does not divide zero by zero."""
+def test_a_gradient_of_zero_makes_no_step(name, settings):
+    """Nothing moves, and Adam does not divide zero by zero."""
     option, w = TABLE[name](**settings), tensor(5)
     new, slots = option.rule(w, torch.zeros(5).double(), zeros(option, w), 1)
     assert torch.equal(new, w)

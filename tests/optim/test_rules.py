@@ -1,4 +1,6 @@
-"""Every element-by-element rule: its paper's formula in NumPy for ten steps, torch.optim for two hundred."""
+"""Element-by-element rules: ten steps by the paper's formula in NumPy, two hundred steps of torch.optim."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,53 +25,66 @@ def follow(optimizer, w, gradient, steps):
     return np.array(path)
 
 
+def numpy_change(name, g, s):
+    """The change of the parameters by the rules without moments, with the defaults of conf/."""
+    if name == "sgd":
+        return 0.1 * g
+    if name == "momentum":
+        s.d = g + 0.9 * s.d
+        return 0.01 * s.d
+    if name == "nesterov":  # Sutskever et al. 2013, rewritten for the gradient at the looked-ahead point
+        s.d = g + 0.9 * s.d
+        return 0.01 * (g + 0.9 * s.d)
+    if name == "adagrad":
+        s.v = s.v + g**2
+        return 0.01 * g / (np.sqrt(s.v) + 1e-10)
+    if name == "rmsprop":
+        s.v = 0.9 * s.v + 0.1 * g**2
+        return 0.001 * g / (np.sqrt(s.v) + 1e-8)
+    assert name == "adadelta"
+    s.v = 0.95 * s.v + 0.05 * g**2
+    step = np.sqrt(s.u + 1e-6) / np.sqrt(s.v + 1e-6) * g
+    s.u = 0.95 * s.u + 0.05 * step**2
+    return step
+
+
+def numpy_change_of_adams_family(name, w, g, t, s):
+    """The change of the parameters by the rules with moments, with the defaults of conf/."""
+    b1 = 0.9
+    b2 = 0.999
+    s.m = b1 * s.m + (1 - b1) * g
+    s.v = b2 * s.v + (1 - b2) * g**2
+    m = s.m / (1 - b1**t)
+    root = np.sqrt(s.v / (1 - b2**t)) + 1e-8
+    if name == "adam":
+        return 0.001 * m / root
+    if name == "adamw":
+        return 0.001 * (m / root + 0.01 * w)
+    if name == "nadam":
+        mu = b1 * (1 - 0.5 * 0.96 ** (t * 0.004))
+        following = b1 * (1 - 0.5 * 0.96 ** ((t + 1) * 0.004))
+        s.product *= mu
+        ahead = (1 - mu) * g / (1 - s.product) + following * s.m / (1 - s.product * following)
+        return 0.002 * ahead / root
+    assert name == "radam"
+    longest = 2 / (1 - b2) - 1
+    length = longest - 2 * t * b2**t / (1 - b2**t)
+    if length <= 5:
+        return 0.001 * m
+    r = np.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+    return 0.001 * r * m * np.sqrt(1 - b2**t) / (np.sqrt(s.v) + 1e-8)
+
+
 def numpy_path(name, w, gradient, steps):
-    """The papers' formulas, with the defaults of conf/ written out."""
-    path, d, s, v, u, m, product = [], 0.0, 0.0, 0.0, 0.0, 0.0, 1.0
+    """The parameters after each step, by the formulas of the papers."""
+    path = []
+    state = SimpleNamespace(d=0.0, m=0.0, v=0.0, u=0.0, product=1.0)
     for t in range(1, steps + 1):
         g = gradient(w)
-        b1, b2 = 0.9, 0.999
         if name in ("adam", "adamw", "nadam", "radam"):
-            m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
-            mh, vh = m / (1 - b1**t), v / (1 - b2**t)
-        if name == "sgd":
-            w = w - 0.1 * g
-        elif name == "momentum":
-            d = g + 0.9 * d
-            w = w - 0.01 * d
-        elif (
-            name == "nesterov"
-        ):  # Sutskever et al. 2013, rewritten for the gradient at the looked-ahead point
-            d = g + 0.9 * d
-            w = w - 0.01 * (g + 0.9 * d)
-        elif name == "adagrad":
-            s = s + g**2
-            w = w - 0.01 * g / (np.sqrt(s) + 1e-10)
-        elif name == "rmsprop":
-            s = 0.9 * s + 0.1 * g**2
-            w = w - 0.001 * g / (np.sqrt(s) + 1e-8)
-        elif name == "adadelta":
-            s = 0.95 * s + 0.05 * g**2
-            step = np.sqrt(u + 1e-6) / np.sqrt(s + 1e-6) * g
-            u = 0.95 * u + 0.05 * step**2
-            w = w - step
-        elif name == "adam":
-            w = w - 0.001 * mh / (np.sqrt(vh) + 1e-8)
-        elif name == "adamw":
-            w = w - 0.001 * (mh / (np.sqrt(vh) + 1e-8) + 0.01 * w)
-        elif name == "nadam":
-            mu, following = b1 * (1 - 0.5 * 0.96 ** (t * 0.004)), b1 * (1 - 0.5 * 0.96 ** ((t + 1) * 0.004))
-            product *= mu
-            ahead = (1 - mu) * g / (1 - product) + following * m / (1 - product * following)
-            w = w - 0.002 * ahead / (np.sqrt(vh) + 1e-8)
-        elif name == "radam":
-            longest = 2 / (1 - b2) - 1
-            length = longest - 2 * t * b2**t / (1 - b2**t)
-            if length > 5:
-                r = np.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
-                w = w - 0.001 * r * mh * np.sqrt(1 - b2**t) / (np.sqrt(v) + 1e-8)
-            else:
-                w = w - 0.001 * mh
+            w = w - numpy_change_of_adams_family(name, w, g, t, state)
+        else:
+            w = w - numpy_change(name, g, state)
         path.append(w.copy())
     return np.array(path)
 
@@ -79,7 +94,7 @@ START = np.array([1.0, -2.0, 3.0, 0.5, -4.0])
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_ten_steps_of_the_papers_formula(name):
+def test_ten_steps_by_the_formula_of_the_paper(name):
     ours = follow(rule_of(name), torch.tensor(START), lambda w: torch.tensor(SCALES) * w, 10)
     np.testing.assert_allclose(ours, numpy_path(name, START, lambda w: SCALES * w, 10), rtol=1e-12)
 
@@ -101,7 +116,7 @@ def torch_optimizer(name, w):
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_two_hundred_steps_of_torch_optim(name):
+def test_two_hundred_steps_as_torch(name):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40, 6, generator=generator, dtype=torch.float64)
     y = (x @ torch.randn(6, generator=generator, dtype=torch.float64) > 0).double()
@@ -128,7 +143,7 @@ def test_two_hundred_steps_of_torch_optim(name):
 
 @pytest.mark.parametrize("name", [n for n in ELEMENTWISE if hasattr(TABLE[n], "fused")])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_kernels_do_what_the_rule_says(name, dtype):
+def test_kernels_agree_with_the_rule(name, dtype):
     optimizer = rule_of(name)
     ours = follow(
         optimizer, torch.tensor(START, dtype=dtype), lambda w: torch.tensor(SCALES, dtype=dtype) * w, 50

@@ -1,4 +1,4 @@
-"""The decays that follow from the epoch alone, with and without a warm-up, against tables written by hand."""
+"""Decays that depend on the epoch alone, with and without a warm-up, against tables computed by hand."""
 
 import math
 
@@ -7,9 +7,10 @@ import pytest
 from dlfound.cli import main
 from dlfound.optim.lr_decay import TABLE
 
-HALF, ROOT = 0.5, math.sqrt(2) / 2
+HALF = 0.5
+ROOT = math.sqrt(2) / 2
 
-# decay -> (settings, epochs of the run, epoch -> the rate of a step that begins there; the configured rate is 1)
+# decay -> (settings, epochs, epoch -> the rate of a step that begins there), for a configured rate of 1
 WRITTEN = {
     "none": ({}, 10, {0: 1, 3.7: 1, 9: 1}),
     "step": ({"step_size": 3, "gamma": 0.1}, 10, {0: 1, 2.99: 1, 3: 0.1, 5.5: 0.1, 6: 0.01, 9: 0.001}),
@@ -18,7 +19,7 @@ WRITTEN = {
     "linear": ({"final_lr": 0.2}, 8, {0: 1, 2: 0.8, 4: 0.6, 6: 0.4, 8: 0.2}),
     "cosine": ({"final_lr": 0.0}, 8, {0: 1, 2: (1 + ROOT) / 2, 4: HALF, 6: (1 - ROOT) / 2, 8: 0}),
 }
-WARM = {  # the same after a warm-up of two epochs, which ends at epoch 2
+WARM = {  # the same after a warm-up of two epochs
     "step": ({"step_size": 3, "gamma": 0.1}, 12, {2: 1, 4.99: 1, 5: 0.1, 8: 0.01}),
     "exponential": ({"gamma": 0.25}, 12, {2: 1, 2.5: HALF, 3: 0.25}),
     "inverse_time": ({"half_life": 4.0}, 12, {2: 1, 6: HALF, 10: 1 / 3}),
@@ -28,7 +29,7 @@ WARM = {  # the same after a warm-up of two epochs, which ends at epoch 2
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_as_written_down(name):
+def test_schedules_by_hand(name):
     settings, epochs, table = WRITTEN[name]
     decay = TABLE[name](epochs, **settings, **({} if name == "none" else {"warmup": 0.0}))
     for epoch, rate in table.items():
@@ -39,7 +40,7 @@ def test_as_written_down(name):
 
 
 def _scaled(name, lr, rate, settings):
-    """All of them are proportional to the rate, but for the part that ends at final_lr."""
+    """The expected rate for another lr; only the part that ends at final_lr is not proportional."""
     final = settings.get("final_lr", 0.0)
     return lr * rate if final == 0 else final + (lr - final) * (rate - final) / (1 - final)
 
@@ -48,7 +49,7 @@ def _scaled(name, lr, rate, settings):
 def test_a_warm_up_comes_first(name):
     settings, epochs, table = WARM[name]
     decay = TABLE[name](epochs, **settings, warmup=2.0)
-    # Four steps an epoch: an eighth of the way after the first step, and all of it after the eighth.
+    # With four steps per epoch, each step of the warm-up adds an eighth of the rate.
     for i in range(8):
         assert decay.rate(1.0, i / 4, 1 / 4) == pytest.approx((i + 1) / 8)
     for epoch, rate in table.items():
@@ -72,16 +73,16 @@ def test_one_cycle():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "key"),
     [
         (["lr_decay=cosine", "lr_decay.warmup=200"], "lr_decay.warmup"),
         (["lr_decay=plateau", "train.epochs=30", "lr_decay.warmup=31"], "lr_decay.warmup"),
         (["lr_decay=one_cycle", "optim.lr=0.5"], "lr_decay.max_lr"),
     ],
 )
-def test_schedules_that_make_no_sense(words, told, capsys):
+def test_impossible_schedules_are_refused(words, key, capsys):
     assert main(["train", "--cfg", *words]) == 2
-    assert told in capsys.readouterr().err
+    assert key in capsys.readouterr().err
 
 
 def test_the_rate_reaches_the_steps_and_the_metrics():

@@ -53,7 +53,7 @@ def report() -> dict:
 )
 def test_the_layer_the_rate_and_the_step_are_named(words, what, capsys):
     told = ended(capsys, *words)
-    assert told[0] == what and told[1].startswith("try a smaller rate, optim.lr=")
+    assert told[0] == what and told[1].startswith("try a smaller learning rate, optim.lr=")
     assert report()["error"]["what"] == what and f"error: {what}" in Path("here/log.txt").read_text()
 
 
@@ -63,10 +63,10 @@ CYCLE = ["optim=sgd", "lr_decay=one_cycle", "lr_decay.warmup=2", "lr_decay.max_l
 @pytest.mark.parametrize(
     ("words", "fix"),
     [
-        ([*DEEP, "optim.lr=1e6"], "try a smaller rate, optim.lr=0.1, or batchnorm=batch"),
-        ([*LATE, "optim.lr=1.5"], "try a smaller rate, optim.lr=0.1"),
-        ([*CYCLE, "optim.lr=0.01"], "try a smaller rate, lr_decay.max_lr=0.1, or batchnorm=batch"),
-        (["optim=sgd", "optim.lr=1e30", "batchnorm=batch"], "try a smaller rate, optim.lr=0.1"),
+        ([*DEEP, "optim.lr=1e6"], "try a smaller learning rate, optim.lr=0.1, or batchnorm=batch"),
+        ([*LATE, "optim.lr=1.5"], "try a smaller learning rate, optim.lr=0.1"),
+        ([*CYCLE, "optim.lr=0.01"], "try a smaller learning rate, lr_decay.max_lr=0.1, or batchnorm=batch"),
+        (["optim=sgd", "optim.lr=1e30", "batchnorm=batch"], "try a smaller learning rate, optim.lr=0.1"),
     ],
 )
 def test_the_advice_is_of_what_was_too_large(words, fix, capsys):
@@ -76,7 +76,7 @@ def test_the_advice_is_of_what_was_too_large(words, fix, capsys):
 def test_a_gradient_under_a_finite_loss(capsys):
     words = ["initializer=normal", "initializer.std=1e9", "regularizer=l2", "regularizer.strength=1e30"]
     what, fix = ended(capsys, *words)
-    assert what == "the gradient of output is not finite at the very first step, before any update"
+    assert what == "the gradient of the output layer is not finite at the very first step, before any update"
     assert "the regularizer" in fix
 
 

@@ -1,4 +1,4 @@
-"""What a machine can hold."""
+"""The memory that a machine has for a net."""
 
 import pytest
 import torch
@@ -16,12 +16,12 @@ GIB = 2**30
     [
         pytest.param("0::/", {}, 4 * GIB, id="no limit"),
         pytest.param(
-            "0::/a/b", {"a/b/memory.max": "max", "a/memory.max": f"{GIB}"}, GIB, id="of the group above"
+            "0::/a/b", {"a/b/memory.max": "max", "a/memory.max": f"{GIB}"}, GIB, id="limit of the group above"
         ),
-        pytest.param("0::/a/b", {"a/b/memory.max": f"{9 * GIB}"}, 4 * GIB, id="more than there is"),
-        pytest.param("0::/outside", {"memory.max": f"{2 * GIB}"}, 2 * GIB, id="a container"),
+        pytest.param("0::/a/b", {"a/b/memory.max": f"{9 * GIB}"}, 4 * GIB, id="limit above the free memory"),
+        pytest.param("0::/outside", {"memory.max": f"{2 * GIB}"}, 2 * GIB, id="container"),
         pytest.param(
-            "3:cpu:/a\n4:memory:/a\n0::/", {"memory/a/memory.limit_in_bytes": "7"}, 7, id="the first version"
+            "3:cpu:/a\n4:memory:/a\n0::/", {"memory/a/memory.limit_in_bytes": "7"}, 7, id="cgroups version 1"
         ),
     ],
 )
@@ -35,18 +35,21 @@ def test_free_memory(groups, files, free, tmp_path):
     assert free_memory(tmp_path, tmp_path / "groups") == free
 
 
-def test_this_machine_has_some():
+def test_this_machine_has_memory():
     assert free_memory() > 10 * 2**20
 
 
-def test_a_net_that_does_not_fit_what_is_free_now(monkeypatch):
+def test_a_net_that_does_not_fit_into_free_memory(monkeypatch):
     monkeypatch.setattr(device, "free_memory", lambda: 32_000)
     check_memory(1000, torch.device("cpu"))
-    with pytest.raises(TooLarge, match="a net of 2,000 parameters needs about") as told:
+    with pytest.raises(TooLarge, match="a net of 2,000 parameters needs about") as caught:
         check_memory(2000, torch.device("cpu"))
-    assert told.value.code == Code.RESOURCES
+    assert caught.value.code == Code.RESOURCES
 
 
-def test_a_net_that_is_far_too_large_is_refused_before_it_is_made(capsys):
+def test_a_net_that_is_far_too_large_is_refused_before_it_is_built(capsys):
     assert main(["train", "model.hidden=[65000,65000]", "run.dir=mine"]) == 6
-    assert "a net of 4,229,160,000 parameters needs about 135.3 GB, and " in capsys.readouterr().err
+    assert (
+        "a net of 4,229,160,000 parameters needs about 135.3 GB of memory, but only "
+        in capsys.readouterr().err
+    )

@@ -1,82 +1,33 @@
-"""The step: gradients against central differences of a NumPy net, purity, the update, what is skipped, projection."""
+"""The gradients of a step: against central differences in NumPy, and without side effects."""
 
 import itertools
-from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import expit, logsumexp
+from support.steps import (
+    OPTIMIZERS,
+    OUTPUTS,
+    ROWS,
+    STRENGTH,
+    make_batch,
+    make_net,
+    make_step,
+    tensor,
+)
 
-from dlfound.nn import activation, batchnorm, dropout, initializer
-from dlfound.nn.modules import MLP, BatchNorm, build_mlp
-from dlfound.objective import constraint, loss, regularizer
-from dlfound.optim.optimizers import TABLE
+from dlfound.nn.modules import MLP
 from dlfound.streams import stream
-from dlfound.training.step import BLOCK, Step
+from dlfound.training.step import Step
 
-ROWS, INPUTS, OUTPUTS = 7, 4, {"cross_entropy": 3, "binary_cross_entropy": 1, "mse": 2}
-PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
-STRENGTH = 0.03
 G = {"sigmoid": expit, "tanh": np.tanh, "relu": lambda a: np.maximum(a, 0)}
-OPTIMIZERS = {
-    "sgd": {"lr": 0.1},
-    "momentum": {"lr": 0.05, "momentum": 0.9},
-    "adam": {"lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8},
-}
-
-
-def tensor(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(shape, generator=stream(seed, "test"), dtype=torch.float64).to(dtype)
-
-
-def make_loss(name: str):
-    return loss.TABLE[name](**({} if name == "mse" else PLAIN))
-
-
-def make_penalty(name: str):
-    return (
-        regularizer.none
-        if name == "none"
-        else lambda weights: regularizer.TABLE[name](weights, strength=STRENGTH)
-    )
-
-
-def make_net(outputs: int, *, norm=False, drop=False, g="tanh", hidden=(5, 4)) -> MLP:
-    """In float64, biases, gains and shifts away from zero and one."""
-    net = build_mlp(
-        INPUTS, outputs, list(hidden), activation=activation.TABLE[g],
-        initialize=lambda w, generator: initializer.normal(w, generator, std=0.7),
-        norm=lambda width: batchnorm.batch(width, momentum=0.1, eps=1e-5, statistics="exact") if norm else None,
-        noise=dropout.standard(input=0.2, hidden=0.5) if drop else None, generator=stream(1, "test"),
-    ).double()  # fmt: skip
-    with torch.no_grad():
-        for i, parameter in enumerate(net.parameters()):
-            if parameter.ndim == 1:
-                parameter += tensor(len(parameter), seed=i) / 3
-    return net.train()
-
-
-def make_step(net, of="cross_entropy", penalty="none", limit=None, optim="sgd", **settings) -> Step:
-    limited = None if limit is None else lambda w: constraint.max_norm(w, max_norm=limit)
-    option = TABLE[optim](**(OPTIMIZERS[optim] | settings))
-    return Step(net, make_loss(of), make_penalty(penalty), limited, option)
-
-
-def make_batch(of: str, dtype: torch.dtype = torch.float64, rows: int = ROWS):
-    """Inputs and encoded targets."""
-    x, columns = tensor(rows, INPUTS, seed=3, dtype=dtype), OUTPUTS[of]
-    if of == "mse":
-        return x, tensor(rows, columns, seed=4, dtype=dtype)
-    classes = torch.randint(0, max(2, columns), (rows,), generator=stream(5, "test"))
-    return x, classes if of == "cross_entropy" else classes[:, None].to(dtype)
 
 
 def objective(
     net: MLP, vector: np.ndarray, x, y, noise, of: str, penalty: str, g: str
 ) -> tuple[float, np.ndarray]:
-    """Loss plus penalty, and the outputs, of the parameters in this vector: the whole of it in NumPy."""
+    """Loss plus penalty, and the outputs, for the parameters in a vector: all in NumPy."""
     x, y, noise = x.numpy(), y.numpy(), [n.numpy() for n in noise]
     tensors, cut = {}, 0
     for name, parameter in net.named_parameters():
@@ -106,20 +57,21 @@ COMBINATIONS = list(itertools.product(OUTPUTS, ["none", "l1", "l2"], [False, Tru
 
 @pytest.mark.parametrize(("of", "penalty", "norm", "drop"), COMBINATIONS)
 def test_gradients_by_central_differences(of, penalty, norm, drop):
-    """Every loss, penalty, with and without normalisation and dropout: all entries and twenty random directions."""
+    """All losses, penalties, with and without normalisation and dropout: all entries and 20 directions."""
     check_gradient(of, penalty, norm, drop, "tanh")
 
 
 @pytest.mark.parametrize("g", ["sigmoid", "relu"])
 @pytest.mark.parametrize("norm", [False, True])
 def test_gradients_of_the_other_activations(g, norm):
-    """ReLU at a point where no unit is within 1e-4 of its kink."""
+    """ReLU is tested where no unit is within 1e-4 of its kink."""
     check_gradient("cross_entropy", "l2", norm, True, g)
 
 
 def check_gradient(of: str, penalty: str, norm: bool, drop: bool, g: str) -> None:
     net = make_net(OUTPUTS[of], norm=norm, drop=drop, g=g)
-    step, (x, y) = make_step(net, of, penalty), make_batch(of)
+    step = make_step(net, of, penalty)
+    x, y = make_batch(of)
     noise = [n.double() for n in net.noise(ROWS, stream(6, "dropout"))]
     assert len(noise) == (3 if drop else 0)
     if g == "relu":
@@ -145,7 +97,8 @@ def check_gradient(of: str, penalty: str, norm: bool, drop: bool, g: str) -> Non
 
 
 def assert_away_from_kinks(net: MLP, x: torch.Tensor, noise: list[torch.Tensor]) -> None:
-    nearest, buffers = [], [b.clone() for b in net.buffers()]
+    nearest = []
+    buffers = [b.clone() for b in net.buffers()]
 
     def look(module, args):
         nearest.append(args[0].abs().min().item())
@@ -161,7 +114,7 @@ def assert_away_from_kinks(net: MLP, x: torch.Tensor, noise: list[torch.Tensor])
 
 
 def snapshot(step: Step) -> list[bytes]:
-    """Every bit that a step owns, and those that the net itself shows."""
+    """All bits of a step and of its net."""
     own = [step.params, step.buffers, step.t, step.skip, *step.slots]
     return [v.detach().numpy().tobytes() for v in (*own, *step.model.parameters(), *step.model.buffers())]
 
@@ -169,10 +122,13 @@ def snapshot(step: Step) -> list[bytes]:
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("optim", OPTIMIZERS)
 def test_loss_grad_is_pure(norm, optim):
-    """Twice the same bits; parameters, buffers, slots, counters and the net itself are as before."""
+    """It gives the same bits twice; parameters, buffers, slots, counters and the net stay as they are."""
     net = make_net(3, norm=norm, drop=True)
-    step, (x, y) = make_step(net, penalty="l2", optim=optim), make_batch("cross_entropy")
-    noise, before, global_state = net.noise(ROWS, stream(6, "dropout")), snapshot(step), torch.get_rng_state()
+    step = make_step(net, penalty="l2", optim=optim)
+    x, y = make_batch("cross_entropy")
+    noise = net.noise(ROWS, stream(6, "dropout"))
+    before = snapshot(step)
+    global_state = torch.get_rng_state()
     first = step.loss_grad(step.params, step.buffers, x, y, noise)
     again = step.loss_grad(step.params, step.buffers, x, y, noise)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -184,13 +140,16 @@ def test_loss_grad_is_pure(norm, optim):
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_loss_grad_of_a_foreign_vector(norm):
-    """For parameters of another net: that net's own gradient, and this net stays as it is."""
-    net, other = make_net(3, norm=norm), make_net(3, norm=norm)
-    step, (x, y) = make_step(net), make_batch("cross_entropy")
+    """For the parameters of another net it gives that net's gradient, and this net stays as it is."""
+    net = make_net(3, norm=norm)
+    other = make_net(3, norm=norm)
+    step = make_step(net)
+    x, y = make_batch("cross_entropy")
     with torch.no_grad():
         for i, parameter in enumerate(other.parameters()):
             parameter.copy_(tensor(*parameter.shape, seed=50 + i))
-    theirs, before = make_step(other), snapshot(step)
+    theirs = make_step(other)
+    before = snapshot(step)
     foreign = torch.cat([p.detach().flatten() for p in other.parameters()])
     kept = foreign.clone()
     found = step.loss_grad(foreign, step.buffers, x, y, [])
@@ -201,8 +160,9 @@ def test_loss_grad_of_a_foreign_vector(norm):
 
 
 def test_loss_grad_leaves_the_net_whole_after_an_error():
-    """A batch of the wrong width is told, and the net still holds its own tensors."""
-    step, (x, y) = make_step(make_net(3, norm=True)), make_batch("cross_entropy")
+    """After a batch of the wrong width, the net still holds its own tensors."""
+    step = make_step(make_net(3, norm=True))
+    x, y = make_batch("cross_entropy")
     before = snapshot(step)
     with pytest.raises(RuntimeError):
         step.loss_grad(step.params + 1, step.buffers, x[:, :2], y, [])
@@ -212,9 +172,10 @@ def test_loss_grad_leaves_the_net_whole_after_an_error():
 
 
 def test_loss_grad_returns_the_averages_after_the_batch():
-    """New moving averages, as torch moves them, come back as a vector; those given stay."""
+    """The new moving averages are returned as a vector; the given ones stay."""
     net = make_net(3, norm=True)
-    step, (x, y) = make_step(net), make_batch("cross_entropy")
+    step = make_step(net)
+    x, y = make_batch("cross_entropy")
     given = step.buffers.clone()
     found = step.loss_grad(step.params, step.buffers, x, y, [])
     a = (x @ net.hidden[0].linear.weight.T).detach()
@@ -224,9 +185,10 @@ def test_loss_grad_returns_the_averages_after_the_batch():
 
 
 def test_the_penalty_is_in_the_gradient_but_not_in_the_loss():
-    """The reported loss is that of the data: the gradients differ by 2 lambda W."""
+    """The loss is that of the data; the gradients differ by 2 lambda W."""
     x, y = make_batch("cross_entropy")
-    plain, penalised = make_step(make_net(3)), make_step(make_net(3), penalty="l2")
+    plain = make_step(make_net(3))
+    penalised = make_step(make_net(3), penalty="l2")
     a, b = (s.loss_grad(s.params, s.buffers, x, y, []) for s in (plain, penalised))
     assert torch.equal(a.loss, b.loss)
     expected = torch.cat(
@@ -235,265 +197,21 @@ def test_the_penalty_is_in_the_gradient_but_not_in_the_loss():
     assert torch.allclose(b.grads - a.grads, expected, rtol=1e-9, atol=1e-12)
 
 
-class Idle(torch.nn.Module):
-    """y = w x, and a weight that nothing uses."""
+class UnusedWeight(torch.nn.Module):
+    """y = w x, and a weight without effect."""
 
     def __init__(self):
         super().__init__()
-        self.unused, self.weight = (torch.nn.Parameter(torch.ones(1, 2).double()) for _ in range(2))
+        self.unused = torch.nn.Parameter(torch.ones(1, 2).double())
+        self.weight = torch.nn.Parameter(torch.ones(1, 2).double())
 
     def forward(self, x, noise):
         return x @ self.weight.T
 
 
 def test_a_parameter_without_influence_has_gradient_zero():
-    """None is missing in the vector: the others keep their places."""
-    step, x = make_step(Idle(), "mse"), tensor(3, 2)
+    """It has its entries in the vector, so the others keep their positions."""
+    step, x = make_step(UnusedWeight(), "mse"), tensor(3, 2)
     grads = step.loss_grad(step.params, step.buffers, x, torch.zeros(3, 1).double(), []).grads
     expected = 2 * x.T.numpy() @ x.numpy().sum(1) / 3
     assert np.allclose(grads.numpy(), [0, 0, *expected], rtol=1e-12)
-
-
-# The update.
-
-
-def reference_update(optim: str, w: np.ndarray, state: list[np.ndarray], g: np.ndarray, t: int, **settings):
-    """One step in NumPy float64."""
-    of = OPTIMIZERS[optim] | settings
-    if optim == "sgd":
-        return w - of["lr"] * g, state
-    if optim == "momentum":
-        d = g + of["momentum"] * (state[0] if state else 0)
-        return w - of["lr"] * d, [d]
-    (b1, b2), (m, v) = of["betas"], state or [0, 0]
-    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
-    return w - of["lr"] * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + of["eps"]), [m, v]
-
-
-@pytest.mark.parametrize("name", ["float32", "float64"])
-@pytest.mark.parametrize("optim", OPTIMIZERS)
-def test_twenty_steps_in_numpy(optim, name):
-    """Gradient, penalty, rule and projection together: the weights of a linear net trained by NumPy alone."""
-    dtype, tolerance = {"float32": (torch.float32, 2e-4), "float64": (torch.float64, 1e-10)}[name]
-    net = make_net(2, hidden=()).to(dtype)
-    step, (x, y) = make_step(net, "mse", "l2", limit=0.9, optim=optim), make_batch("mse", dtype)
-    w, b = (p.detach().double().numpy().copy() for p in net.parameters())
-    state, limited = [], 0
-    for t in range(1, 21):
-        error = 2 * (x.double().numpy() @ w.T + b - y.double().numpy()) / y.numel()
-        g = np.concatenate([(error.T @ x.double().numpy() + 2 * STRENGTH * w).ravel(), error.sum(0)])
-        new, state = reference_update(optim, np.concatenate([w.ravel(), b]), state, g, t)
-        w, b = new[: w.size].reshape(w.shape), new[w.size :]
-        norms = np.linalg.norm(w, axis=1, keepdims=True)
-        limited += (norms > 0.9).sum()
-        w = w * np.minimum(1, 0.9 / norms)
-        step(x, y, [])
-        assert np.allclose(net.output.weight.detach().numpy(), w, rtol=tolerance, atol=tolerance)
-        assert np.allclose(net.output.bias.detach().numpy(), b, rtol=tolerance, atol=tolerance)
-    assert limited > 0
-    assert step.t.item() == 20 and step.skip.item() == 0
-
-
-def test_a_step_returns_loss_and_outputs_before_it():
-    """Those of the weights that it started from, and the mean loss of the rows alone."""
-    net = make_net(2, hidden=()).float()
-    step, (x, y) = make_step(net, "mse", "l2"), make_batch("mse", torch.float32)
-    expected = net(x).detach()
-    value, outputs, _ = step(x, y, [])
-    assert torch.equal(outputs, expected)
-    assert value.item() == pytest.approx(((expected - y) ** 2).mean().item(), rel=1e-6)
-    assert not torch.equal(net(x), expected)
-
-
-def test_the_rate_can_change_between_steps():
-    """`set_lr` counts from the next step on, exactly."""
-    net = make_net(2, hidden=()).float()
-    step, (x, y) = make_step(net, "mse"), make_batch("mse", torch.float32)
-    for lr in (0.5, 0.125, 1e-6):
-        step.set_lr(lr)
-        assert step.lr == lr
-        before, g = step.params.clone(), step.loss_grad(step.params, step.buffers, x, y, []).grads
-        step(x, y, [])
-        assert torch.allclose(step.params, before - lr * g, rtol=1e-6, atol=1e-8)
-
-
-@dataclass
-class Decaying:
-    """A rule without a kernel: two slots, element by element, and t."""
-
-    lr: float
-    slots: ClassVar = ("sum", "last")
-
-    def rule(self, w, g, slots, t):
-        s = slots[0] + g * g / t
-        return w - self.lr * g / (1 + s) - 0.01 * slots[1], (s, g)
-
-
-@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 4465])
-def test_blocks_do_not_change_the_rule(size):
-    """Vectors shorter, as long, and longer than a block: five steps as the rule in NumPy gives them, in one piece."""
-    step = Step(make_net(3), make_loss("cross_entropy"), regularizer.none, None, Decaying(0.05))
-    w = tensor(size)
-    slots = (torch.zeros_like(w), torch.zeros_like(w))
-    mine, s, last = w.numpy().copy(), np.zeros(size), np.zeros(size)
-    for t in range(1, 6):
-        g = tensor(size, seed=t)
-        step.update(w, g, slots, torch.tensor(float(t), dtype=torch.float64), torch.zeros(()))
-        s = s + g.numpy() ** 2 / t
-        mine, last = mine - 0.05 * g.numpy() / (1 + s) - 0.01 * last, g.numpy()
-    for found, expected in zip((w, *slots), (mine, s, last), strict=True):
-        assert np.allclose(found.numpy(), expected, rtol=1e-13, atol=1e-14)
-
-
-@pytest.mark.parametrize("size", [5, 2 * BLOCK + 4465])
-def test_blocks_skip_too(size):
-    """`skip` = 1 leaves parameters and slots of a rule without a kernel bit for bit, though the gradient is NaN."""
-    step = Step(make_net(3), make_loss("cross_entropy"), regularizer.none, None, Decaying(0.05))
-    vectors = [tensor(size, seed=i, dtype=torch.float32) for i in range(3)]
-    g = tensor(size, seed=9, dtype=torch.float32)
-    g[-1] = torch.nan
-    before = [v.numpy().tobytes() for v in (*vectors, g)]
-    step.update(vectors[0], g, vectors[1:], torch.tensor(2.0), torch.ones(()))
-    assert [v.numpy().tobytes() for v in (*vectors, g)] == before
-
-
-def test_a_rule_without_a_kernel_trains_a_net():
-    """Steps through the blocks: the loss of a small regression falls, t counts."""
-    net = make_net(2).float()
-    step = Step(net, make_loss("mse"), regularizer.none, None, Decaying(0.05))
-    values = [step(*make_batch("mse", torch.float32), [])[0].item() for _ in range(50)]
-    assert values[-1] < 0.5 * values[0]
-    assert step.t.item() == 50
-
-
-# What is not finite.
-
-POISONS = {
-    "NaN input": (torch.nan, 0.0),
-    "infinite target": (0.0, torch.inf),
-    "square overflows": (0.0, 1e30),
-}
-
-
-@pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("optim", [*OPTIMIZERS, "decaying"])
-@pytest.mark.parametrize("poison", POISONS)
-def test_a_loss_that_is_not_finite_leaves_every_bit(poison, optim, norm):
-    """Parameters, moving averages, slots and t stay; later good batches change nothing either: the run is over."""
-    option = Decaying(0.05) if optim == "decaying" else TABLE[optim](**OPTIMIZERS[optim])
-    net = make_net(2, norm=norm).float()
-    check_bits_stay(POISONS[poison], Step(net, make_loss("mse"), make_penalty("l2"), None, option))
-
-
-@pytest.mark.parametrize("limit", [0.3, 0.6, 0.7, 0.8, 1.1])
-@pytest.mark.parametrize("optim", OPTIMIZERS)
-def test_nothing_is_projected_either(optim, limit):
-    """Weights that lie on the limit keep their last digit, too."""
-    check_bits_stay(POISONS["NaN input"], make_step(make_net(2).float(), "mse", "l2", limit, optim))
-
-
-def check_bits_stay(poison: tuple[float, float], step: Step) -> None:
-    """Three good steps, a bad one, a good one: the last two change nothing that belongs to the run."""
-    x, y = make_batch("mse", torch.float32)
-    for _ in range(3):
-        step(x, y, [])
-    assert step.skip.item() == 0
-    own = (step.params, step.buffers, step.t, *step.slots)
-    before, good = [v.numpy().tobytes() for v in own], (x.clone(), y.clone())
-    x[2, 1] += poison[0]
-    y[4, 0] += poison[1]
-    assert not step(x, y, [])[0].isfinite()
-    assert step.skip.item() == 1
-    assert [v.numpy().tobytes() for v in own] == before
-    assert step(*good, [])[0].isfinite()
-    assert step.skip.item() == 1
-    assert [v.numpy().tobytes() for v in own] == before
-    assert step.t.item() == 3
-
-
-def test_a_gradient_that_is_not_finite_under_a_finite_loss():
-    """A penalty with an infinite slope: the step is not made, and the value that comes back tells it."""
-    net = make_net(2).float()
-    step, (x, y) = make_step(net, "mse"), make_batch("mse", torch.float32)
-    step(x, y, [])
-    before = step.params.numpy().tobytes()
-    step.penalty = lambda weights: sum((0 * w).sum().abs().sqrt() for w in weights)  # its derivative is 0 / 0
-    value, outputs, _ = step(x, y, [])
-    assert outputs.isfinite().all() and not value.isfinite()
-    assert step.params.numpy().tobytes() == before
-    assert (step.skip.item(), step.t.item()) == (1, 1)
-
-
-@pytest.mark.parametrize("size", [1e15, 1e25])
-def test_a_large_gradient_is_not_an_infinite_one(size):
-    """Finite loss, finite gradient: the step is made, though the squares of the gradient are beyond float32."""
-    net = make_net(2, hidden=()).float()
-    step = Step(
-        net, lambda outputs, y: size * outputs.mean(), regularizer.none, None, TABLE["sgd"](lr=1 / size)
-    )
-    before = step.params.clone()
-    value, *_ = step(*make_batch("mse", torch.float32), [])
-    assert value.isfinite()
-    assert step.skip.item() == 0
-    assert not torch.equal(step.params, before)
-
-
-# Views and projection.
-
-
-def test_the_net_shares_its_vectors():
-    """What is written to the vector shows in the net, and the other way round; the order is that of the net."""
-    net = make_net(3, norm=True)
-    expected = torch.cat([p.detach().flatten() for p in net.parameters()])
-    averages = torch.cat([b.flatten() for b in net.buffers()])
-    step = make_step(net)
-    assert torch.equal(step.params, expected) and torch.equal(step.buffers, averages)
-    step.params.fill_(0.5)
-    assert all((p == 0.5).all() for p in net.parameters())
-    with torch.no_grad():
-        net.output.bias.fill_(7)
-    assert (step.params[-3:] == 7).all()
-    assert all(isinstance(m, BatchNorm) == hasattr(m, "mean") for m in net.modules())
-    step.buffers.fill_(2)
-    assert all((b == 2).all() for b in net.buffers())
-    assert net.training and set(net.state_dict()) == {
-        n for n, _ in [*net.named_parameters(), *net.named_buffers()]
-    }
-
-
-def test_a_net_without_hidden_layers_or_buffers():
-    """The smallest net steps, too."""
-    step = make_step(make_net(3, hidden=()).float())
-    step(*make_batch("cross_entropy", torch.float32), [])
-    assert step.buffers.numel() == 0 and step.t.item() == 1
-
-
-def test_project_limits_each_matrix_of_any_vector():
-    """Rows of all weight matrices, whatever their layer; biases, gains and shifts keep their bits."""
-    step = make_step(make_net(3, norm=True), limit=0.5)
-    vector, own = 3 * tensor(len(step.params), seed=8), step.params.clone()
-    before = vector.clone()
-    step.project(vector)
-    assert torch.equal(step.params, own)
-    pieces = zip(step.model.parameters(), vector.split(sizes(step)), before.split(sizes(step)), strict=True)
-    for parameter, now, was in pieces:
-        if parameter.ndim == 1:
-            assert torch.equal(now, was)
-        else:
-            rows, old = now.view(parameter.shape).numpy(), was.view(parameter.shape).numpy()
-            assert np.allclose(
-                rows, old * np.minimum(1, 0.5 / np.linalg.norm(old, axis=1, keepdims=True)), rtol=1e-13
-            )
-    make_step(make_net(3), limit=None).project(vector)
-
-
-def sizes(step: Step) -> list[int]:
-    return [p.numel() for p in step.model.parameters()]
-
-
-def test_without_a_constraint_nothing_is_projected():
-    """Every bit stays, however long the weights."""
-    step, vector = make_step(make_net(3)), 100 * tensor(len(make_step(make_net(3)).params))
-    before = vector.clone()
-    step.project(vector)
-    assert torch.equal(vector, before)

@@ -1,4 +1,4 @@
-"""The metrics of classes against scikit-learn, a formula in NumPy and numbers by hand; NaN where undefined."""
+"""The metrics of classes and labels against scikit-learn, NumPy and numbers by hand; NaN if undefined."""
 
 import math
 import warnings
@@ -12,22 +12,22 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 
 from dlfound.objective import loss
 from dlfound.objective.tasks import METRICS, OF_PROBABILITIES
-from dlfound.training.classification import auroc, calibration_error, classification_metrics, label_metrics
+from dlfound.training.metrics import auroc, calibration_error, classification_metrics, label_metrics
 
 PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
 CE, BCE = (loss.TABLE[name]((), **PLAIN) for name in ("cross_entropy", "binary_cross_entropy"))
 HINGE = loss.TABLE["hinge"](())
-SIZES = [1, 2, 3, 5, 17, 64, 270, 1000]
+SIZES = [1, 2, 5, 17, 64, 270]
 
 
 def measure(of, outputs, targets) -> dict[str, float]:
-    """Of outputs (rows, classes or 1) and class numbers; float32 as a net gives them."""
+    """The metrics of float32 outputs (rows, classes or 1) and class numbers."""
     found = classification_metrics(of, torch.tensor(outputs, dtype=torch.float32), torch.from_numpy(targets))
     return {name: value.item() for name, value in found.items()}
 
 
 def cases(classes, tied: bool = False, columns=None):
-    """Outputs and targets of many sizes; classes are missing in the smaller ones, and in some of the larger."""
+    """Outputs and targets of many sizes; some cases lack a class."""
     for seed in range(6):
         for rows in SIZES:
             rng = np.random.default_rng([seed, rows, classes])
@@ -38,7 +38,7 @@ def cases(classes, tied: bool = False, columns=None):
 
 
 def area(targets, scores) -> float:
-    """scikit-learn's, of class 1 or the mean over classes; NaN where a class has no rows, or all."""
+    """scikit-learn's area, of class 1 or averaged; NaN where a class has no rows, or all rows."""
     columns = (
         [(targets == k, s) for k, s in enumerate(scores.T)] if scores.ndim == 2 else [(targets == 1, scores)]
     )
@@ -47,57 +47,60 @@ def area(targets, scores) -> float:
     return np.mean([roc_auc_score(right, s) for right, s in columns])
 
 
-def gap(p, targets) -> float:
-    """Guo et al. 2017, equation 3, a bin at a time."""
+def calibration_gap(p, targets) -> float:
+    """Guo et al. 2017, equation 3, one bin at a time."""
     confidence, right = p.max(1), p.argmax(1) == targets
-    edges, found = np.linspace(0, 1, 16), 0.0
+    edges = np.linspace(0, 1, 16)
+    gap = 0.0
     for low, high in pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
-            found += inside.sum() / len(p) * abs(right[inside].mean() - confidence[inside].mean())
-    return found
+            gap += inside.sum() / len(p) * abs(right[inside].mean() - confidence[inside].mean())
+    return gap
 
 
-def agree(found, targets, predicted, p):
-    """All that scikit-learn measures too."""
+def assert_agrees(found, targets, predicted, p):
+    """Compare the metrics that scikit-learn has too, and the calibration error."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a class is missing
+        warnings.simplefilter("ignore")  # scikit-learn warns of a missing class
         balanced = balanced_accuracy_score(targets, predicted)
     assert found["accuracy"] == pytest.approx(accuracy_score(targets, predicted), rel=1e-12)
     assert found["balanced_accuracy"] == pytest.approx(balanced, rel=1e-12)
     assert found["f1_macro"] == pytest.approx(f1_score(targets, predicted, average="macro"), rel=1e-12)
     assert found["log_loss"] == pytest.approx(log_loss(targets, p, labels=range(p.shape[1])), rel=1e-9)
-    assert found["ece"] == pytest.approx(gap(p, targets), rel=1e-9, abs=1e-12)
+    assert found["ece"] == pytest.approx(calibration_gap(p, targets), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("classes", [3, 4, 10])
 def test_several_classes_against_scikit_learn(classes):
-    """Sizes from one row on, classes present and missing, classes that are never predicted."""
+    """From one row on, with classes that are missing or never predicted."""
     defined = 0
     for o, c in cases(classes):
-        p, found = softmax(o.astype(float), 1), measure(CE, o, c)
+        p = softmax(o.astype(float), 1)
+        found = measure(CE, o, c)
         assert tuple(found) == METRICS["multiclass"][1:]
-        agree(found, c, o.argmax(1), p)
+        assert_agrees(found, c, o.argmax(1), p)
         assert found["auroc"] == pytest.approx(area(c, p), rel=1e-9, nan_ok=True)
         if len(set(c)) == classes > 2:
             defined += 1
             assert found["auroc"] == pytest.approx(
                 roc_auc_score(c, p, multi_class="ovr", average="macro"), rel=1e-9
             )
-    assert defined > 10
+    assert defined >= 8
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_two_classes_against_scikit_learn(tied):
-    """One output or two: by class 1's probability; many equal ones count half."""
+    """With one output or two: ranked by the probability of class 1, ties count half."""
     for o, c in cases(2, tied, columns=1):
         p = np.stack([expit(-o[:, 0].astype(float)), expit(o[:, 0].astype(float))], 1)
         found = measure(BCE, o, c)
-        agree(found, c, (o[:, 0] > 0).astype(int), p)
+        assert_agrees(found, c, (o[:, 0] > 0).astype(int), p)
         assert found["auroc"] == pytest.approx(area(c, p[:, 1]), rel=1e-12, nan_ok=True)
     for o, c in cases(2, tied):
-        p, found = softmax(o.astype(float), 1), measure(CE, o, c)
-        agree(found, c, o.argmax(1), p)
+        p = softmax(o.astype(float), 1)
+        found = measure(CE, o, c)
+        assert_agrees(found, c, o.argmax(1), p)
         assert found["auroc"] == pytest.approx(
             area(c, (o[:, 1] - o[:, 0]).astype(float)), rel=1e-12, nan_ok=True
         )
@@ -105,8 +108,8 @@ def test_two_classes_against_scikit_learn(tied):
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("classes", [2, 3, 10])
-def test_scores_rank_as_they_are(classes, tied):
-    """Hinge: two classes by the difference of their scores, more by each one's; what needs probabilities is absent."""
+def test_scores_are_ranked_directly(classes, tied):
+    """Hinge: two classes by the difference of their scores; metrics of probabilities are absent."""
     for o, c in cases(classes, tied):
         found = measure(HINGE, o, c)
         assert tuple(found) == tuple(
@@ -116,8 +119,8 @@ def test_scores_rank_as_they_are(classes, tied):
         assert found["auroc"] == pytest.approx(area(c, scores), rel=1e-12, nan_ok=True)
 
 
-def test_a_loss_that_does_not_speak_of_probabilities_gives_scores():
-    """The attribute may be absent too; one output is class 1's score."""
+def test_a_loss_without_probabilities_gives_scores():
+    """The attribute may be absent; a single output is the score of class 1."""
 
     class Margin:
         def classes(self, outputs):
@@ -130,7 +133,7 @@ def test_a_loss_that_does_not_speak_of_probabilities_gives_scores():
 
 
 def test_smoothing_and_weights_change_the_loss_and_not_the_metrics():
-    """log_loss is the plain cross-entropy of what the net says, whatever it was trained with."""
+    """log_loss is the plain cross-entropy of the predictions, for any loss of the training."""
     o, c = next((o, c) for o, c in cases(2) if len(o) == 270)
     plain = measure(CE, o, c)
     for name, outputs in (("cross_entropy", o), ("binary_cross_entropy", o[:, 1:] - o[:, :1])):
@@ -142,8 +145,8 @@ def test_smoothing_and_weights_change_the_loss_and_not_the_metrics():
         )
 
 
-def test_what_increases_evenly_keeps_the_area():
-    """AUROC sees the order alone: an increasing map of the scores leaves it, to the last digit; a sign mirrors it."""
+def test_a_monotonic_map_keeps_the_area():
+    """AUROC depends on the order alone; a change of sign mirrors it."""
     for o, c in cases(2, tied=True, columns=1):
         before = measure(BCE, o, c)["auroc"]
         for mapped in (3 * o + 1, o**3, np.arctan(o)):
@@ -155,7 +158,7 @@ def test_what_increases_evenly_keeps_the_area():
 
 
 def test_neither_the_order_of_rows_nor_the_names_of_classes_matter():
-    """Rows shuffled, classes renamed: the same numbers."""
+    """Shuffled rows and renamed classes give the same numbers."""
     rng = np.random.default_rng(0)
     for o, c in cases(5):
         rows, names = rng.permutation(len(c)), rng.permutation(5)
@@ -167,24 +170,25 @@ def test_neither_the_order_of_rows_nor_the_names_of_classes_matter():
 
 
 def test_by_hand():
-    """Three rows of class 0, one of class 1; two and one found."""
+    """Three rows of class 0, of which two are correct; one row of class 1, which is correct."""
     o, c = np.array([[2.0, 0], [1, 0], [0, 1], [0, 3]]), np.array([0, 0, 0, 1])
     found = measure(HINGE, o, c)
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["f1_macro"] == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert found["auroc"] == 1
-    half = np.log([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.4, 0.6]])  # sure of 0.8: half right; of 0.6: all
+    # Half of those with confidence 0.8 are right, and all of those with 0.6.
+    half = np.log([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.4, 0.6]])
     found = measure(CE, half, np.array([0, 1, 1, 1]))
     assert found["ece"] == pytest.approx((0.3 + 0.4) / 2, rel=1e-6)
     assert found["log_loss"] == pytest.approx(-np.log([0.8, 0.2, 0.6, 0.6]).mean(), rel=1e-6)
 
 
-def test_a_bin_of_confidence_holds_its_upper_edge():
-    """Sure of 1 and of 0.95 is one bin, in which right and wrong make up for each other."""
+def test_a_bin_includes_its_upper_edge():
+    """Confidences 1 and 0.95 share a bin, in which a right and a wrong prediction cancel."""
     p = torch.tensor([[0.0, 1.0], [0.05, 0.95]], dtype=torch.float64)
     assert calibration_error(p, torch.tensor([0, 1])).item() == pytest.approx(abs(1 - 1.95) / 2)
     assert calibration_error(p, torch.tensor([1, 1])).item() == pytest.approx(0.025)
-    edge = torch.linspace(0, 1, 16, dtype=torch.float64)[12].item()  # 0.8, with 0.75 below it and 0.85 above
+    edge = torch.linspace(0, 1, 16, dtype=torch.float64)[12].item()  # 0.8; its bin has 0.75, not 0.85
     p = torch.tensor([[1 - s, s] for s in (edge, 0.75, 0.85)], dtype=torch.float64)
     assert calibration_error(p, torch.tensor([0, 1, 1])).item() == pytest.approx(
         (abs(1 - 0.8 - 0.75) + 0.15) / 3
@@ -193,10 +197,12 @@ def test_a_bin_of_confidence_holds_its_upper_edge():
 
 @pytest.mark.parametrize("rows", [2, 13, 270, 1001])
 @pytest.mark.parametrize("classes", [2, 3, 5, 10])
-def test_a_net_that_always_says_the_same(classes, rows):
-    """Nothing is told apart: an area of one half, exactly; the error of calibration is that of one number."""
-    o, c = np.tile(np.linspace(0, 1, classes), (rows, 1)), np.arange(rows) % classes
-    found, confidence = measure(CE, o, c), softmax(np.linspace(0, 1, classes)).max()
+def test_a_constant_prediction(classes, rows):
+    """Its area is exactly one half, and its calibration error that of one number."""
+    o = np.tile(np.linspace(0, 1, classes), (rows, 1))
+    c = np.arange(rows) % classes
+    found = measure(CE, o, c)
+    confidence = softmax(np.linspace(0, 1, classes)).max()
     assert found["auroc"] == 0.5 or (rows < classes and math.isnan(found["auroc"]))
     assert found["ece"] == pytest.approx(abs((c == classes - 1).mean() - confidence), rel=1e-6)
     even = measure(CE, np.zeros((rows, classes)), c)
@@ -205,7 +211,7 @@ def test_a_net_that_always_says_the_same(classes, rows):
 
 @pytest.mark.parametrize("wrong", [50.0, 700.0, 720.0, 745.0, 800.0, 3e4])
 def test_the_log_of_a_probability_that_is_rounded_to_zero(wrong):
-    """However sure the net is of the wrong class: -log p is a number, the difference of the outputs."""
+    """However sure of the wrong class, -log p is finite: the difference of the outputs."""
     c = np.array([1, 1, 0])
     two = np.array([[wrong, 0], [0, 0], [0, 0]])
     expected = -log_softmax(two, 1)[range(3), c].mean()
@@ -217,8 +223,8 @@ def test_the_log_of_a_probability_that_is_rounded_to_zero(wrong):
     assert measure(CE, several, c)["log_loss"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_what_is_nearly_sure_is_still_ranked():
-    """Probabilities that all round to 1 keep their order, by the odds."""
+def test_probabilities_that_round_to_one_are_still_ranked():
+    """They are ranked by their odds."""
     o, c = np.array([[40.0], [41], [60], [61]]), np.array([0, 1, 0, 1])
     for of, outputs in ((BCE, o), (CE, np.hstack([-o / 2, o / 2]))):
         assert measure(of, outputs, c)["auroc"] == 0.75
@@ -226,7 +232,7 @@ def test_what_is_nearly_sure_is_still_ranked():
 
 
 def test_the_area_of_many_rows_is_exact():
-    """Sums beyond what float32 counts: two classes of 30,000 rows against U counted in whole numbers."""
+    """Sums beyond the digits of float32: two classes of 30,000 rows against U in whole numbers."""
     rng = np.random.default_rng(0)
     c, s = rng.integers(0, 2, 60_000), rng.integers(0, 40_000, 60_000)
     found = auroc(torch.from_numpy(s[:, None]).double(), torch.from_numpy(c)).item()
@@ -240,8 +246,8 @@ def test_the_area_of_many_rows_is_exact():
 
 @pytest.mark.parametrize("labels", [2, 5])
 @pytest.mark.parametrize("rows", [1, 2, 17, 300])
-def test_the_metrics_of_several_labels_are_scikit_learns(rows, labels):
-    """A label of one value has no area and is left out of their mean; so is one never met nor said, of that of F1."""
+def test_the_metrics_of_labels_agree_with_scikit_learn(rows, labels):
+    """The mean area omits constant labels, and the mean F1 labels that never occur."""
     loss_of = loss.TABLE["binary_cross_entropy"]((), **PLAIN)
     for seed in range(6):
         rng = np.random.default_rng([seed, rows, labels])
@@ -250,13 +256,14 @@ def test_the_metrics_of_several_labels_are_scikit_learns(rows, labels):
         if seed == 5:
             outputs = np.round(outputs)  # ties
         found = label_metrics(loss_of, torch.from_numpy(outputs), torch.from_numpy(targets))
-        said, p = (outputs > 0).astype(int), expit(outputs.astype(np.float64))
-        assert found["accuracy"].item() == pytest.approx((said == targets).mean(), rel=1e-12)
-        assert found["exact_match"].item() == pytest.approx(accuracy_score(targets, said), rel=1e-12)
-        met = (targets + said).any(0)
-        scores = f1_score(targets, said, average=None, zero_division=0)[met]
+        predicted = (outputs > 0).astype(int)
+        p = expit(outputs.astype(np.float64))
+        assert found["accuracy"].item() == pytest.approx((predicted == targets).mean(), rel=1e-12)
+        assert found["exact_match"].item() == pytest.approx(accuracy_score(targets, predicted), rel=1e-12)
+        occurs = (targets + predicted).any(0)
+        scores = f1_score(targets, predicted, average=None, zero_division=0)[occurs]
         assert found["f1_macro"].item() == pytest.approx(
-            scores.mean() if met.any() else math.nan, nan_ok=True
+            scores.mean() if occurs.any() else math.nan, nan_ok=True
         )
         areas = [roc_auc_score(t, s) for t, s in zip(targets.T, outputs.T, strict=True) if len(set(t)) == 2]
         assert found["auroc"].item() == pytest.approx(np.mean(areas) if areas else math.nan, nan_ok=True)
