@@ -1,6 +1,6 @@
 """The state of a training: everything that the rest of a run depends on, as a checkpoint holds it.
 
-The learning-rate decay and the early stopping are not in it: they follow from the validations in `metrics.jsonl`.
+It has no field for the learning-rate decay or early stopping: they follow from the lines of metrics.jsonl.
 """
 
 import json
@@ -92,7 +92,7 @@ class Machine:
 
 @dataclass
 class Origin:
-    """The run that the state belongs to: the fingerprint of its data, and its settings that may not change."""
+    """The run that the state belongs to: its data's fingerprint, and the settings that may not change."""
 
     fingerprint: str
     settings: dict[str, Any]
@@ -100,7 +100,7 @@ class Origin:
 
 @dataclass
 class TrainState:
-    """Everything that the rest of a run depends on. The fields are the schema of a checkpoint; no other list exists.
+    """Everything that the rest of a run depends on. The fields are the schema of a checkpoint.
 
     Attributes:
         best: the weights of the best validation so far.
@@ -184,12 +184,11 @@ class TrainState:
             batch_size: rows of every batch but an epoch's last, behind which no checkpoint is written.
             outputs: units of the output layer.
         """
-        mine, theirs = _shapes(self), _shapes(saved)
-        batches = saved.progress.batches
-        rows = (batches * batch_size, outputs) if batches else (0,)
         progress = saved.progress
+        batches = progress.batches
+        rows = (batches * batch_size, outputs) if batches else (0,)
         shapes = [progress.losses.shape, progress.norms.shape, progress.outputs.shape]
-        return mine == theirs and shapes == [(batches,), (batches,), rows]
+        return _shapes(self) == _shapes(saved) and shapes == [(batches,), (batches,), rows]
 
     def restore(self, saved: "TrainState") -> None:
         """Take over a saved state that fits; the vectors stay those of the step."""

@@ -2,30 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.find import list_runs
+from dlfound.runs.comparison import Compared
+from dlfound.runs.find import (
+    Metrics,
+    Summary,
+    finite,
+    list_runs,
+    read_metrics,
+    read_settings,
+    read_summary,
+)
 from dlfound.runs.folder import SWEEP, TRIALS, RunFolder
-from dlfound.runs.summary import Metrics, Summary, finite, read_metrics, read_settings, read_summary
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A run, or a trial of a sweep.
-
-    Attributes:
-        whole: True where `settings` are all; of a trial whose runs have not begun only what varies is known.
-        reason: why it diverged or failed, or was interrupted.
-    """
-
-    path: Path
-    summary: Summary
-    settings: dict[str, Any]
-    whole: bool = True
-    reason: str = ""
 
 
 def is_sweep(path: Path) -> bool:

@@ -22,7 +22,6 @@ from dlfound.errors import Code, Error, Stopped, printable
 from dlfound.runs.durable import name_aside
 from dlfound.runs.folder import TRIALS, RunFolder, make_folder
 from dlfound.runs.run import Run
-from dlfound.runs.state import Epoch
 from dlfound.runs.train import read_source, run_training, take_fold
 from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.samplers import make_pruner, make_sampler
@@ -31,6 +30,7 @@ from dlfound.sweeps.trial_locks import Claims
 from dlfound.sweeps.trials import DIVERGED, DONE, FAILED, PRUNED, RUNNING, Claimed, Result, Row, Trials
 from dlfound.terminal import Stop
 from dlfound.training.device import TooLarge
+from dlfound.training.loop import Epoch
 from dlfound.training.metrics import monitored, watch
 
 Send = Callable[[dict[str, Any]], None]
@@ -204,7 +204,7 @@ class Worker:
                 shown=False,
                 stop=self.stop,
                 load=self._load,
-                watched=watched,
+                should_prune=watched,
             )
             runs.append(run)
             if code != Code.DONE or run.report["status"] == PRUNED:

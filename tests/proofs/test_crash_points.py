@@ -10,7 +10,7 @@ POWER = ("--every", "0", "--resume-every", "4", "--power")
 STRAIGHT = """
 import os
 from dlfound.runs import checkpoints, folder
-def straight(path, content, aside):
+def straight(path, content):
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     os.write(file, content)
     os.fsync(file)
