@@ -8,6 +8,8 @@ import torch
 from support.forked import Forked
 from support.trained import TrainedRuns
 
+from dlfound.config import options
+
 
 @pytest.fixture(autouse=True)
 def own_folder(monkeypatch, tmp_path):
@@ -22,6 +24,12 @@ def data_root(request):
     if not os.environ.get("DLFOUND_DATA"):
         pytest.skip("DLFOUND_DATA does not name a folder of real data")
     return request.config.invocation_params.dir / Path(os.environ["DLFOUND_DATA"])
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """Forget the options that a test registers."""
+    monkeypatch.setattr(options, "_registered", {})
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,12 @@
 """Run `dlfound` in a forked child of a warm process, so that it starts in milliseconds instead of seconds.
 
-The warm process has imported everything and trained once. It has a single thread, so a fork of it is safe. Its children
-behave like `python -m dlfound`, except that Python itself does not start: tests about the start, the locale, or memory
-that Python takes use a true process.
+The warm process has imported everything and trained once. It has a single thread, so a fork of it is safe. Its
+children behave like `python -m dlfound`, except that Python itself does not start: tests about the start, the locale,
+or the streams that Python makes use a process of their own.
 """
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -15,62 +16,56 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
+import traceback
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 SECONDS = 120  # that a command may take
 MESSAGE = 1 << 18  # bytes of a request
 
-# The tests' side.
+# The side of the tests.
 
 
 class Forked:
-    """The warm process; it starts with the first command."""
+    """Runs commands; the warm process starts with the first one."""
 
     def __init__(self) -> None:
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen | None = None
 
     def __call__(self, *words: str, **how) -> subprocess.CompletedProcess:
-        """Run a command to its end; stdout and stderr are texts, unless files are given for them."""
+        """Run a command to its end; `how` are the other arguments of `start`."""
         return self.start(*words, **how).wait()
 
     def start(
-        self, *words: str, stdout=None, stderr=None, terminal=None, env=None, before: str = ""
+        self, *words: str, stdout=None, stderr=None, terminal: int | None = None, env=None, before: str = ""
     ) -> "Child":
         """Start a command in the current folder.
 
         Args:
-            stdout: file or descriptor; None collects the text.
+            stdout: a file or descriptor; None collects the text.
             stderr: as stdout.
-            terminal: the descriptor of a terminal, which becomes the command's own and all its streams.
+            terminal: the descriptor of a terminal that becomes the command's own, with all three streams.
             env: environment variables to change; None removes one.
             before: Python code that the child executes first.
         """
-        if self._process is None:
+        if self._channel is None:
             self._warm_up()
-        outputs = {}
-        descriptors = []
-        for name, given in (("stdout", stdout), ("stderr", stderr)):
-            if given is None and terminal is None:
-                given = outputs[name] = tempfile.TemporaryFile()
-            descriptors.append(
-                terminal if given is None else given if isinstance(given, int) else given.fileno()
-            )
-        nowhere = os.open(os.devnull, os.O_RDONLY)
-        status, report = os.pipe()
-        request = {
-            "words": words, "folder": os.getcwd(), "env": env or {}, "before": before, "terminal": terminal is not None,
-        }  # fmt: skip
-        streams = [nowhere if terminal is None else terminal, *descriptors, report]
-        socket.send_fds(self._channel, [json.dumps(request).encode()], streams)
-        os.close(nowhere)
-        os.close(report)
-        pid = int(self._channel.recv(100))
-        return Child(words, pid, status, outputs)
+        child = Child(words)
+        request = {"words": words, "folder": os.getcwd(), "env": env or {}, "before": before}
+        request["terminal"] = terminal is not None
+        with open(os.devnull) as nowhere:
+            streams = [terminal] * 3
+            if terminal is None:
+                streams = [nowhere.fileno(), child.stream("stdout", stdout), child.stream("stderr", stderr)]
+            socket.send_fds(self._channel, [json.dumps(request).encode()], [*streams, child.report])
+        os.close(child.report)
+        child.pid = int(self._channel.recv(100))
+        return child
 
     def close(self) -> None:
         """End the warm process."""
-        if self._process is not None:
+        if self._channel is not None:
             self._channel.close()
             self._process.wait(SECONDS)
 
@@ -85,12 +80,18 @@ class Forked:
 class Child:
     """A command that was started."""
 
-    def __init__(self, words, pid: int, status: int, outputs: dict) -> None:
+    def __init__(self, words: tuple[str, ...]) -> None:
         self.words = words
-        self.pid = pid
-        self._status = status
-        self._outputs = outputs
+        self.pid = 0
+        self._status, self.report = os.pipe()
+        self._collected: dict[str, io.BufferedRandom] = {}
         self._done: subprocess.CompletedProcess | None = None
+
+    def stream(self, name: str, given) -> int:
+        """Return the descriptor of a stream: the given one, or that of a file that collects the text."""
+        if given is None:
+            given = self._collected[name] = tempfile.TemporaryFile()  # noqa: SIM115
+        return given if isinstance(given, int) else given.fileno()
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the command."""
@@ -114,12 +115,12 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
         code = int(os.read(self._status, 100))
         os.close(self._status)
-        texts = {}
-        for name, file in self._outputs.items():
+        texts = dict.fromkeys(("stdout", "stderr"))
+        for name, file in self._collected.items():
             file.seek(0)
             texts[name] = file.read().decode()
             file.close()
-        self._done = subprocess.CompletedProcess(self.words, code, texts.get("stdout"), texts.get("stderr"))
+        self._done = subprocess.CompletedProcess(self.words, code, **texts)
         return self._done
 
 
@@ -128,31 +129,34 @@ class Child:
 
 def serve(channel: socket.socket) -> None:
     """Fork a child for each request until the tests close the channel."""
-    children: dict[
-        int, tuple[int, int]
-    ] = {}  # descriptor of the process -> its number, pipe for its exit code
+    children: dict[int, tuple[int, int]] = {}  # descriptor of a child -> its number, pipe for its exit code
     while True:
         ready, _, _ = select.select([channel, *children], [], [])
-        for watched in ready:
-            if watched is channel:
-                message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 4)
-                if not message:
-                    return
-                pid = os.fork() or run(json.loads(message), descriptors)
-                channel.send(str(pid).encode())
-                children[os.pidfd_open(pid)] = pid, descriptors[3]
-                for descriptor in set(descriptors[:3]):
-                    os.close(descriptor)
-            else:
-                pid, report = children.pop(watched)
-                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                os.write(report, str(code).encode())
-                os.close(report)
-                os.close(watched)
+        for source in ready:
+            if source is not channel:
+                _report_end(source, *children.pop(source))
+                continue
+            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 4)
+            if not message:
+                return
+            pid = os.fork()
+            if pid == 0:
+                run(json.loads(message), descriptors)
+            channel.send(str(pid).encode())
+            children[os.pidfd_open(pid)] = pid, descriptors[3]
+            for descriptor in descriptors[:3]:
+                os.close(descriptor)
 
 
-def run(request: dict, descriptors: list[int]) -> int:
-    """Run the command in this forked child; does not return."""
+def _report_end(child: int, pid: int, report: int) -> None:
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.write(report, str(code).encode())
+    os.close(report)
+    os.close(child)
+
+
+def run(request: dict, descriptors: list[int]) -> None:
+    """Run a command in this child, and end it."""
     code = 1
     try:
         for stream, descriptor in enumerate(descriptors[:3]):
@@ -165,15 +169,11 @@ def run(request: dict, descriptors: list[int]) -> int:
         code = main()
     except BaseException:
         traceback.print_exc()
-        sys.stderr.flush()
     finally:
         os._exit(code)
 
 
 def _be_like_a_new_process(request: dict) -> None:
-    import fcntl
-    import termios
-
     os.setsid()
     if request["terminal"]:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -186,8 +186,10 @@ def _be_like_a_new_process(request: dict) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
-    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), "utf-8", write_through=unbuffered)
-    sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False), "utf-8", line_buffering=True)
+    out = io.BufferedWriter(io.FileIO(1, "w", closefd=False))
+    err = io.BufferedWriter(io.FileIO(2, "w", closefd=False))
+    sys.stdout = io.TextIOWrapper(out, "utf-8", write_through=unbuffered)
+    sys.stderr = io.TextIOWrapper(err, "utf-8", line_buffering=True)
     sys.argv = ["dlfound", *request["words"]]
 
 
@@ -198,11 +200,15 @@ def warm_up() -> None:
     from dlfound.cli import main
 
     torch.set_num_threads(1)
-    quick = ["data=moons", "data.rows=60", "model.hidden=[4]", "train.epochs=1"]
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        with contextlib.redirect_stderr(io.StringIO()):
-            code = main(["train", *quick, "early_stopping=none", "lr_decay=none", f"run.dir={folder}/run"])
-            assert code == 0 and main(["eval", f"{folder}/run"]) == 0
+    nothing = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(nothing),
+        contextlib.redirect_stderr(nothing),
+    ):
+        words = ["data=moons", "data.rows=60", "model.hidden=[4]", "train.epochs=1", f"run.dir={folder}/run"]
+        code = main(["train", *words, "early_stopping=none", "lr_decay=none"])
+        assert code == 0 and main(["eval", f"{folder}/run"]) == 0
     threads = os.listdir("/proc/self/task")
     assert len(threads) == 1, f"{len(threads)} threads: a fork is not safe"
 
@@ -212,4 +218,4 @@ if __name__ == "__main__":
     warm_up()
     channel.send(b"warm")
     serve(channel)
-    os._exit(0)  # Python's own end would take seconds
+    os._exit(0)  # the usual end of Python would take seconds

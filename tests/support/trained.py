@@ -18,7 +18,13 @@ SIX = [
     "train.batch_size=16", "train.epochs=6", "lr_decay=none", "early_stopping=none", "run.threads=1", "logger=none",
 ]  # fmt: skip
 
-# Kind of run -> its overrides. "digits" has curves; "six" has checkpoints after the epochs 2, 4 and 6.
+WIDE = [
+    "data=moons", "data.rows=80", "model.hidden=[64,64]", "train.epochs=4", "train.checkpoint=1", "lr_decay=none",
+    "early_stopping=none", "run.threads=1", "logger=none",
+]  # fmt: skip
+
+# Kind of run -> its overrides. "digits" has curves; "six" has checkpoints after the epochs 2, 4 and 6; those of "wide"
+# have more than 64 kB.
 KINDS = {
     "adam": MOONS,
     "momentum": [*MOONS, "optim=momentum", "optim.lr=0.05", "model.hidden=[16]"],
@@ -27,6 +33,7 @@ KINDS = {
     "sine": [*SHORT, "data=sine", "train.monitor=r2"],
     "digits": DIGITS,
     "six": SIX,
+    "wide": WIDE,
     "long": LONG,
     "noisy": [*LONG, *NOISY],
 }
