@@ -235,7 +235,7 @@ def _changed_data(saved: TrainState, folder: RunFolder, training: Training) -> s
     change = f"the data have changed since step {saved.step} (sha256 {printable(old[:8])}, now {new[:8]})"
     before = {**folder.read_json("schema.json"), **{name: schema[name] for name in CELLS}}
     if before != json.loads(json.dumps(schema)):
-        message = f"{change}: they have other rows, columns or classes"
+        message = f"{change}, and they have other rows, columns or classes"
         raise Error(message, "use the same files, or train anew in another run.dir", Code.DATA)
     if not training.config["train"]["allow_changed"]:
         fix = "use the same files, or resume with the changed ones: train.allow_changed=true"

@@ -141,7 +141,7 @@ class Run:
             message = f"rows have shape {array.shape}, not (rows, {columns})"
             raise Error(message, "give one column for each feature", Code.DATA)
         if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-            message = "rows contain values that are not finite numbers"
+            message = "rows hold values that are not finite numbers"
             raise Error(message, "convert or replace these values", Code.DATA)
         return plain_numbers(array)
 
@@ -150,7 +150,7 @@ class Run:
         with threads(self.report["threads"]):
             outputs = outputs_of(self.model, self.model.preprocessing(torch.from_numpy(numbers)))
         if not outputs.isfinite().all():
-            message = "rows contain values far beyond those of the training data"
+            message = "rows hold values far beyond those of the training data"
             raise Error(message, "check their unit", Code.DATA)
         return outputs
 

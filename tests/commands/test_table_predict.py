@@ -523,7 +523,7 @@ def test_a_file_that_changed_is_told(capsys):
     assert main(allowed) == 0
     assert "the data have changed since step" in capsys.readouterr().err
     report = json.loads(Path("mine/report.json").read_text())
-    assert report["exact"] is False and "not exactly any more" in report["warnings"][-1]
+    assert report["exact"] is False and "not bit-identically" in report["warnings"][-1]
     assert main(["eval", "mine"]) == 0  # it is a run on these data now
     os.unlink("x.csv")
     assert main(["eval", "mine"]) == 3
