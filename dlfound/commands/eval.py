@@ -19,7 +19,7 @@ examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument("run", metavar="RUN", help="a run's folder, its name, or latest")
+    parser.add_argument("run", metavar="RUN", help="a run's folder, a name (its newest run), or latest")
     parser.add_argument(
         "--data",
         metavar="FILE",

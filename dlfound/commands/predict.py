@@ -29,7 +29,7 @@ it scales 0 to 255 to the range of the run's data (digits: 0 to 16).
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument("run", metavar="RUN", help="a run's folder, its name, or latest")
+    parser.add_argument("run", metavar="RUN", help="a run's folder, a name (its newest run), or latest")
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help="write the predictions to this file: Parquet if it ends in .parquet, else CSV",
+        help="write to this file instead of standard output: Parquet if it ends in .parquet, else CSV",
     )
     parser.add_argument("--probabilities", action="store_true", help="add the probability of every class")
     parser.add_argument(

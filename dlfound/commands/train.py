@@ -17,7 +17,7 @@ from dlfound.terminal import stoppable
 if TYPE_CHECKING:
     from dlfound.runs.run import Run
 
-SUMMARY = "train a net"
+SUMMARY = "train a net, or resume a run"
 EXAMPLES = """\
 examples:
   dlfound train                                        an MLP on the digits, with Adam
@@ -37,7 +37,7 @@ examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument(
-        "overrides", nargs="*", metavar="OVERRIDE", help="group=option, group.setting=value or resume=RUN"
+        "overrides", nargs="*", metavar="OVERRIDE", help="group=option, group.setting=value, or resume=RUN"
     )
     own_options(parser)
     parser.add_argument("-m", "--multirun", action="store_true", help="do what dlfound sweep does")

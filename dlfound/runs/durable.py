@@ -38,8 +38,8 @@ def replace_durably(path: Path, content: bytes) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name in the folder of `path`; at the end the file of that name replaces `path`.
 
-    After an exception the old file is intact, and the temporary one is removed. If the content has to survive a
-    loss of power, the caller forces it to the disk.
+    After an exception the old file is intact, and the temporary one is removed. If the content has to survive
+    a loss of power, the caller forces it to the disk.
     """
     aside = name_aside(path)
     try:

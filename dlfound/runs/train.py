@@ -101,7 +101,7 @@ def run_training(
     should_prune: ShouldPrune = never_prune,
     add_files: Callable[[RunLog], None] = add_nothing,
 ) -> tuple[Run, Code]:
-    """Train as configured, resume an unfinished run, or leave a finished one as it is; see `dlfound.train`."""
+    """Train as configured, resume an unfinished run, or leave a finished one as it is. See `train`."""
     started = time.perf_counter()
     path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
     missing = missing_results(path)

@@ -1,6 +1,7 @@
 """`dlfound eval` and opened runs: everything follows from the run's folder."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -28,8 +29,9 @@ def test_eval_agrees_with_the_training_to_the_last_digit(words, capsys):
 
 
 def test_run_is_a_name_a_folder_or_latest(trained, capsys):
-    shutil.copytree(trained.path("sine"), "outputs/one/1")
+    trained.copy("sine", "outputs/one/1")
     trained.copy("adam", "outputs/two/2")
+    os.utime("outputs/two/2/config.yaml")  # the run that began last
     for word, folder in (("one", "one/1"), ("two", "two/2"), ("latest", "two/2"), ("1", "one/1")):
         assert main(["eval", word]) == 0
         assert capsys.readouterr().out.strip().endswith(f"outputs/{folder}")
