@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="*",
         metavar="RUN",
-        help=f"a run's folder, a name (its newest run), latest, or a sweep (default: all runs below {OUTPUTS}/)",
+        help=f"a run's folder, a name (its newest run), latest, or a sweep (default: all below {OUTPUTS}/)",
     )
     parser.add_argument(
         "--port",
