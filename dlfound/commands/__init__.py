@@ -1,1 +1,1 @@
-"""The verbs: one file each."""
+"""The verbs of the command line, one file each, and helpers that print tables."""

@@ -1,4 +1,4 @@
-"""`dlfound board`: the curves in TensorBoard, on this machine only."""
+"""`dlfound board`: show curves in TensorBoard, on this machine only."""
 
 import argparse
 import socket
@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 from dlfound.errors import Code, Error
-from dlfound.runs.folder import SWEEP, TRIALS
+from dlfound.runs.folder import OUTPUTS, SWEEP, TRIALS
 
-SUMMARY = "look at the curves in TensorBoard"
+SUMMARY = "show the curves of runs in TensorBoard"
 EXAMPLES = """\
 examples:
   dlfound board                     all runs below outputs/
@@ -17,25 +17,32 @@ examples:
   dlfound board digits moons        the newest run of each name
   dlfound board my_sweep            all trials of a sweep, side by side under hparams
 """
-HOST = "127.0.0.1"  # nobody else can look in
-FIRST_PORT, PORTS = 6006, 100
-# Every epoch of a curve and every picture (TensorBoard keeps ten pictures and a thousand points otherwise).
-KEPT = ("--samples_per_plugin", "scalars=100000,images=100,histograms=100", "--load_fast", "false")
+HOST = "127.0.0.1"  # other machines cannot connect
+FIRST_PORT = 6006
+PORTS = 100  # how many ports are tried
+# Show every epoch and every picture; by default TensorBoard keeps a thousand points and ten pictures.
+EVERYTHING = ("--samples_per_plugin", "scalars=100000,images=100,histograms=100", "--load_fast", "false")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """Add the arguments of the verb."""
     parser.add_argument(
-        "runs", nargs="*", metavar="RUN", help="a run's folder, its name, or latest; all where none is named"
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help=f"a run's folder, a name (its newest run), latest, or a sweep (default: all below {OUTPUTS}/)",
     )
     parser.add_argument(
-        "--port", type=int, default=FIRST_PORT, help="the first port to try (the next free one is taken)"
+        "--port",
+        type=int,
+        default=FIRST_PORT,
+        help=f"serve on this port, or on the next one that is free (default: {FIRST_PORT})",
     )
 
 
 def command(args: argparse.Namespace) -> int:
-    """The verb: serves until Ctrl-C; exit code."""
-    address = serve(_logs(args.runs), free_port(args.port))
+    """Serve until Ctrl-C; return the exit code."""
+    address = serve(_log_arguments(args.runs), free_port(args.port))
     print(f"{address} (Ctrl-C ends it)", flush=True)
     try:
         threading.Event().wait()
@@ -44,47 +51,47 @@ def command(args: argparse.Namespace) -> int:
     return Code.DONE
 
 
-def _logs(runs: list[str]) -> list[str]:
-    """What TensorBoard is to read, in its own words: one folder, or several with a name each."""
+def _log_arguments(words: list[str]) -> list[str]:
+    """Return TensorBoard's arguments for the runs: one folder, or several with a name each."""
     from dlfound.runs.find import find_run, list_runs
-    from dlfound.runs.folder import OUTPUTS
 
-    if not runs:
+    if not words:
         if not list_runs():
             raise Error(f"there are no runs below {OUTPUTS}/", "train one first: dlfound train", Code.RUN)
         return ["--logdir", str(OUTPUTS)]
-    found: list[Path] = [_sweep(run) or find_run(run) for run in runs]
-    for path in found:
+    paths = [_sweep_trials(word) or find_run(word) for word in words]
+    for path in paths:
         if path.name != TRIALS and not (path / "tensorboard").is_dir():
-            raise Error(f"{path} has no curves", "it was trained with logger=none", Code.RUN)
-    if len(found) == 1:
-        return ["--logdir", str(found[0])]
-    return ["--logdir_spec", ",".join(f"{path.parent.name}/{path.name}:{path}" for path in found)]
+            fix = "train it without logger=none to write curves"
+            raise Error(f"{path} has no curves", fix, Code.RUN)
+    if len(paths) == 1:
+        return ["--logdir", str(paths[0])]
+    return ["--logdir_spec", ",".join(f"{path.parent.name}/{path.name}:{path}" for path in paths)]
 
 
-def _sweep(word: str) -> Path | None:
-    """The trials of a sweep, where the word names its folder."""
+def _sweep_trials(word: str) -> Path | None:
+    """Return the folder of a sweep's trials if the word is the sweep's folder."""
     path = Path(word).expanduser()
     return path / TRIALS if (path / SWEEP).is_file() else None
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` on that nobody listens on.
+    """Return the first free port from `first` on.
 
     Raises:
-        Error: none of a hundred is free (code 6).
+        Error: none of a hundred ports is free (code 6).
     """
     for port in range(first, min(first + PORTS, 65536)):
         with closing(socket.socket()) as probe:
             if probe.connect_ex((HOST, port)) != 0:
                 return port
-    raise Error(f"no port from {first} on is free", "give another one with --port", Code.RESOURCES)
+    raise Error(f"no port from {first} on is free", "choose another one with --port", Code.RESOURCES)
 
 
 def serve(logs: list[str], port: int) -> str:
-    """Start TensorBoard in a thread of its own; returns its address."""
+    """Start TensorBoard in a thread; return its address."""
     from tensorboard import program
 
     board = program.TensorBoard()
-    board.configure(argv=[None, *logs, "--host", HOST, "--port", str(port), *KEPT])
+    board.configure(argv=[None, *logs, "--host", HOST, "--port", str(port), *EVERYTHING])
     return board.launch()

@@ -1,4 +1,4 @@
-"""`dlfound runs`: what is there below outputs/."""
+"""`dlfound runs`: list the runs below outputs/."""
 
 import argparse
 import json
@@ -10,64 +10,70 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dlfound.commands.text_table import metric_text, print_table
+from dlfound.commands.text_table import print_table
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.find import begun, find_runs, list_runs, run_name
+from dlfound.runs.find import Summary, begun, find_runs, list_runs, read_summary, run_name
 from dlfound.runs.folder import OUTPUTS
-from dlfound.runs.summary import Summary, read_summary
-from dlfound.terminal import age_text, say
+from dlfound.terminal import age_text, number_text, say
 
-SUMMARY = "list the runs that are there, the newest last"
+SUMMARY = "list runs, the newest last"
 EXAMPLES = """\
 examples:
   dlfound runs                 all runs below outputs/
-  dlfound runs digits moons    those of these names
-  dlfound runs --json          the same for programs: age in seconds, size in bytes
+  dlfound runs digits moons    the runs of these names
+  dlfound runs --json          for programs: age in seconds, size in bytes
 """
-MANY, PROCESSES = 2000, 4  # from so many runs on, so many processes read them
-MAIN = ("accuracy", "rmse")  # of the test set: what stands in a listing
+MANY = 2000  # from this number of runs on, several processes read them
+PROCESSES = 4
+METRICS = ("accuracy", "rmse")  # the test metrics in the list
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="runs of this name, or below this folder")
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    """Add the arguments of the verb."""
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"list the runs of this name, or below this folder (default: all runs below {OUTPUTS}/)",
+    )
+    parser.add_argument("--json", action="store_true", help="print only JSON")
 
 
 def command(args: argparse.Namespace) -> int:
-    """The verb: exit code."""
+    """Run the verb; return the exit code."""
     paths = find_runs(args.names) if args.names else list_runs()
-    rows = _rows(paths)
+    rows = _read_rows(paths)
     if args.json:
         print(json.dumps([{name: row.get(name) for name in _columns(rows)} for row in rows], indent=2))
     elif rows:
-        _show(rows)
+        _print_rows(rows)
     if not rows:
-        say(f"there are no runs below {OUTPUTS}/ yet; begin with: dlfound train")
+        say(f"there are no runs below {OUTPUTS}/ yet; train one with: dlfound train")
     return Code.DONE
 
 
-def _rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
+def _read_rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
     if len(paths) < MANY:
-        return [_row(path) for path in paths]
+        return [_read_row(path) for path in paths]
     with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
-        return pool.map(_row, paths)
+        return pool.map(_read_row, paths)
 
 
-def _row(path: Path) -> dict[str, Any]:
+def _read_row(path: Path) -> dict[str, Any]:
     try:
-        found = read_summary(path)
-    except Error:  # what is wrong with it, `compare` tells
-        found = Summary("damaged", "loss")
-    val, test = found.metrics.get("val", {}), found.metrics.get("test", {})
+        summary = read_summary(path)
+    except Error:  # `dlfound compare` prints the reason
+        summary = Summary("damaged", "loss")
+    val = summary.metrics.get("val", {})
+    test = summary.metrics.get("test", {})
     return {
         "name": run_name(path),
         "folder": str(path),
-        "status": found.status,
-        **{f"val_{name}": val[name] for name in val if name == found.monitor},
-        **{f"test_{name}": test[name] for name in MAIN if name in test},
-        "epochs": found.epochs,
-        "age": max(0, round(time.time() - begun(path))),  # a clock may have been put back
+        "status": summary.status,
+        **{f"val_{name}": val[name] for name in val if name == summary.monitor},
+        **{f"test_{name}": test[name] for name in METRICS if name in test},
+        "epochs": summary.epochs,
+        "age": max(0, round(time.time() - begun(path))),  # the clock may have been set back
         "size": _size(path),
     }
 
@@ -78,27 +84,27 @@ def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _size(folder: Path | str) -> int:
-    """Bytes of all files in a folder; links count as themselves."""
-    found = 0
+    """Add up the bytes of all files in a folder; a link counts as itself."""
+    size = 0
     try:
         entries = list(os.scandir(folder))
-    except OSError:  # removed meanwhile, or not ours to see
+    except OSError:  # removed in the meantime, or not readable
         return 0
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            found += _size(entry.path)
+            size += _size(entry.path)
         else:
             with suppress(OSError):
-                found += entry.stat(follow_symlinks=False).st_size
-    return found
+                size += entry.stat(follow_symlinks=False).st_size
+    return size
 
 
-def _show(rows: Sequence[dict[str, Any]]) -> None:
+def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
     columns = _columns(rows)
-    dear = [*(name for name in columns if name not in ("age", "size", "epochs")), "age", "size", "epochs"]
-    print_table(
-        [{name: _text(row, name) for name in columns} for row in rows], columns, dear, "--json has all"
-    )
+    last = ("age", "size", "epochs")
+    ranked = [*(name for name in columns if name not in last), *last]
+    texts = [{name: _text(row, name) for name in columns} for row in rows]
+    print_table(texts, columns, ranked, "--json prints all of them")
 
 
 def _text(row: dict[str, Any], name: str) -> str:
@@ -111,11 +117,11 @@ def _text(row: dict[str, Any], name: str) -> str:
         return printable(Path(value).name)
     if value is None or isinstance(value, str):
         return printable(value or "-")
-    return str(value) if name == "epochs" else metric_text(value)
+    return str(value) if name == "epochs" else number_text(value)
 
 
 def size_text(size: float) -> str:
-    """Bytes, to three digits, in a unit that a person reads."""
+    """Return a number of bytes with three digits and a unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"

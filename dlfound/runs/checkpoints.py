@@ -1,7 +1,7 @@
-"""Checkpoints: everything that an exact resume needs, one file each. After a crash there is the old one or the new one.
+"""Checkpoints: everything that an exact resume needs, one file each.
 
-A file is written under a temporary name and forced to the disk; only then it gets its own name, which holds its digest.
-One rename commits content and checksum together, so a file under such a name is complete.
+A checkpoint is written under a temporary name and forced to the disk; only then it gets its own name, which
+contains its digest. One rename commits content and checksum together: a file under such a name is complete.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 import lazy_loader
 
 from dlfound.errors import Code, Error
-from dlfound.runs.durable import name_aside, replace_durably, sync_folder
+from dlfound.runs.durable import replace_durably, sync_folder
 from dlfound.runs.folder import CHECKPOINTS, packed
 
 torch = lazy_loader.load("torch")
@@ -63,7 +63,7 @@ class Checkpoints:
         try:
             self.path.mkdir(exist_ok=True)
             sync_folder(self.path.parent)  # the folder's name, and those of the files that a resume cuts back
-            replace_durably(self.path / name, content, name_aside(self.path / name))
+            replace_durably(self.path / name, content)
             for _, old in self._stored()[:-KEPT]:
                 old.unlink()
         except OSError as error:
@@ -71,9 +71,9 @@ class Checkpoints:
 
     def _cannot_write(self, size: int, error: OSError) -> Error:
         stored = self._stored()
-        last = (
-            f"the last good checkpoint is of step {stored[-1][0]}" if stored else "there is no checkpoint yet"
-        )
+        last = "there is no checkpoint yet"
+        if stored:
+            last = f"the last good checkpoint is of step {stored[-1][0]}"
         reason = error.strerror or error
         message = f"cannot write a checkpoint of {size / 1e6:.1f} MB to {self.path}: {reason}; {last}"
         return Error(message, "free some space, then resume with resume=RUN", Code.RESOURCES)

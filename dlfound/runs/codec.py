@@ -1,6 +1,6 @@
-"""Dataclasses to JSON and tensors, and back. The annotations are the schema: each value read is checked against them.
+"""Dataclasses to JSON and tensors, and back. Their annotations are the schema: every value is checked.
 
-In JSON a tensor is represented by its shape; the tensor itself has the name of its field, such as `best.params`.
+In JSON a tensor is represented by its shape; the tensor itself has its field's name, such as `best.params`.
 """
 
 import math
@@ -38,8 +38,8 @@ def read(kind: Any, value: Any, tensors: Tensors, name: str = "", *, extra: bool
     """The value of type `kind` that `split` took apart.
 
     Args:
-        kind: a dataclass, or the annotation of a field: Tensor, a type of `config.setting_types`, bool, int, float,
-            str, Literal, list, dict, or one of these or None.
+        kind: a dataclass, or the annotation of a field: Tensor, a type of `config.setting_types`, bool, int,
+            float, str, Literal, list, dict, or one of these or None.
         extra: True where a dataclass's dictionary may hold other keys too.
 
     Raises:

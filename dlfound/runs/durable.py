@@ -1,34 +1,60 @@
-"""Files that are on the disk when the call returns: old or new after a crash, never neither."""
+"""Safe writing: after a crash a file is complete, old or new, and only one process writes in a folder."""
 
 import errno
+import fcntl
 import os
 import re
 import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-ASIDE = re.compile(r"\.tmp-[0-9a-f]{16}")
+from dlfound.errors import Code, Error
+
+ASIDE = re.compile(r"\.tmp-[0-9a-f]{16}")  # the names that `name_aside` gives
+
+LOCK = ".lock"
+TRIES = 10  # to take the lock: a process that only tests it holds it for a moment
+PAUSE = 0.02  # seconds between two tries
+UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
-def replace_durably(path: Path, content: bytes, aside: Path) -> None:
-    """Write a file under another name beside it, and give it its own once it is on the disk.
+# Files.
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Replace a file; when the call returns, the new content is on the disk.
 
     Raises:
-        OSError: the disk refuses; what stood at `path` is intact, and nothing stays at `aside`.
+        OSError: the disk refuses; the old file is intact, and no temporary file stays.
     """
-    try:
+    with replacing(path) as aside:
         write_durably(aside, content)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name in the folder of `path`; at the end the file of that name replaces `path`.
+
+    After an exception the old file is intact, and the temporary one is removed. If the content has to survive
+    a loss of power, the caller forces it to the disk.
+    """
+    aside = name_aside(path)
+    try:
+        yield aside
         os.rename(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """A new file.
+    """Write a new file and force it to the disk.
 
     Raises:
-        OSError: it exists, is a link, or the disk refuses.
+        OSError: the file exists, is a link, or the disk refuses.
     """
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     try:
@@ -41,7 +67,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def make_folders(path: Path) -> None:
-    """A folder and those above it, each with its name on the disk."""
+    """Make a folder and its missing parents, and force each new name to the disk."""
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in new:
@@ -49,19 +75,19 @@ def make_folders(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
+    """Force the names in a folder to the disk."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that does this by itself, or never
+        if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
             raise
     finally:
         os.close(folder)
 
 
 def sync_file(path: Path) -> int:
-    """Make what was appended to a file durable; returns its size."""
+    """Force the lines appended to a file to the disk; return the file's size."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -71,13 +97,85 @@ def sync_file(path: Path) -> int:
 
 
 def name_aside(path: Path) -> Path:
-    """A name beside a file that nobody else takes."""
-    return path.with_name(f".tmp-{secrets.token_hex(8)}")  # `ASIDE` knows it again
+    """Return a random temporary name in the folder of `path`."""
+    return path.with_name(f".tmp-{secrets.token_hex(8)}")
 
 
 def remove_aside(folder: Path) -> None:
-    """Remove what a crash left half written; only to be called by the one who holds the run's lock."""
+    """Remove the temporary files that a crash left; only the holder of the run's lock may call this."""
     if folder.is_dir() and not folder.is_symlink():
         for path in folder.iterdir():
             if ASIDE.fullmatch(path.name):
                 path.unlink()
+
+
+# The lock. The kernel releases it however the process ends.
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[str]:
+    """Hold the lock of a run's folder; yield a warning, which is empty if the lock protects the folder.
+
+    Raises:
+        Error: another process holds the lock (code 4), or the lock file cannot be written (code 6).
+    """
+    try:
+        file = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise _cannot_write(run, error) from None
+    try:
+        yield _take(file, run)
+    finally:
+        with suppress(OSError):  # the kernel releases the lock anyway; another error matters more
+            os.close(file)
+
+
+def is_held(run: Path) -> bool:
+    """True while a process holds the lock of a run's folder; False if that cannot be found out."""
+    try:
+        file = os.open(run / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return False
+
+
+def _take(file: int, run: Path) -> str:
+    try:
+        _flock(file)
+    except BlockingIOError:
+        holder = os.read(file, 100).decode("utf-8", "replace") or "another process"
+        message = f"{run} is in use by {holder}"
+        raise Error(message, "wait until it ends, or choose another run.dir", Code.RUN) from None
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return f"cannot lock {run} on this file system: make sure that only one process trains there"
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}".encode(), 0)
+    except OSError as error:
+        raise _cannot_write(run, error) from None
+    return ""
+
+
+def _flock(file: int) -> None:
+    """Try several times: a process that calls `is_held` may hold the lock for a moment."""
+    for left in reversed(range(TRIES)):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(PAUSE)
+
+
+def _cannot_write(run: Path, error: OSError) -> Error:
+    return Error(f"cannot write to {run}: {error.strerror}", "choose another run.dir", Code.RESOURCES)

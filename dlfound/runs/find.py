@@ -1,17 +1,36 @@
-"""Finding runs: below a folder, by name, or the latest."""
+"""The runs on the disk: find them by name or folder, and read a summary of each.
 
+Nothing in a run's files is trusted, since someone else may have written or edited them.
+"""
+
+import json
+import math
 import os
+import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from dlfound.errors import Code, Error
-from dlfound.runs.folder import CONFIG, OUTPUTS
+from dlfound.config.config import FORMAT, flat
+from dlfound.config.yaml_files import read_yaml
+from dlfound.errors import Code, Error, printable
+from dlfound.objective.tasks import HIGHER_IS_BETTER
+from dlfound.runs.durable import is_held
+from dlfound.runs.folder import CONFIG, OUTPUTS, RunFolder
 
-DEPTH = 3  # how far below a folder runs are looked for
+DEPTH = 3  # levels below a folder that are searched for runs
+LARGEST = sys.float_info.max
+PARTS = ("train", "val", "test")
+
+Metrics = dict[str, float | None]
+
+
+# Find runs.
 
 
 def list_runs(below: Path = OUTPUTS) -> list[Path]:
-    """Every run's folder below a folder, or the folder itself; the run that began last comes last.
+    """List the folders of all runs below a folder, or the folder itself; the run that began last comes last.
 
     Links to folders are not followed, and hidden folders are skipped.
     """
@@ -23,7 +42,7 @@ def _in_order(paths: Iterable[Path]) -> list[Path]:
 
 
 def begun(path: Path) -> float:
-    """When a run's config.yaml was written, in seconds since 1970; 0 if the folder has vanished."""
+    """Return when a run's config.yaml was written, in seconds since 1970; 0 if the folder has vanished."""
     try:
         return os.stat(os.path.join(path, CONFIG)).st_mtime
     except OSError:
@@ -44,12 +63,12 @@ def _walk(folder: Path | str, depth: int) -> Iterator[Path]:
 
 
 def run_name(path: Path) -> str:
-    """The name of a run: outputs/<name>/<folder>, or its folder's if it lies in outputs/ itself."""
+    """Return <name> of outputs/<name>/<folder>; for a folder in outputs/ itself, the folder's name."""
     return path.name if path.parent == OUTPUTS else path.parent.name
 
 
 def find_run(word: str) -> Path:
-    """The folder that RUN means: a path, a run's name (its newest run), or `latest` (the run that began last).
+    """Return the folder that RUN means: a path, a name (its newest run) or `latest` (the newest of all).
 
     Raises:
         Error: no such run (code 4).
@@ -60,10 +79,10 @@ def find_run(word: str) -> Path:
 
 
 def find_runs(words: Iterable[str]) -> list[Path]:
-    """Every run that the words mean, once: a run's folder, all runs below a folder, all of a name, or `latest`.
+    """List the runs that the words mean: a run's folder, all runs below a folder, all of a name, or `latest`.
 
     Returns:
-        Their folders; the run that began last comes last.
+        Their folders, each once; the run that began last comes last.
 
     Raises:
         Error: a word that means no run (code 4).
@@ -86,10 +105,133 @@ def _names(path: Path) -> tuple[str, ...]:
 
 def _by_name(word: str) -> list[Path]:
     runs = list_runs()
-    if matching := runs[-1:] if word == "latest" else [path for path in runs if word in _names(path)]:
+    matching = runs[-1:] if word == "latest" else [path for path in runs if word in _names(path)]
+    if matching:
         return matching
     names = sorted({run_name(path) for path in runs})
     is_folder = word and os.path.isdir(_as_path(word))
     problem = "has no config.yaml, so it is not a run's folder" if is_folder else "is not a run"
     fix = f"a path, latest, or one of: {', '.join(names)}" if names else "train one first: dlfound train"
     raise Error(f"{word or repr(word)} {problem}", fix, Code.RUN)
+
+
+# Read a summary.
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in brief; a value that its files lack is None or absent.
+
+    Attributes:
+        status: the report's status, such as `done`; `running` or `unfinished` if there is no DONE.
+        monitor: the metric that selects the best epoch.
+        metrics: train, val and test -> metric -> finite number; of an unfinished run, the best validation.
+        epochs: how many epochs are over.
+    """
+
+    status: str
+    monitor: str
+    metrics: dict[str, Metrics] = field(default_factory=dict)
+    best_epoch: float | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+
+
+def read_summary(path: Path) -> Summary:
+    """Read the report of a finished run, or the progress of an unfinished one.
+
+    Raises:
+        Error: the files are damaged, or are not a run's (code 4).
+    """
+    folder = RunFolder(path)
+    if not os.path.exists(f"{path}/DONE"):  # faster than a Path, for thousands of runs
+        return _read_progress(folder)
+    report = folder.read_json("report.json")
+    status = report.get("status")
+    if not isinstance(status, str):
+        raise Error(f"{path / 'report.json'} has no status", "use another run", Code.RUN)
+    seconds = report.get("seconds")
+    return Summary(
+        status,
+        _monitor(report.get("monitor")),
+        {part: read_metrics(report.get(part)) for part in PARTS},
+        finite(report.get("best_epoch")),
+        finite(report.get("epochs_run")),
+        finite(seconds.get("total")) if isinstance(seconds, dict) else None,
+    )
+
+
+def _read_progress(folder: RunFolder) -> Summary:
+    monitor = _monitor(read_settings(folder.path).get("train.monitor"))
+    status = "running" if is_held(folder.path) else "unfinished"
+    validations = [read_metrics(line.get("val")) for line in _read_epochs(folder)]
+    ranks = [rank(monitor, metrics.get(monitor)) for metrics in validations]
+    lowest = min(ranks, default=math.inf)
+    if lowest == math.inf:
+        return Summary(status, monitor, epochs=len(validations))
+    best = ranks.index(lowest)
+    return Summary(status, monitor, {"val": validations[best]}, best + 1, len(validations))
+
+
+def _monitor(value: Any) -> str:
+    return printable(value) if isinstance(value, str) and value != "auto" else "loss"
+
+
+def rank(metric: str, value: float | None) -> float:
+    """Return a sort key that puts the best value of a metric first and an unknown value last."""
+    if value is None:
+        return math.inf
+    return -value if metric in HIGHER_IS_BETTER else value
+
+
+def _read_epochs(folder: RunFolder) -> Iterator[dict[str, Any]]:
+    """Yield the lines of metrics.jsonl up to one that is still being written."""
+    if not os.path.exists(folder.path / "metrics.jsonl"):
+        return
+    for line in folder.read_text("metrics.jsonl").splitlines():
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(value, dict):
+            yield value
+
+
+def read_metrics(value: Any) -> Metrics:
+    """Return the metrics in a JSON object, with None for any value that is not a finite number."""
+    if not isinstance(value, dict):
+        return {}
+    return {printable(name): finite(number) for name, number in value.items()}
+
+
+def finite(value: Any) -> float | None:
+    """Return the value if it is a finite number, else None."""
+    is_number = type(value) is float or type(value) is int  # bool is a subclass of int
+    return value if is_number and -LARGEST <= value <= LARGEST else None
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read the settings of a run, except its name and folder: "optim" -> the option, "optim.lr" -> its value.
+
+    Raises:
+        Error: config.yaml is damaged, or is not a run's (code 4).
+    """
+    tree = read_yaml(path / CONFIG, Code.RUN)
+    if tree.get("format") != FORMAT:
+        message = f"{path / CONFIG}: config format {printable(tree.get('format'))} is not {FORMAT}"
+        raise Error(message, "check that this is a run's folder", Code.RUN)
+    settings = flat({node: values for node, values in tree.items() if isinstance(values, dict)})
+    return {
+        printable(key.removesuffix(".name")): _without_infinite(value)
+        for key, value in settings.items()
+        if key not in ("run.name", "run.dir")
+    }
+
+
+def _without_infinite(value: Any) -> Any:
+    """Replace every number that is not finite by None, since JSON has none."""
+    if isinstance(value, list):
+        return [_without_infinite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_infinite(item) for key, item in value.items()}
+    return finite(value) if isinstance(value, float) else value

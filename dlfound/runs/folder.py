@@ -14,14 +14,7 @@ from typing import Any
 import lazy_loader
 
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.durable import (
-    make_folders,
-    name_aside,
-    remove_aside,
-    replace_durably,
-    sync_file,
-    sync_folder,
-)
+from dlfound.runs.durable import make_folders, remove_aside, replace_durably, sync_file, sync_folder
 
 torch = lazy_loader.load("torch")
 
@@ -29,14 +22,11 @@ OUTPUTS = Path("outputs")
 CONFIG = "config.yaml"  # the first file of a run: it makes a folder a run's
 DONE = "DONE"  # the last one
 CHECKPOINTS = "checkpoints"
-LINES = (
-    "metrics.jsonl",
-    "timing.jsonl",
-    "log.txt",
-)  # the files that grow with a run; a resume cuts them back
+LINES = ("metrics.jsonl", "timing.jsonl", "log.txt")  # they grow with a run; a resume cuts them back
 SWEEP = "sweep.yaml"  # it makes a folder a sweep's
 TRIALS = "trials"  # the folder of a sweep's runs
 MAX_BYTES = 64 * 2**20  # of a text file; those of a run are far smaller
+ONE_RUN = "the folder's files must come from one run"  # the fix if they do not fit together
 
 
 class RunFolder:
@@ -64,9 +54,8 @@ class RunFolder:
         try:
             value = json.loads(self.read_text(name))
         except (ValueError, RecursionError) as error:
-            raise Error(
-                f"{self.path / name} is not valid JSON: {error}", "use another run", Code.RUN
-            ) from None
+            message = f"{self.path / name} is not valid JSON: {error}"
+            raise Error(message, "use another run", Code.RUN) from None
         if not isinstance(value, dict):
             raise Error(f"{self.path / name} holds no JSON object", "use another run", Code.RUN)
         return value
@@ -83,9 +72,8 @@ class RunFolder:
         try:
             with open(path, encoding="utf-8") as file:
                 if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                    raise Error(
-                        f"{path} is larger than {MAX_BYTES // 2**20} MiB", "use another run", Code.RUN
-                    )
+                    message = f"{path} is larger than {MAX_BYTES // 2**20} MiB"
+                    raise Error(message, "use another run", Code.RUN)
                 return file.read()
         except (OSError, ValueError) as error:
             raise Error(f"cannot read {path}: {error}", "use another run", Code.RUN) from None
@@ -122,7 +110,7 @@ class RunFolder:
         """Replace a file: after a crash there is the old one or the new one."""
         path = self.path / name
         try:
-            replace_durably(path, content, name_aside(path))
+            replace_durably(path, content)
         except OSError as error:
             raise _cannot_write(path, error) from None
 
@@ -207,9 +195,8 @@ def load_weights(path: Path) -> "dict[str, torch.Tensor]":
     try:
         return load_file(file)
     except FileNotFoundError:
-        raise Error(
-            f"{path} has no model.safetensors", "name the folder of a finished run", Code.RUN
-        ) from None
+        message = f"{path} has no model.safetensors"
+        raise Error(message, "name the folder of a finished run", Code.RUN) from None
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise Error(f"{file} is damaged: {reason}", "use another run", Code.RUN) from None

@@ -1,4 +1,4 @@
-"""Opening the folder of a run: it is locked, then the run begins in it, or is restored from its newest checkpoint."""
+"""Open the folder of a run: lock it, then begin the run, or restore it from its newest checkpoint."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,10 @@ from dlfound.errors import Code, Error, printable
 from dlfound.options.configure import catalog
 from dlfound.options.rules import cautions
 from dlfound.runs.checkpoints import Checkpoint, Checkpoints
+from dlfound.runs.durable import locked
 from dlfound.runs.folder import (
     CONFIG,
+    ONE_RUN,
     RunFolder,
     clear_progress,
     disk_errors,
@@ -20,7 +22,6 @@ from dlfound.runs.folder import (
     remove_half_written,
     reopen_folder,
 )
-from dlfound.runs.lock import locked
 from dlfound.runs.parts import Training
 from dlfound.runs.resume import check_length, check_same
 from dlfound.runs.run_log import WARNING, RunLog
@@ -28,7 +29,6 @@ from dlfound.runs.state import TrainState
 from dlfound.terminal import say
 
 CELLS = ("fingerprint", "class_counts")  # the fields of schema.json that differ if only cells have changed
-ONE_RUN = "the folder's files must come from one run"
 
 
 @contextmanager
@@ -40,8 +40,8 @@ def open_folder(path: Path, training: Training, command: str, missing: str, show
         missing: the results that a finished run's folder has lost; empty for any other run.
 
     Raises:
-        Error: the folder holds another run or other files, or is in use (code 4); the data are other ones (code 3);
-            the disk refuses (code 6).
+        Error: the folder holds another run or other files, or is in use (code 4); the data have changed
+            (code 3); the disk refuses (code 6).
     """
     saved_config = _saved_config(path, training.config)
     folder = make_folder(path)  # not before: a mistake leaves nothing behind
@@ -65,7 +65,7 @@ def open_folder(path: Path, training: Training, command: str, missing: str, show
 
 
 def _tell(log: RunLog, remarks: Sequence[str], notes: Sequence[str], warnings: Sequence[str]) -> None:
-    for text in remarks:  # they stand in config.yaml, warnings among them
+    for text in remarks:  # they are in config.yaml, warnings included
         if text.startswith(WARNING):
             log.tell(text)
         else:
@@ -153,13 +153,13 @@ class Saved(NamedTuple):
 
 
 def _checked(checkpoint: Checkpoint, folder: RunFolder, training: Training, config: Config) -> Saved:
-    """The state in a checkpoint, once it is known to belong to this run; nothing is changed.
+    """Read the state in a checkpoint, and check that it belongs to this run; nothing is changed.
 
     Args:
         config: of the run in the folder.
 
     Raises:
-        Error: it belongs to another run (code 4), or the data are other ones (code 3).
+        Error: it belongs to another run (code 4), or the data have changed (code 3).
     """
     at = f"the checkpoint of step {checkpoint.step} in {folder.path}"
     state = training.state
@@ -167,15 +167,15 @@ def _checked(checkpoint: Checkpoint, folder: RunFolder, training: Training, conf
     check_length(folder.path, config, training.config, saved.epochs_done)
     change = _changed_data(saved, folder, training)
     lines = _lines_before(saved, folder)
-    theirs, ours = saved.origin.settings, state.origin.settings
-    if theirs != ours:
-        names = sorted(name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name))
-        listed = "; ".join(f"{name} was {theirs.get(name)}, now {ours.get(name)}" for name in names)
+    before = saved.origin.settings
+    now = state.origin.settings
+    if before != now:
+        names = sorted(name for name in {**now, **before} if before.get(name) != now.get(name))
+        listed = "; ".join(f"{name} was {before.get(name)}, now {now.get(name)}" for name in names)
         raise Error(f"{at} does not belong to its config.yaml: {listed}", ONE_RUN, Code.RUN)
     if len(lines) != saved.epochs_done:
-        message = (
-            f"{at} is in epoch {saved.progress.epoch}, but metrics.jsonl has {len(lines)} lines before it"
-        )
+        epoch = saved.progress.epoch
+        message = f"{at} is in epoch {epoch}, but metrics.jsonl has {len(lines)} lines before it"
         raise Error(message, ONE_RUN, Code.RUN)
     outputs = training.assembly.network.body.output.out_features
     fits = state.fits(saved, training.assembly.batch_size, outputs)
@@ -211,7 +211,7 @@ def _lines_before(saved: TrainState, folder: RunFolder) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl from before a checkpoint.
 
     Raises:
-        Error: they are other ones now (code 4).
+        Error: metrics.jsonl has changed (code 4).
     """
     size = saved.files.metrics
     if folder.digest("metrics.jsonl", size) != saved.files.digest:
@@ -227,7 +227,8 @@ def _changed_data(saved: TrainState, folder: RunFolder, training: Training) -> s
         Error: they differ, and that is not allowed (code 3).
     """
     schema = training.schema
-    old, new = saved.origin.fingerprint, schema["fingerprint"]
+    old = saved.origin.fingerprint
+    new = schema["fingerprint"]
     if old == new:
         return ""
     change = f"the data have changed since step {saved.step} (sha256 {printable(old[:8])}, now {new[:8]})"

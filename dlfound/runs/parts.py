@@ -1,4 +1,4 @@
-"""The parts of one training: its net and data, its state, who decides between two epochs, and who observes."""
+"""The parts of one training: net and data, state, decisions between two epochs, observation, checkpoints."""
 
 import math
 import shlex
@@ -33,10 +33,10 @@ def never_prune(epoch: Epoch, value: float) -> bool:
 
 
 class Decisions:
-    """Decides after each validation whether it is the best, whether the learning rate decays, and whether to stop.
+    """Decides after each validation: is it the best, does the learning rate decay, does the training stop?
 
     Args:
-        should_prune: called with each epoch and its monitor's value (lower is better); True ends the run as pruned.
+        should_prune: called with each epoch and the monitor's value (lower is better); True ends the run.
     """
 
     def __init__(self, config: Config, should_prune: ShouldPrune):
@@ -58,7 +58,7 @@ class Decisions:
             state.ended = "pruned"
 
     def best_of(self, lines: Sequence[Mapping[str, Any]]) -> tuple[int, float | None]:
-        """The epoch and the value of the best validation in lines of metrics.jsonl; (0, None) if there is none."""
+        """Find the best validation in lines of metrics.jsonl: (epoch, value), or (0, None) without lines."""
         best: tuple[int, float | None] = (0, None)
         for line in lines:
             value = self.value_of(line["val"])
@@ -150,7 +150,7 @@ def check_task(config: Config, dataset: Dataset) -> None:
 
 
 def _remarks(config: Config, dataset: Dataset, notes: Sequence[str]) -> list[str]:
-    """What config.yaml says at its head, since a later command may not know it any more."""
+    """Collect the remarks for the head of config.yaml: a later command may not know them any more."""
     remarks = [*dataset.notes, *notes]
     warnings = [*dataset.warnings, *(text for text in config.warnings if text not in cautions(config))]
     remarks += [f"{WARNING}{text}" for text in warnings]
@@ -165,7 +165,9 @@ class Observer:
     """Looks into the net after each epoch, records the results, and warns. Used as a context manager."""
 
     def __init__(self, training: Training, log: RunLog):
-        config, schema, assembly = training.config, training.schema, training.assembly
+        config = training.config
+        schema = training.schema
+        assembly = training.assembly
         step = assembly.step
         self.assembly = assembly
         self.log = log
@@ -220,10 +222,10 @@ class Observer:
 
 
 class Saver:
-    """Writes a checkpoint at each pause, when one is due, when the training ends, and when it is asked to stop.
+    """Writes checkpoints: at each pause, after an epoch if one is due, at the end, and before a stop.
 
     Args:
-        started: the start of the run on the clock of `time.perf_counter`, without the time between two commands.
+        started: when the run would have started on the clock of `time.perf_counter` without interruptions.
     """
 
     def __init__(self, training: Training, observer: Observer, stop: Stop, started: float):

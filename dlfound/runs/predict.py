@@ -1,4 +1,4 @@
-"""Rows of a file, through a run's net: the columns of a table."""
+"""Predict the rows of a file with a run's net, as the columns of a table."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from dlfound.runs.run import Run
 from dlfound.terminal import say
 from dlfound.training.metrics import EVALUATION_ROWS
 
-FAR = 0.5  # deviations of the training's pixels between an image's mean and theirs; the digits' own stay below 0.4
-FLAT = 0.1  # an image's deviation as a share of theirs: below it there is hardly a picture
+FAR = 0.5  # deviations of the training pixels between an image's mean and theirs; the digits stay below 0.4
+FLAT = 0.1  # an image with less than this share of their deviation has hardly any contrast
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run's net says of rows.
+    """The predictions for some rows.
 
     Attributes:
-        outputs: of the net, (rows, outputs).
-        every: whether the table has the probability of every class.
+        outputs: the net's outputs (rows, outputs).
+        every: True if the table has the probability of every class.
     """
 
     run: Run
@@ -35,110 +35,123 @@ class Predictions:
 
     @property
     def head(self) -> list[str]:
-        """The columns' names."""
-        kept, targets = list(self.rows.kept), self.run.schema["targets"]
-        own = [*targets] or ["class"]
-        if self._shares is not None and targets:
-            own += [f"probability_{name}" for name in targets]
-        elif self._shares is not None:
-            own += ["probability", *(f"probability_{name}" for name in self._classes if self.every)]
-        head = [f"{self.rows.kind}_number" if self.rows.kind in kept else self.rows.kind, *kept]
-        for name in own:
-            while name in head:  # a column that is kept has the name already
+        """The names of the columns: the rows, the copied columns, the predictions and their probabilities."""
+        copied = list(self.rows.kept)
+        targets = self.run.schema["targets"]
+        predicted = [*targets] or ["class"]
+        if self._probabilities is not None and targets:
+            predicted += [f"probability_{name}" for name in targets]
+        elif self._probabilities is not None:
+            predicted.append("probability")
+            predicted += [f"probability_{name}" for name in self._classes if self.every]
+        kind = self.rows.kind
+        head = [f"{kind}_number" if kind in copied else kind, *copied]
+        for name in predicted:
+            while name in head:  # a copied column has this name
                 name = f"predicted_{name}"
             head.append(name)
         return head
 
     @property
     def texts(self) -> list[str]:
-        """All words that may stand in the table."""
+        """Every text that the table may contain."""
         names = self.rows.names if self.rows.kind == "file" else ()
-        kept = (word for column in self.rows.kept.values() for word in column if isinstance(word, str))
-        return [*names, *kept, *self._classes, *(name for pair in self.run.schema["labels"] for name in pair)]
+        copied = (cell for column in self.rows.kept.values() for cell in column if isinstance(cell, str))
+        labels = (name for pair in self.run.schema["labels"] for name in pair)
+        return [*names, *copied, *self._classes, *labels]
 
     def pieces(self) -> Iterator[list[Sequence[Any]]]:
-        """The columns of some thousand rows at a time."""
+        """Yield the columns of some thousand rows at a time."""
         for first in range(0, len(self.outputs), EVALUATION_ROWS):
             piece = slice(first, first + EVALUATION_ROWS)
-            kept = [column[piece] for column in self.rows.kept.values()]
-            yield [self.rows.names[piece], *kept, *self._values(piece), *self._probabilities(piece)]
+            copied = [column[piece] for column in self.rows.kept.values()]
+            yield [self.rows.names[piece], *copied, *self._value_columns(piece), *self._share_columns(piece)]
 
     @property
     def _classes(self) -> list[str]:
         return self.run.schema["classes"]
 
     @cached_property
-    def _shares(self) -> torch.Tensor | None:
-        """(rows, classes): probabilities, where the loss gives them; of several labels (rows, labels)."""
-        known = self.run.model.target is None and gives_probabilities(self.run.loss)
-        return self.run.loss.probabilities(self.outputs) if known else None
+    def _probabilities(self) -> torch.Tensor | None:
+        """(rows, classes), for several labels (rows, labels); None if the run gives no probabilities."""
+        if self.run.model.target is not None or not gives_probabilities(self.run.loss):
+            return None
+        return self.run.loss.probabilities(self.outputs)
 
-    def _values(self, piece: slice) -> list[Sequence[Any]]:
-        """A column of classes, or one for each number or label that is predicted."""
+    def _value_columns(self, piece: slice) -> list[Sequence[Any]]:
+        """Return one column of classes, or a column per predicted number or label."""
         values = self.run.values(self.outputs[piece])
         return [values] if self._classes else list(values.T)
 
-    def _probabilities(self, piece: slice) -> list[Sequence[Any]]:
-        """A column for the class that is predicted; one more for each class."""
-        if self._shares is None:
+    def _share_columns(self, piece: slice) -> list[Sequence[Any]]:
+        """Return the probabilities of the predicted classes or labels, and of every class if asked for."""
+        if self._probabilities is None:
             return []
+        probabilities = self._probabilities[piece]
         if not self._classes:
-            return list(self._shares[piece].numpy().T)
-        shares, predicted = self._shares[piece], self.run.loss.classes(self.outputs[piece])
-        own = shares.gather(1, predicted[:, None])[:, 0]
-        return [own.numpy(), *(shares.numpy().T if self.every else ())]
+            return list(probabilities.numpy().T)
+        predicted = self.run.loss.classes(self.outputs[piece])
+        columns = [probabilities.gather(1, predicted[:, None])[:, 0].numpy()]
+        return [*columns, *probabilities.numpy().T] if self.every else columns
 
 
 def predict_rows(run: Run, rows: Rows, *, every: bool, invert: bool) -> Predictions:
-    """Read the rows piece by piece, as the training's own evaluation takes them, and tell what is odd about them.
+    """Predict rows in pieces, and warn if they look unlike the training data.
 
     Args:
-        run: a finished run.
-        rows: of a file, as one of `data.files` reads it.
-        every: ask for the probability of every class.
-        invert: exchange dark and light of images first.
+        every: add the probability of every class.
+        invert: invert the images before the prediction.
     """
-    _tell_run(run, rows)
-    outputs, strange = torch.empty(len(rows.names), run.model.body.output.out_features), np.zeros(2, int)
+    _tell_about(run, rows)
+    outputs = torch.empty(len(rows.names), run.model.body.output.out_features)
+    inverted = 0
+    flat = 0
     for first in range(0, len(rows.names), EVALUATION_ROWS):
         piece = rows.read(first, first + EVALUATION_ROWS)
         if invert:
             piece = rows.white - piece.astype(np.float64)
         outputs[first : first + len(piece)] = run.outputs_of(piece) if rows.encoded else run.outputs(piece)
         if run.schema["image"]:
-            strange += _strange(run, piece, rows.white)
-    _tell_strange(rows, *strange.tolist(), invert)
+            inverted += _count_inverted(run, piece, rows.white)
+            flat += _count_flat(run, piece)
+    _warn_of_images(rows, inverted, flat, invert)
     return Predictions(run, rows, outputs, every)
 
 
-def _tell_run(run: Run, rows: Rows) -> None:
+def _tell_about(run: Run, rows: Rows) -> None:
+    """Tell what the person should know about the run and the rows."""
     if run.report["status"] != "done":
         status = printable(run.report["status"])
-        say(f"{printable(run.path)} ended as {status}: this is the best net that it had till then")
+        say(f"{printable(run.path)} ended as {status}: dlfound uses the best net from before that")
     if run.model.target is None and not gives_probabilities(run.loss):
-        say(f"loss={run.config.name('loss')} gives scores, not probabilities: that column is left out")
+        name = run.config.name("loss")
+        say(f"loss={name} gives scores, not probabilities: the table has no column of probabilities")
     for note in rows.notes:
         say(note)
 
 
-def _strange(run: Run, pixels: np.ndarray, white: int) -> tuple[int, int]:
-    """How many images are far from the training's brightness but near it when inverted, and how many are all alike."""
+def _count_inverted(run: Run, pixels: np.ndarray, white: int) -> int:
+    """Count the images whose brightness is far from that of the training images, and nearer once inverted."""
     fitted = run.model.preprocessing
-    mean, deviation = float(fitted.mean.mean()), float(fitted.deviation.mean())
-    means, deviations = pixels.mean(1), pixels.std(1)
-    away = np.abs(means - mean)
-    inverted = (away > FAR * deviation) & (np.abs(white - means - mean) < away / 2)
-    return int(inverted.sum()), int((deviations < FLAT * deviation).sum())
+    mean = float(fitted.mean.mean())
+    means = pixels.mean(1)
+    distance = np.abs(means - mean)
+    is_far = distance > FAR * float(fitted.deviation.mean())
+    is_nearer = np.abs(white - means - mean) < distance / 2
+    return int((is_far & is_nearer).sum())
 
 
-def _tell_strange(rows: Rows, inverted: int, flat: int, invert: bool) -> None:
-    """A word where most images are unlike those of the training."""
+def _count_flat(run: Run, pixels: np.ndarray) -> int:
+    """Count the images with hardly any contrast."""
+    return int((pixels.std(1) < FLAT * float(run.model.preprocessing.deviation.mean())).sum())
+
+
+def _warn_of_images(rows: Rows, inverted: int, flat: int, invert: bool) -> None:
+    """Warn if most images differ from the training images."""
     total = len(rows.names)
     if 2 * inverted > total:
         fix = "leave out --invert" if invert else "try --invert"
-        say(
-            f"{inverted} of {total} images look like negatives of the training's, dark and light exchanged: {fix}"
-        )
+        say(f"{inverted} of {total} images look like negatives of the training images: {fix}")
     if 2 * flat > total:
         span = 255 if rows.kind == "file" else rows.white
         say(f"{flat} of {total} images have hardly any contrast: pixels must span 0 to {span}")

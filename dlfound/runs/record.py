@@ -32,7 +32,7 @@ def moments(epochs: int) -> set[int]:
 class Recorder:
     """Writes the records of a training into its folder, and hands curves and pictures to the logger.
 
-    If the curves cannot be written, it warns once and goes on without them: a run is worth more than its curves.
+    If it cannot write the curves, it warns once and continues without: a run is worth more than its curves.
     """
 
     def __init__(
@@ -129,10 +129,8 @@ class Recorder:
         outputs = outputs_of(self.assembly.network, rows.inputs)
         if not outputs.isfinite().all():
             return
-        if (
-            self.schema["task"] == MULTILABEL
-        ):  # a matrix per label would add little to exact_match and f1_macro
-            return
+        if self.schema["task"] == MULTILABEL:
+            return  # a matrix per label would add little to exact_match and f1_macro
         if not classes:
             predicted = self.assembly.network.target.inverse(outputs)[:POINTS, 0]
             image = pictures.scatter(rows.targets[:POINTS, 0].cpu().numpy(), predicted.cpu().numpy())
@@ -140,16 +138,16 @@ class Recorder:
         elif len(classes) <= pictures.MOST_CLASSES:
             pairs = rows.targets * len(classes) + self.assembly.loss.classes(outputs)
             counts = torch.bincount(pairs, minlength=len(classes) ** 2).unflatten(0, (len(classes), -1))
-            self.logger.picture(
-                number, f"confusion/{part}", pictures.confusion(counts.cpu().numpy(), classes)
-            )
+            image = pictures.confusion(counts.cpu().numpy(), classes)
+            self.logger.picture(number, f"confusion/{part}", image)
 
     def _plane(self) -> Any:
-        """The net's predictions over the plane of its two inputs, with training rows in their true colours."""
+        """Draw the predictions over the plane of the two inputs, with training rows in their true colours."""
         network = self.assembly.network
         rows = self.assembly.parts["train"]
         x = network.ready(rows.inputs[:POINTS])
-        low, high = x.amin(0), x.amax(0)
+        low = x.amin(0)
+        high = x.amax(0)
         margin = torch.where(high > low, 0.1 * (high - low), 1.0)
         corner = low - margin
         size = high + margin - corner
@@ -210,6 +208,6 @@ def _families(curves: Mapping[str, float | None]) -> dict[str, list[str]]:
 
 
 def hyperparameters(config: Config) -> dict[str, Any]:
-    """Every setting that could make a difference, by the name that sets it; a group's option by the group's name."""
+    """Return every setting that may change a result; the name of a group's option is the group's."""
     places = ("run.name", "run.dir")
     return {name.removesuffix(".name"): value for name, value in config.flat().items() if name not in places}

@@ -29,7 +29,10 @@ def make_report(
         metrics: train, val, test (and val under running statistics) -> loss and metrics of the best net.
         error: why the training diverged; None if it did not.
     """
-    config, schema, assembly, state = training.config, training.schema, training.assembly, training.state
+    config = training.config
+    schema = training.schema
+    assembly = training.assembly
+    state = training.state
     parameters = sum(p.numel() for p in assembly.network.parameters())
     rows = schema["split"]["train"] * state.epochs_done
     seconds = state.seconds
@@ -131,6 +134,5 @@ def check_report(path: Path, report: dict[str, Any]) -> None:
         if missing := [name for name in ("train", "val", "test") if "loss" not in getattr(checked, name)]:
             raise BadField(f"{missing[0]}.loss")
     except BadField as field:
-        raise Error(
-            f"{path} is not the report of a run: bad field '{field}'", "use another run", Code.RUN
-        ) from None
+        message = f"{path} is not the report of a run: bad field '{field}'"
+        raise Error(message, "use another run", Code.RUN) from None

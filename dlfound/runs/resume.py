@@ -16,13 +16,8 @@ OF_TRAIN = ("train.epochs", "train.checkpoint", "train.allow_changed")
 # Where the data are: the fingerprint tells whether they are the same. A finished run reads none.
 PLACES = ("data.path", "data.target_path", "data.val_path", "data.test_path", "data.root")
 MAY_CHANGE = (*OF_TRAIN, *PLACES, "run.name", "run.dir")  # any other setting would make it another run
-ANY_LENGTH = (
-    "none",
-    "plateau",
-    "step",
-    "exponential",
-    "inverse_time",
-)  # decays that don't depend on train.epochs
+# The decays that do not depend on train.epochs.
+ANY_LENGTH = ("none", "plateau", "step", "exponential", "inverse_time")
 WORD = "resume="
 
 Difference = tuple[str, Any, Any]  # a setting, the run's value, the value asked for
@@ -31,7 +26,7 @@ Difference = tuple[str, Any, Any]  # a setting, the run's value, the value asked
 def configure_run(
     overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()
 ) -> tuple[Config, Path | None]:
-    """The configuration that the overrides ask for; with resume=RUN, that run's own configuration and its folder.
+    """Return the configuration that the overrides ask for; with resume=RUN, that run's and its folder.
 
     Raises:
         Error: mistakes in the overrides (code 2); no such run, or a setting that may not change (code 4).
@@ -50,9 +45,8 @@ def configure_run(
     asked = configure(others, config_dirs) if has_experiment else compose(others, saved.catalog, base=saved)
     typed = _typed(others, asked)
     if {"run.dir", "run.name"} & typed:
-        raise Error(
-            "resume=RUN names the folder, and so does run.dir or run.name", "leave one out", Code.CONFIG
-        )
+        message = "resume=RUN names the folder, and so does run.dir or run.name"
+        raise Error(message, "leave one out", Code.CONFIG)
     fix = "leave these settings unchanged; or leave resume out and choose another run.dir"
     _refuse(path, [difference for difference in differences(saved, asked) if difference[0] in typed], fix)
     return _changed(saved, asked, typed), path
@@ -81,20 +75,21 @@ def check_same(path: Path, saved: Config, asked: Config, free: Collection[str] =
 
 def differences(saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE) -> list[Difference]:
     """The settings that differ and may not; a setting that one side lacks is null there."""
-    found = []
+    different = []
     for node in saved.tree:
-        old, new = saved.tree[node], asked.tree[node]
+        old = saved.tree[node]
+        new = asked.tree[node]
         other_option = node != "run" and old.get("name") != new.get("name")
         for key in ["name"] if other_option else {**old, **new}:
             name = f"{node}.{key}"
             if old.get(key) != new.get(key) and name not in free:
-                found.append((node if other_option else name, old.get(key), new.get(key)))
-    return found
+                different.append((node if other_option else name, old.get(key), new.get(key)))
+    return different
 
 
-def _refuse(path: Path, found: Sequence[Difference], fix: str) -> None:
-    if found:
-        listed = "; ".join(f"{key} was {old}, now {new}" for key, old, new in found)
+def _refuse(path: Path, different: Sequence[Difference], fix: str) -> None:
+    if different:
+        listed = "; ".join(f"{key} was {old}, now {new}" for key, old, new in different)
         raise Error(f"{path} is a run with another configuration: {listed}", fix, Code.RUN)
 
 
@@ -123,7 +118,8 @@ def check_length(path: Path, saved: Config, asked: Config, done: int) -> None:
     Raises:
         Error: the decay depends on the length, or more epochs are done (code 4).
     """
-    old, new = saved["train"]["epochs"], asked["train"]["epochs"]
+    old = saved["train"]["epochs"]
+    new = asked["train"]["epochs"]
     if new == old:
         return
     decay = asked.name("lr_decay")
@@ -132,4 +128,4 @@ def check_length(path: Path, saved: Config, asked: Config, done: int) -> None:
         raise Error(message, "train anew in another run.dir", Code.RUN)
     if new < done:
         message = f"{path} has finished {done} epochs, but train.epochs={new}"
-        raise Error(message, f"train.epochs={done} or more", Code.RUN)
+        raise Error(message, f"use train.epochs={done} or more", Code.RUN)

@@ -1,4 +1,4 @@
-"""The messages of a run: for the person, for log.txt, and the warnings for the report; and the progress bar."""
+"""The messages of a run, for the person, log.txt and the report; and the progress bar."""
 
 import sys
 import traceback
@@ -30,7 +30,7 @@ class RunLog:
     broken: bool = False
 
     def write(self, text: str) -> None:
-        """Append a line to log.txt. If that fails, warn once and go on: a run is worth more than its log."""
+        """Append a line to log.txt. If that fails, warn once: a run is worth more than its log."""
         if self.broken:
             return
         try:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dlfound.config.config import Config, reopen
 from dlfound.data.dataset import Dataset
-from dlfound.errors import Code, Error
+from dlfound.errors import Code, Error, Problem
 from dlfound.nn.modules import BatchNorm, exact_statistics
 from dlfound.options.configure import catalog
 from dlfound.runs.folder import CONFIG, RunFolder, check_place, new_path, save_weights
@@ -67,19 +67,20 @@ def raise_failure(run: Run, code: Code) -> None:
 
 
 def load_data(config: Config, data: Any = None) -> Dataset:
-    """The rows of the configured source, or of the arrays that a program passes, split as the folds ask."""
+    """Read the rows of the configured source, or of the arrays that a program passes, and take the fold."""
     return take_fold(config, read_source(config, data))
 
 
 def read_source(config: Config, data: Any = None) -> Dataset:
-    """The rows as the source splits them."""
+    """Read the rows, split as the source splits them."""
     source = config.build("data")
     return source(data) if config.name("data") == "arrays" else source()
 
 
 def take_fold(config: Config, dataset: Dataset) -> Dataset:
-    """The same rows, split as `train.folds` asks."""
-    folds, fold = config["train"]["folds"], config["train"]["fold"]
+    """Split the same rows as `train.folds` asks."""
+    folds = config["train"]["folds"]
+    fold = config["train"]["fold"]
     return dataset.folded(folds, fold, config["data"]["seed"]) if folds else dataset
 
 
@@ -99,7 +100,7 @@ def run_training(
     should_prune: ShouldPrune = never_prune,
     add_files: Callable[[RunLog], None] = add_nothing,
 ) -> tuple[Run, Code]:
-    """Train as configured, resume an unfinished run, or leave a finished run as it is; see `dlfound.train`."""
+    """Train as configured, resume an unfinished run, or leave a finished one as it is. See `train`."""
     started = time.perf_counter()
     path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
     missing = missing_results(path)
@@ -107,13 +108,9 @@ def run_training(
         return leave_as_it_is(path, config, data, shown)
     check_place(path)
     device = find_device(config["run"]["device"])
-
-    dataset = load(config, data)
-    training = assemble_training(config, dataset, device, should_prune)
-    state = training.state
-    with open_folder(
-        path, training, command, missing, shown
-    ) as log:  # the state is restored, if there is one
+    training = assemble_training(config, load(config, data), device, should_prune)
+    state = training.state  # at the first step; `open_folder` restores it from the newest checkpoint
+    with open_folder(path, training, command, missing, shown) as log:
         add_files(log)
         stop.training = True
         started -= state.seconds.total
@@ -134,14 +131,18 @@ def run_training(
             metrics = measure_best(training, log.folder)
             observer.end(metrics, diverged=error is not None)
         saver.update_total()
-        report = make_report(training, metrics, error, log)
-        log.folder.write_json("report.json", report)
-        log.folder.finish()
+        finish(training, metrics, error, log)
     return result(path)
 
 
+def finish(training: Training, metrics: Metrics, error: Problem | None, log: RunLog) -> None:
+    """Write the report, then DONE."""
+    log.folder.write_json("report.json", make_report(training, metrics, error, log))
+    log.folder.finish()
+
+
 def measure_best(training: Training, folder: RunFolder) -> Metrics:
-    """Restore the best weights, make the batch statistics exact, save the net, and measure it on all parts."""
+    """Restore the best weights, make the batch statistics exact, save the net, and measure it."""
     a = training.assembly
     training.state.best.restore(a.step)
     running = {}
@@ -150,9 +151,7 @@ def measure_best(training: Training, folder: RunFolder) -> Metrics:
         exact_statistics(a.network.body, lambda: _training_batches(training))
     metrics = {name: evaluate(a.network, a.loss, part) for name, part in a.parts.items()}
     save_weights(folder, a.network.state_dict())
-    folder.write_json(
-        "schema.json", training.schema
-    )  # again: it may have been lost, or the data have changed
+    folder.write_json("schema.json", training.schema)  # it may have been lost, or the data have changed
     return metrics | running
 
 
@@ -209,16 +208,15 @@ def leave_as_it_is(path: Path, config: Config, data: Any, shown: bool) -> tuple[
     # The data are not read, so other ones would go unnoticed.
     check_same(path, saved, asked, free={*MAY_CHANGE} - {*PLACES})
     if shown:
-        say(
-            f"{path} holds a finished run; it is left as it is ({_hint(run.report)}; another run.dir trains anew)"
-        )
+        hint = _hint(run.report)
+        say(f"{path} holds a finished run; dlfound leaves it as it is ({hint}; another run.dir trains anew)")
     if data is not None:  # the caller would take the old run for a run on these arrays
         raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
     return run, code
 
 
 def _hint(report: dict[str, Any]) -> str:
-    """What more epochs would do for a finished run."""
+    """Tell what more epochs would do to a finished run."""
     reasons = {
         "early_stopping": "early stopping ended it",
         "divergence": "it diverged",
@@ -226,4 +224,5 @@ def _hint(report: dict[str, Any]) -> str:
     }
     if report["stopped_by"] not in reasons:
         return "resume=RUN train.epochs=... continues it"
-    return f"{reasons[report['stopped_by']]} after epoch {report['epochs_run']}, so more epochs would not continue it"
+    reason = reasons[report["stopped_by"]]
+    return f"{reason} after epoch {report['epochs_run']}, so more epochs would not continue it"

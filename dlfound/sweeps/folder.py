@@ -14,9 +14,9 @@ from typing import Any
 
 from dlfound.config.yaml_files import dump_yaml, read_yaml
 from dlfound.errors import Code, Error, Problem, printable
-from dlfound.runs.find import list_runs
+from dlfound.runs.comparison import Compared
+from dlfound.runs.find import Metrics, Summary, finite, list_runs, read_metrics, read_settings, read_summary
 from dlfound.runs.folder import SWEEP, TRIALS, RunFolder, check_place, make_folder
-from dlfound.runs.summary import Metrics, Summary, finite, read_metrics, read_settings, read_summary
 
 FORMAT = 1
 JOURNAL = "journal.log"
@@ -53,22 +53,6 @@ class Result:
     reason: str = ""
     seconds: float = 0.0
     epochs: int = 0
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A run, or a trial of a sweep, as `dlfound compare` shows it.
-
-    Attributes:
-        whole: True if `settings` is complete; of a trial without a run only the values that vary are known.
-        reason: why it diverged or failed.
-    """
-
-    path: Path
-    summary: Summary
-    settings: dict[str, Any]
-    whole: bool = True
-    reason: str = ""
 
 
 def is_sweep(path: Path) -> bool:

@@ -15,8 +15,8 @@ from dlfound.config.suggest import shown
 from dlfound.config.yaml_files import dump_yaml
 from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import CHEAP_METRICS, HIGHER_IS_BETTER
+from dlfound.runs.find import Metrics
 from dlfound.runs.folder import RunFolder, make_folder
-from dlfound.runs.summary import Metrics
 from dlfound.sweeps.folder import FAILED, INTERRUPTED, RUNNING, WAITING, mean_and_spread
 from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.samplers import beyond, edge

@@ -1,6 +1,7 @@
-"""`dlfound eval` and opened runs: everything again from the folder alone."""
+"""`dlfound eval` and opened runs: everything follows from the run's folder."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -9,83 +10,81 @@ import pytest
 import dlfound
 from dlfound.cli import main
 
-QUICK = ["train.epochs=3", "early_stopping=none", "lr_decay=none", "model.hidden=[16]"]
+QUICK = ["train.epochs=3", "early_stopping=none", "lr_decay=none", "logger=none"]
 SETTINGS = [
-    ["data=digits", "batchnorm=batch", "dropout=standard"],
-    ["data=xor", "loss=cross_entropy"],
-    ["data=moons", "constraint=max_norm", "run.threads=2"],
-    ["data=passfail", "data.target=grade", "regularizer=l2"],
-    ["data=spirals", "model=perceptron", "~"],
+    ["data=digits", "batchnorm=batch", "dropout=standard", "model.hidden=[16]"],
+    ["data=xor", "loss=cross_entropy", "model.hidden=[16]"],
+    ["data=moons", "constraint=max_norm", "run.threads=2", "model.hidden=[16]"],
+    ["data=passfail", "data.target=grade", "regularizer=l2", "model.hidden=[16]"],
+    ["data=spirals", "model=perceptron"],
 ]
 
 
-@pytest.mark.parametrize("words", SETTINGS, ids=" ".join)
-def test_eval_agrees_to_the_last_digit(words, capsys):
-    quick = QUICK[:-1] if "~" in words else QUICK
-    run = dlfound.train([*quick, *(w for w in words if w != "~")])
+@pytest.mark.parametrize("words", SETTINGS, ids=lambda words: words[0])
+def test_eval_agrees_with_the_training_to_the_last_digit(words, capsys):
+    run = dlfound.train([*QUICK, *words])
     assert main(["eval", str(run.path), "--json"]) == 0
-    again = json.loads(capsys.readouterr().out)
-    assert again == {part: run.report[part] for part in ("train", "val", "test")}
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics == {part: run.report[part] for part in ("train", "val", "test")}
 
 
-def test_run_may_be_a_name_or_latest(capsys):
-    first = dlfound.train([*QUICK, "run.name=one"])
-    second = dlfound.train([*QUICK, "run.name=two", "data=moons"])
-    for word, run in (("one", first), ("two", second), ("latest", second), (first.path.name, first)):
+def test_run_is_a_name_a_folder_or_latest(trained, capsys):
+    trained.copy("sine", "outputs/one/1")
+    trained.copy("adam", "outputs/two/2")
+    os.utime("outputs/two/2/config.yaml")  # the run that began last
+    for word, folder in (("one", "one/1"), ("two", "two/2"), ("latest", "two/2"), ("1", "one/1")):
         assert main(["eval", word]) == 0
-        assert capsys.readouterr().out.strip().endswith(str(run.path))
+        assert capsys.readouterr().out.strip().endswith(f"outputs/{folder}")
 
 
-def test_a_moved_folder_still_works(tmp_path, capsys):
-    run = dlfound.train(QUICK)
-    shutil.move(run.path, tmp_path / "elsewhere")
+def test_a_moved_folder_still_works(trained, tmp_path, capsys):
+    trained.copy("adam")
+    shutil.move("mine", tmp_path / "elsewhere")
     assert main(["eval", str(tmp_path / "elsewhere"), "--json"]) == 0
-    assert (
-        json.loads(capsys.readouterr().out)["test"] == dlfound.open_run(tmp_path / "elsewhere").report["test"]
-    )
+    report = dlfound.open_run(tmp_path / "elsewhere").report
+    assert json.loads(capsys.readouterr().out)["test"] == report["test"]
 
 
-def test_a_run_that_is_not_there_names_those_that_are(capsys):
-    dlfound.train([*QUICK, "run.name=one"])
+def test_a_wrong_name_is_answered_with_the_existing_names(trained, capsys):
+    trained.copy("adam", "outputs/one/1")
     assert main(["eval", "oen"]) == 4
-    assert "one" in capsys.readouterr().err
+    assert "one of: one" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["cut", "wrong sizes", "gone"])
-def test_damaged_weights_are_refused(damage, capsys):
-    run = dlfound.train(QUICK)
-    weights = run.path / "model.safetensors"
-    if damage == "cut":
-        weights.write_bytes(weights.read_bytes()[:-100])
-    elif damage == "gone":
-        weights.unlink()
-    else:
-        other = dlfound.train([*QUICK, "model.hidden=[17]"])
-        shutil.copy(other.path / "model.safetensors", weights)
-    assert main(["eval", str(run.path)]) == 4
-    assert "model.safetensors" in capsys.readouterr().err
+def test_an_unfinished_run_is_refused_with_the_command_that_resumes_it(trained, capsys):
+    (trained.copy("adam", "my run") / "DONE").unlink()
+    assert main(["eval", "my run"]) == 4
+    err = capsys.readouterr().err
+    assert "my run is unfinished" in err and "dlfound train 'resume=my run'" in err
 
 
-def test_changed_data_are_noticed(capsys):
-    run = dlfound.train(QUICK)
-    schema = json.loads((run.path / "schema.json").read_text())
-    schema["fingerprint"] = "0" * 64
-    (run.path / "schema.json").write_text(json.dumps(schema))
-    assert main(["eval", str(run.path)]) == 3
-    assert "not those" in capsys.readouterr().err
+def test_damaged_weights_are_refused(trained, capsys):
+    whole = (trained.path("adam") / "model.safetensors").read_bytes()
+    weights = trained.copy("adam") / "model.safetensors"
+    other = (trained.path("momentum") / "model.safetensors").read_bytes()  # of a wider net
+    for content in (whole[:-100], other, None):
+        weights.unlink() if content is None else weights.write_bytes(content)
+        assert main(["eval", "mine"]) == 4
+        assert "model.safetensors" in capsys.readouterr().err
 
 
-def test_predictions_are_classes_by_name_and_numbers_in_their_unit():
-    run = dlfound.train(["data=passfail", "train.epochs=20"])
-    assert set(run.predict([[10, 40], [0, 0]])) <= {"pass", "fail"}
+def test_changed_data_are_noticed(trained, capsys):
+    schema = trained.copy("adam") / "schema.json"
+    schema.write_text(json.dumps(json.loads(schema.read_text()) | {"fingerprint": "0" * 64}))
+    assert main(["eval", "mine"]) == 3
+    assert "the data are not those that mine was trained on" in capsys.readouterr().err
+
+
+def test_predictions_are_class_names_or_numbers_in_their_unit():
+    run = dlfound.train(["data=passfail", "train.epochs=20", "logger=none"])
     assert list(run.predict([[10, 40], [0, 0]])) == ["pass", "fail"]
     assert run.probabilities([[10, 40]]).sum() == pytest.approx(1)
-    grade = dlfound.train(["data=passfail", "data.target=grade", "train.epochs=40"])
-    assert grade.predict([[5, 20]]) == pytest.approx([50], abs=6)  # the formula's own middle
+    grade = dlfound.train(["data=passfail", "data.target=grade", "train.epochs=40", "logger=none"])
+    assert grade.predict([[5, 20]]) == pytest.approx([50], abs=6)  # the middle of the formula's range
 
 
-def test_predict_refuses_other_shapes():
-    run = dlfound.train(["data=moons", *QUICK])
+def test_predict_refuses_rows_of_another_shape(trained):
+    run = dlfound.open_run(trained.path("adam"))
     for rows in ([[1.0]], [1.0, 2.0], [[np.nan, 1.0]], [["a", "b"]]):
         with pytest.raises(dlfound.Error) as caught:
             run.predict(rows)

@@ -377,13 +377,9 @@ def test_a_run_that_diverged_is_told(capsys):
 
 
 def test_options_of_ones_own(monkeypatch, capsys):
-    from hydra.core.config_store import ConfigStore
-
     def forget():
         monkeypatch.setattr(options, "_registered", {})
-        monkeypatch.setattr(ConfigStore.instance(), "repo", {**repo})
 
-    repo = {**ConfigStore.instance().repo}
     file = "import dlfound, torch\ndlfound.register('activation', 'mine', torch.nn.Softsign)\n"
     Path("mine.py").write_text(file)
     np.save("x.npy", np.zeros((3, 2)))

@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 import torch
 from support.run_files import contents
-from support.stopping import LONG, stop_and_go_on
+from support.stopping import train_with_stops
+from support.trained import LONG
 
 import dlfound
 from dlfound.cli import main
@@ -544,7 +545,7 @@ def test_a_run_in_pieces_is_the_run_in_one(file):
     ]
     whole = dlfound.train(words)
     assert whole.schema["plan"]["embedded"] == [0, 1] or len(whole.schema["plan"]["embedded"]) >= 2
-    stop_and_go_on(words, "pieces", [7, 1, 20, 3, 4])
+    train_with_stops(words, "pieces", [7, 1, 20, 3, 4])
     assert contents(Path("pieces")) == contents(whole.path)
 
 
@@ -566,7 +567,7 @@ def test_a_table_written_in_another_way_is_read_as_the_words_say(runs, capsys):
     )
     assert "data.sep must be" in predicted(capsys, run, "new.csv", "data.sep=xyz", code=2)[1]
     assert main(["eval", str(run.path), *words]) == 2
-    assert "data.encoding=latin-1: only with --data FILE" in capsys.readouterr().err
+    assert "data.encoding=latin-1 needs --data FILE" in capsys.readouterr().err
     for name in ("x.xlsx", "x.JSON"):
         assert (
             f"--out {name}: a table is written as CSV or Parquet"

@@ -8,19 +8,22 @@ import traceback
 from pathlib import Path
 
 import pytest
+import torch
 
 from dlfound.cli import main
+from dlfound.errors import Error
 from dlfound.optim.optimizers import SGD
-from dlfound.runs.checkpoints import Checkpoints
+from dlfound.runs.checkpoints import Checkpoint, Checkpoints
 from dlfound.runs.state import TrainState
 
 PACKAGE = Path(sys.modules["dlfound"].__file__).parent
 SHORT = ["data=xor", "data.rows=40", "model.hidden=[4]", "train.epochs=2", "logger=none"]
 SHORT += ["early_stopping=none", "lr_decay=none"]
+FIELDS = [field.name for field in dataclasses.fields(TrainState)]
 
 
 def frames_of_dlfound() -> list[str]:
-    """The functions of the package on the stack, the outermost first."""
+    """List the functions of the package on the stack, the outermost first."""
     return [
         f"{Path(frame.filename).relative_to(PACKAGE)}:{frame.name}"
         for frame in traceback.extract_stack()
@@ -55,23 +58,25 @@ def test_a_training_loads_no_room_that_it_does_not_need():
     assert len(modules) <= 98, sorted(modules)
 
 
-def test_the_fields_of_the_state_are_the_schema_of_a_checkpoint():
-    names = [field.name for field in dataclasses.fields(TrainState)]
-    assert len(names) <= 12
-    assert main(["train", *SHORT, "run.dir=mine"]) == 0
-    checkpoint, _ = Checkpoints(Path("mine")).newest()
-    assert list(checkpoint.state) == names
-    assert {name.split(".")[0] for name in checkpoint.tensors} <= set(names)
+def test_the_fields_of_the_state_are_the_schema_of_a_checkpoint(trained):
+    assert len(FIELDS) <= 12
+    checkpoint, _ = Checkpoints(trained.path("six")).newest()
+    assert list(checkpoint.state) == FIELDS
+    assert {name.split(".")[0] for name in checkpoint.tensors} <= set(FIELDS)
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TrainState)])
-def test_a_field_that_is_missing_is_named(name, capsys):
-    assert main(["train", *SHORT, "run.dir=mine"]) == 0
-    checkpoints = Checkpoints(Path("mine"))
+def test_a_missing_field_is_named(trained, capsys):
+    folder = trained.copy("six")
+    checkpoints = Checkpoints(folder)
     checkpoint, _ = checkpoints.newest()
-    for path in [Path("mine/DONE"), *checkpoints.path.iterdir()]:
+    at = f"checkpoint step {checkpoint.step} is invalid: bad field"
+    for name in FIELDS:
+        rest = {field: value for field, value in checkpoint.state.items() if field != name}
+        with pytest.raises(Error, match=f"{at} '{name}'") as caught:
+            TrainState.load(Checkpoint(checkpoint.step, checkpoint.tensors, rest), torch.device("cpu"))
+        assert caught.value.code == 4
+    for path in [folder / "DONE", *checkpoints.path.iterdir()]:
         path.unlink()
-    checkpoint.state.pop(name)
-    checkpoints.save(checkpoint.step, checkpoint.tensors, checkpoint.state)
+    checkpoints.save(checkpoint.step, checkpoint.tensors, rest)
     assert main(["train", "resume=mine"]) == 4
-    assert f"checkpoint step {checkpoint.step} is invalid: bad field '{name}'" in capsys.readouterr().err
+    assert f"{at} '{FIELDS[-1]}'" in capsys.readouterr().err

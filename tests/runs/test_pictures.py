@@ -1,4 +1,4 @@
-"""Pictures: their shapes, the colours at places that are known, and input at its edges; NumPy's warnings are errors."""
+"""Pictures: their shapes, the colours at known places, and extreme inputs; NumPy's warnings are errors."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def darkness(pixel) -> int:
 
 
 def cells(counts, names) -> np.ndarray:
-    """(classes, classes, 3): the colour at the upper left of each cell, which no number reaches."""
+    """Return (classes, classes, 3): the colour in the upper left of each cell, where no number is drawn."""
     image = pictures.confusion(np.array(counts), names)
     assert is_picture(image) and image.shape[0] == image.shape[1]
     cell = max(24, SIDE // len(names))
@@ -34,19 +34,19 @@ def cells(counts, names) -> np.ndarray:
 
 
 def test_a_cell_is_as_dark_as_its_share_of_the_row():
-    """True classes down, predicted ones across: 6 of 8, 2 of 8; 1 of 3, 2 of 3; all of the last row."""
-    found = cells([[6, 2, 0], [1, 2, 0], [0, 0, 500]], ["a", "b", "c"])
+    """True classes go down, predicted ones across: 6 of 8, 2 of 8; 1 of 3, 2 of 3; all of the last row."""
+    colours = cells([[6, 2, 0], [1, 2, 0], [0, 0, 500]], ["a", "b", "c"])
     for place, share in {(0, 0): 6 / 8, (0, 1): 2 / 8, (1, 0): 1 / 3, (1, 1): 2 / 3, (2, 2): 1.0}.items():
-        assert near(found[place], np.array(WHITE) + share * (np.array(BLUE) - WHITE)), place
+        assert near(colours[place], np.array(WHITE) + share * (np.array(BLUE) - WHITE)), place
     for place in ((0, 2), (1, 2), (2, 0), (2, 1)):
-        assert near(found[place], WHITE, 0), place
-    order = [found[place] for place in ((0, 2), (0, 1), (1, 0), (1, 1), (0, 0), (2, 2))]
+        assert near(colours[place], WHITE, 0), place
+    order = [colours[place] for place in ((0, 2), (0, 1), (1, 0), (1, 1), (0, 0), (2, 2))]
     assert (np.diff([darkness(pixel) for pixel in order]) > 0).all()
-    assert near(found[2, 2], BLUE, 0)
+    assert near(colours[2, 2], BLUE, 0)
 
 
-def test_only_cells_with_rows_hold_a_number():
-    """Inside a cell that is not empty something else than its shade is drawn: dark on pale, white on dark."""
+def test_only_cells_with_rows_contain_a_number():
+    """A number is drawn dark on a pale cell and white on a dark one."""
     image = pictures.confusion(np.array([[9, 1], [0, 0]]), ["no", "yes"])
     corners = image.shape[0] - 320 + 160 * np.arange(2)
     inside = {(i, k): image[corners[i] + 3 : corners[i] + 156, corners[k] + 3 : corners[k] + 156].reshape(-1, 3)
@@ -58,10 +58,10 @@ def test_only_cells_with_rows_hold_a_number():
 
 @pytest.mark.parametrize("count", [1, 2, 10, 20, 21, 40])
 def test_any_number_of_classes(count):
-    """A diagonal of full rows, whatever the cells' size."""
-    found = cells(np.diag(np.arange(1, count + 1)), [str(k) for k in range(count)])
-    assert all(near(found[k, k], BLUE, 0) for k in range(count))
-    assert near(found[~np.eye(count, dtype=bool)], WHITE, 0)
+    """A perfect classifier gives a dark diagonal, whatever the size of a cell."""
+    colours = cells(np.diag(np.arange(1, count + 1)), [str(k) for k in range(count)])
+    assert all(near(colours[k, k], BLUE, 0) for k in range(count))
+    assert near(colours[~np.eye(count, dtype=bool)], WHITE, 0)
 
 
 @pytest.mark.parametrize(
@@ -80,32 +80,31 @@ def test_no_rows_and_very_many_rows():
 
 
 def blue(image: np.ndarray) -> np.ndarray:
-    """(points, 2): where it is blue, as (x, y) from the lower left."""
+    """Return (points, 2): the blue pixels as (x, y) from the lower left."""
     rows, columns = np.nonzero((image == BLUE).all(2))
     return np.c_[columns, SIDE - 1 - rows]
 
 
-def test_points_lie_where_their_numbers_are():
-    """True along x, predicted along y, both from the lowest of all to the highest."""
+def test_points_are_drawn_at_their_numbers():
+    """True values along x, predicted ones along y, both from the lowest of all to the highest."""
     image = pictures.scatter(np.array([0.0, 10.0, 0.0]), np.array([0.0, 10.0, 5.0]))
     assert is_picture(image) and image.shape == (SIDE, SIDE, 3)
-    found, span = blue(image), SIDE - 41
+    pixels = blue(image)
+    span = SIDE - 41
     for x, y in ((0, 0), (1, 1), (0, 0.5)):
         centre = 20 + span * np.array([x, y])
-        assert (np.abs(found - centre).max(1) <= 1).any(), (x, y)
-    away = [np.abs(found - (20 + span * np.array(p))).max(1) > 4 for p in ((0, 0), (1, 1), (0, 0.5))]
+        assert (np.abs(pixels - centre).max(1) <= 1).any(), (x, y)
+    away = [np.abs(pixels - (20 + span * np.array(p))).max(1) > 4 for p in ((0, 0), (1, 1), (0, 0.5))]
     assert not np.all(away, 0).any()
 
 
-def test_agreement_lies_on_the_grey_line():
-    """Far from the points the line is seen; equal numbers lie on it, larger predictions above it."""
+def test_equal_values_lie_on_the_grey_line_and_larger_predictions_above_it():
     same = np.array([-3.0, 4.0])
     image = pictures.scatter(same, same)
-    assert near(
-        image[SIDE // 2 - 1 : SIDE // 2 + 1, SIDE // 2 - 1 : SIDE // 2 + 1].reshape(-1, 3).min(0), GREY, 0
-    )
-    found = blue(pictures.scatter(np.array([0.0, 9.0, 4.0]), np.array([0.0, 9.0, 8.0])))
-    off = found[np.abs(found[:, 0] - found[:, 1]) > 6]
+    middle = image[SIDE // 2 - 1 : SIDE // 2 + 1, SIDE // 2 - 1 : SIDE // 2 + 1]
+    assert near(middle.reshape(-1, 3).min(0), GREY, 0)
+    pixels = blue(pictures.scatter(np.array([0.0, 9.0, 4.0]), np.array([0.0, 9.0, 8.0])))
+    off = pixels[np.abs(pixels[:, 0] - pixels[:, 1]) > 6]
     assert len(off) and (off[:, 1] > off[:, 0]).all()
 
 
@@ -127,21 +126,24 @@ def test_few_and_extreme_numbers(true, predicted, kind):
 
 
 def quarters() -> np.ndarray:
-    """(4, 4, 3): blue at the lower left, orange at the upper left, black to the right."""
+    """Return (4, 4, 3): blue at the lower left, orange at the upper left, black on the right."""
     surface = np.zeros((4, 4, 3))
-    surface[:2, :2], surface[2:, :2] = BLUE, ORANGE
+    surface[:2, :2] = BLUE
+    surface[2:, :2] = ORANGE
     return surface
 
 
 def test_the_plane_starts_at_the_lower_left():
-    """The surface pale, the points in full colour with a white rim."""
-    points, shades = np.array([[0.75, 0.25]]), np.array([ORANGE], float)
+    """The surface is pale; the points have their full colour and a white rim."""
+    points = np.array([[0.75, 0.25]])
+    shades = np.array([ORANGE], float)
     image = pictures.plane(quarters(), points, shades)
     assert is_picture(image) and image.shape == (SIDE, SIDE, 3)
     assert near(image[-10, 10], (np.array(BLUE) + 255) / 2, 1)
     assert near(image[10, 10], (np.array(ORANGE) + 255) / 2, 1)
     assert near(image[10, -10], (127.5,) * 3, 1) and near(image[-10, -10], (127.5,) * 3, 1)
-    x, y = round(0.75 * (SIDE - 1)), SIDE - 1 - round(0.25 * (SIDE - 1))
+    x = round(0.75 * (SIDE - 1))
+    y = SIDE - 1 - round(0.25 * (SIDE - 1))
     assert near(image[y, x], ORANGE, 0)
     assert (image[y - 4 : y + 5, x - 4 : x + 5] == 255).all(2).any()
     assert (image == ORANGE).all(2).sum() < 60
@@ -155,7 +157,7 @@ def test_points_in_the_corners_and_none_at_all():
     assert is_picture(pictures.plane(np.full((1, 1, 3), 255.0), np.zeros((0, 2)), np.zeros((0, 3))))
 
 
-def test_what_is_no_number_is_white():
+def test_a_prediction_that_is_not_a_number_is_white():
     surface = np.full((8, 8, 3), np.nan)
     surface[:, :4] = 0
     image = pictures.plane(surface, np.zeros((0, 2)), np.zeros((0, 3)))
@@ -166,7 +168,7 @@ def test_what_is_no_number_is_white():
 
 
 def test_mixed_colours():
-    """A sure answer has its class's own colour, a doubtful one lies between; an eleventh class begins anew."""
+    """A sure prediction has its class's colour, a doubtful one is mixed; the eleventh class has the first colour."""
     assert np.array_equal(pictures.mixed(np.eye(10)), COLOURS)
     assert np.allclose(
         pictures.mixed(np.array([0.25, 0.75])), 0.25 * np.array(BLUE) + 0.75 * np.array(ORANGE)
@@ -179,9 +181,9 @@ def test_mixed_colours():
 
 
 def test_the_ramp_goes_from_blue_to_orange():
-    found = pictures.ramp(np.array([-9.0, 2.0, 4.0, 6.0, 99.0, np.inf, -np.inf]), 2.0, 6.0)
+    colours = pictures.ramp(np.array([-9.0, 2.0, 4.0, 6.0, 99.0, np.inf, -np.inf]), 2.0, 6.0)
     middle = (np.array(BLUE) + ORANGE) / 2
-    assert np.allclose(found, [BLUE, BLUE, middle, ORANGE, ORANGE, ORANGE, BLUE])
+    assert np.allclose(colours, [BLUE, BLUE, middle, ORANGE, ORANGE, ORANGE, BLUE])
     assert pictures.ramp(np.zeros((3, 4), np.float32), 0.0, 1.0).shape == (3, 4, 3)
     assert np.allclose(pictures.ramp(np.array([7.0]), 7.0, 7.0), BLUE)
 
@@ -190,13 +192,13 @@ def test_the_ramp_goes_from_blue_to_orange():
 
 
 def tile(image: np.ndarray, k: int, high: int, wide: int) -> np.ndarray:
-    """The k-th tile of a row of at most eight, without its rim."""
+    """Return the k-th tile without its rim; a row has at most eight."""
     row, column = divmod(k, 8)
     return image[row * high + 1 : (row + 1) * high - 1, column * wide + 1 : (column + 1) * wide - 1]
 
 
-def test_filters_are_grey_where_a_weight_is_zero_and_extreme_at_the_largest():
-    """A unit a tile, each by its own largest weight; the first row of pixels on top."""
+def test_a_weight_of_zero_is_grey_and_the_largest_is_black_or_white():
+    """Each unit is a tile, scaled by its own largest weight; the first row of pixels is on top."""
     weights = np.zeros((2, 1, 2, 3))
     weights[0, 0] = [[0, 2, -1], [1, 0, -2]]
     weights[1, 0, 0, 0] = -1e-5
@@ -212,7 +214,7 @@ def test_filters_are_grey_where_a_weight_is_zero_and_extreme_at_the_largest():
 
 
 def test_filters_in_colour():
-    """Red, green and blue weights are what the pixels show."""
+    """The pixels show the weights of red, green and blue."""
     weights = np.zeros((3, 3, 4, 4))
     for k in range(3):
         weights[k, k] = 1
@@ -225,10 +227,10 @@ def test_filters_in_colour():
 
 
 @pytest.mark.parametrize("units", [1, 7, 8, 9, MOST_UNITS, MOST_UNITS + 1, 300])
-def test_eight_tiles_a_row_and_no_more_than_there_is_room_for(units):
-    """What a last row lacks is white."""
+def test_a_row_has_eight_tiles_and_the_rest_of_the_last_row_is_white(units):
     image = pictures.filters(np.ones((units, 1, 8, 8)))
-    shown, side = min(units, 64), 8 * 3 + 2
+    shown = min(units, 64)
+    side = 8 * 3 + 2
     assert image.shape == (-(-shown // 8) * side, min(8, shown) * side, 3)
     assert (image == 255).all()
     image = pictures.filters(-np.ones((units, 1, 8, 8)))
@@ -239,7 +241,7 @@ def test_eight_tiles_a_row_and_no_more_than_there_is_room_for(units):
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (5, 3, 1, 1), (2, 1, 1, 50), (2, 1, 50, 1), (70, 3, 32, 32)])
 @pytest.mark.parametrize("scale", [0.0, 1e-38, 1.0, 1e38])
 def test_filters_of_any_shape_and_size(shape, scale):
-    """Pixels are drawn larger where there are few of them, never smaller."""
+    """Few pixels are enlarged; many are never reduced."""
     rng = np.random.default_rng(0)
     image = pictures.filters((scale * rng.uniform(-1, 1, shape)).astype(np.float32))
     assert is_picture(image) and image.shape[0] >= shape[2] + 2 and image.shape[1] >= shape[3] + 2

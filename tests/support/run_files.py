@@ -1,19 +1,28 @@
-"""What a run leaves in its folder, as tests compare it and take it away."""
+"""The files of a run: what tests compare, and what they remove."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-TIMES = ("seconds", "samples_per_second", "command")  # of report.json: what differs between two equal runs
+TIMES = ("seconds", "samples_per_second", "command")  # of report.json: they differ between two equal runs
 
 
 def report_of(path: Path | str) -> dict[str, Any]:
-    """What stands in its report."""
-    return json.loads(Path(path, "report.json").read_text())
+    """Read report.json; a number that is not finite is an error."""
+    return json.loads(Path(path, "report.json").read_text(), parse_constant=_refuse)
+
+
+def lines_of(path: Path | str, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    """Read the lines of a .jsonl file."""
+    return [json.loads(line) for line in Path(path, name).read_text().splitlines()]
 
 
 def contents(path: Path | str, *free: str) -> dict[str, Any]:
-    """What must be the same in two runs, to the byte; the report without times and what else is free."""
+    """Return what must be equal in two equal runs.
+
+    Args:
+        free: fields of the report that may differ, besides the times.
+    """
     return {
         "weights": Path(path, "model.safetensors").read_bytes(),
         "metrics": Path(path, "metrics.jsonl").read_bytes(),
@@ -22,8 +31,18 @@ def contents(path: Path | str, *free: str) -> dict[str, Any]:
     }
 
 
-def take_end(path: Path | str, checkpoints: int) -> None:
-    """Take away what a run wrote last, with so many of its checkpoints: as if it had been killed before."""
-    newest = sorted(Path(path, "checkpoints").iterdir())[::-1][:checkpoints]
+def all_files(path: Path | str) -> dict[str, bytes]:
+    """Return the content of each file in a folder, except the lock's."""
+    files = (file for file in Path(path).rglob("*") if file.is_file() and file.name != ".lock")
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+def remove_end(path: Path | str, checkpoints: int) -> None:
+    """Remove what a run wrote last, and its newest checkpoints: as if it had been killed before."""
+    newest = sorted(Path(path, "checkpoints").iterdir(), reverse=True)[:checkpoints]
     for file in (*newest, *(Path(path, name) for name in ("DONE", "report.json", "model.safetensors"))):
         file.unlink()
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"report.json contains {constant}")

@@ -1,31 +1,36 @@
-"""Trainings that are stopped after a stated number of steps and resumed, in this process."""
+"""Trainings that are stopped after a given number of steps and resumed, in this process."""
+
+from collections.abc import Sequence
 
 import pytest
 
 import dlfound
 from dlfound.errors import Stopped
+from dlfound.runs import train as training
 
-LONG = ["train.epochs=9", "early_stopping=none", "lr_decay=none", "model.hidden=[12]", "train.batch_size=16"]
 
+class StopsAfter:
+    """A `Stop` that asks for the end at the n-th look: the training looks once per step and at the end of epochs."""
 
-class StopsAt:
-    """Asks to stop after so many questions: once a step, and at the epochs' ends."""
-
-    def __init__(self, questions: int):
-        self.left, self.code, self.training = questions, 130, False
+    def __init__(self, looks: int):
+        self.left = looks
+        self.code = 130
+        self.training = False
 
     def __call__(self) -> bool:
         self.left -= 1
         return self.left < 0
 
 
-def stop_and_go_on(words: list[str], path: str, after: list[int]) -> None:
-    """Train, stopped again and again inside epochs and between them, each time taken up from its checkpoint."""
-    from dlfound.runs import train as training
+def train_with_stops(words: Sequence[str], path: str, looks: Sequence[int]) -> None:
+    """Train a run that is stopped several times, inside epochs and between them, and each time resumed.
 
-    for questions in after:
+    Args:
+        looks: after how many looks each of the trainings is stopped; the last one goes to the end.
+    """
+    for count in looks:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "Stop", lambda count=questions: StopsAt(count))
+            patch.setattr(training, "Stop", lambda count=count: StopsAfter(count))
             with pytest.raises(Stopped, match="resume with: dlfound train resume="):
                 dlfound.train([*words, f"run.dir={path}"])
     dlfound.train([f"resume={path}"])
