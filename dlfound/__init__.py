@@ -13,11 +13,7 @@ from dlfound.errors import Error
 __all__ = ["Error", "__version__", "check", "open_run", "register", "train"]
 
 # These need torch, so they are imported at first use.
-_LATE = {
-    "train": "dlfound.runs.train",
-    "check": "dlfound.checks.run",
-    "open_run": "dlfound.runs.run",
-}
+_LATE = {"train": "dlfound.runs.train", "check": "dlfound.checks.run", "open_run": "dlfound.runs.run"}
 
 
 def __getattr__(name: str) -> Any:

@@ -47,11 +47,7 @@ def best_trial(overrides: list[str], seed: int) -> dict[str, float]:
     seeds = [f"data.seed={seed}", f"run.seed={seed}", f"search.seed={seed}"]
     command = [sys.executable, "-m", "dlfound", "sweep", *RUN, *overrides, *seeds, "--json"]
     best = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["best"]
-    return {
-        "val": best["val"]["loss"],
-        "test": best["test"]["loss"],
-        "lr": float(best["values"]["optim.lr"]),
-    }
+    return {"val": best["val"]["loss"], "test": best["test"]["loss"], "lr": float(best["values"]["optim.lr"])}
 
 
 def main() -> None:

@@ -22,11 +22,7 @@ LEVELS = {
     "commands": 7,
     "cli": 8, "__init__": 8, "__main__": 9,
 }  # fmt: skip
-GROUND = (
-    "errors",
-    "streams",
-    "terminal",
-)  # modules without a room, for all to use; of each other, errors
+GROUND = ("errors", "streams", "terminal")  # modules without a room, for all to use; of each other, errors
 BY_NAME = ("__init__", "cli")  # where a module of our own is imported by its name
 HYDRA = ("hydra", "omegaconf")
 UNSAFE = ("pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "random")

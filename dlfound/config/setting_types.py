@@ -156,9 +156,7 @@ BatchSize = Annotated[int | str, either(whole("a whole number >= 1", 1, 10**12),
 Pace = Annotated[
     int | str,
     either(
-        whole("a whole number of epochs", 1, 10**12),
-        SettingType("seconds like 30s", _seconds),
-        word("auto"),
+        whole("a whole number of epochs", 1, 10**12), SettingType("seconds like 30s", _seconds), word("auto")
     ),
 ]
 Folds = Annotated[int, either(whole("0", 0, 0), whole("a whole number in 2...1000", 2, 1000))]

@@ -101,10 +101,7 @@ def table(
     )
     odd = [*_unlearnt(answers, parts), *_all_rare(inputs[parts["train"]], understood.columns, rare)]
     odd += [*_leaks(inputs, answers, understood.columns), *_repeats(inputs, answers, parts)]
-    told = {
-        "notes": [*notes, *understood.notes, *encoder.told()],
-        "warnings": [*understood.warnings, *odd],
-    }
+    told = {"notes": [*notes, *understood.notes, *encoder.told()], "warnings": [*understood.warnings, *odd]}
     fixed = {"order": "rows in the order of time"}.get(
         by, "validation rows in a file of their own" if val_path else ""
     )

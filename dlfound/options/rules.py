@@ -148,8 +148,7 @@ def _decay_acts(patience: int, epochs: int) -> Problem | None:
     if patience + 2 <= epochs:
         return None
     return Problem(
-        f"lr_decay.patience={patience} can never act in {epochs} epochs",
-        "shorten it, or lr_decay=none",
+        f"lr_decay.patience={patience} can never act in {epochs} epochs", "shorten it, or lr_decay=none"
     )
 
 

@@ -16,16 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from dlfound.errors import Code, Error
-from dlfound.sweeps.folder import (
-    DIVERGED,
-    DONE,
-    FAILED,
-    PRUNED,
-    RUNNING,
-    WAITING,
-    Result,
-    find_differences,
-)
+from dlfound.sweeps.folder import DIVERGED, DONE, FAILED, PRUNED, RUNNING, WAITING, Result, find_differences
 from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.samplers import Values, distribution, read_values
 from dlfound.sweeps.space import Space

@@ -105,12 +105,7 @@ BASH_WORDS = [  # the words as bash splits them, the line, the word to complete,
     (["dlfound", "train", "optim.lr", "="], "dlfound train optim.lr=", "", ["0.001"]),
     (["dlfound", "eval", "my"], "dlfound eval my", "my", [r"my\ run"]),
     (["dlfound", "eval", "'my r"], "dlfound eval 'my r", "my r", ["my run"]),
-    (
-        ["dlfound", "train", "--config-dir", "nope", "opt"],
-        "dlfound train --config-dir nope opt",
-        "opt",
-        [],
-    ),
+    (["dlfound", "train", "--config-dir", "nope", "opt"], "dlfound train --config-dir nope opt", "opt", []),
 ]
 
 

@@ -444,10 +444,7 @@ def test_an_error_that_concerns_all_trials_ends_the_sweep_with_its_own_code(caps
         (["train.fold=0,1", "search.folds=2"], ["search.folds and the space both vary train.fold"]),
         (["optim.lr=0.1"], ["nothing varies"]),
         ([LR, "resume=latest"], ["resume=latest does not apply to a sweep"]),
-        (
-            ["early_stopping=lookahead", "lr_decay=plateau", "early_stopping.look_ahead=1,2"],
-            ["lr_decay"],
-        ),
+        (["early_stopping=lookahead", "lr_decay=plateau", "early_stopping.look_ahead=1,2"], ["lr_decay"]),
     ],
 )
 def test_mistakes_are_reported_before_the_first_trial(words, messages, capsys):

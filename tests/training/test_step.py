@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import expit, logsumexp
-from support.steps import (
-    OPTIMIZERS,
-    OUTPUTS,
-    ROWS,
-    STRENGTH,
-    make_batch,
-    make_net,
-    make_step,
-    tensor,
-)
+from support.steps import OPTIMIZERS, OUTPUTS, ROWS, STRENGTH, make_batch, make_net, make_step, tensor
 
 from dlfound.nn.modules import MLP
 from dlfound.streams import stream
