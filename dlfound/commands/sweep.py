@@ -6,13 +6,13 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlfound.commands.options import own_options
 from dlfound.errors import Code, Error, Stopped, printable
 from dlfound.options.configure import load_options
-from dlfound.sweeps.folder import DIVERGED, DONE, FAILED, PRUNED
+from dlfound.sweeps.folder import State
 from dlfound.terminal import Stop, age_text, number_text, say, stoppable
 
 if TYPE_CHECKING:  # these import Hydra and Optuna
@@ -58,16 +58,17 @@ def command(args: argparse.Namespace) -> int:
         typed = f"dlfound {shlex.join(sys.argv[1:])}"
         plan = make_plan(args.overrides, args.config_dir, args.files, typed)
         if args.cfg:
-            print(_space_text(plan, args.json))
+            _print_space(plan, args.json)
             return Code.DONE
         return _search(plan, args.json, stop)
 
 
-def _space_text(plan: "Plan", as_json: bool) -> str:
+def _print_space(plan: "Plan", as_json: bool) -> None:
     content = plan.identity | {"search.trials": plan.count}
     if as_json:
-        return json.dumps(content, indent=2, ensure_ascii=False)
-    return "\n".join(f"{key}: {text}" for key, text in content.items())
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(f"{key}: {text}" for key, text in content.items()))
 
 
 def _search(plan: "Plan", as_json: bool, stop: Stop) -> int:
@@ -123,28 +124,28 @@ def results_text(results: "Results") -> str:
     plan = results.plan
     states = ", ".join(f"{count} {state}" for state, count in sorted(results.states.items()))
     lines = [f"{results.ended} of {plan.count} trials: {states}" if states else "no trial yet"]
-    best = results.best
-    if best is not None and best.result is not None:
-        lines.append(f"best: trial {best.number}")
-        lines += [f"  {key} = {printable(text)}" for key, text in best.values.items()]
-        names = results.best_metrics()
-        cells = []
-        for name in names:
-            cells.append(f"{name} {number_text(best.result.metrics[name])}")
-            if best.result.spread:
-                cells[-1] += f" ± {number_text(best.result.spread.get(name))}"
-        lines.append(f"  val   {'  '.join(cells)}")
-        test = results.best_test_metrics()
-        if test is not None:
-            cells = [f"{name} {number_text(test[name])}" for name in names if name in test]
-            lines.append(f"  test  {'  '.join(cells)}")
+    if best := results.report["best"]:
+        lines.append(f"best: trial {best['trial']}")
+        lines += [f"  {key} = {printable(text)}" for key, text in best["values"].items()]
+        for part in ("val", "test"):
+            if best[part] is not None:
+                spread = best["val_std"] if part == "val" else {}
+                lines.append(f"  {part:<4}  {_metrics_text(best[part], spread, results.best_metrics())}")
         if results.importances:
             shares = [f"{key} {share:.0%}" for key, share in results.importances.items()]
             lines.append(f"importance of the settings: {', '.join(shares)}")
         lines.append("to train the best configuration again:")
         lines.append(f"  dlfound train --config-dir {shlex.quote(printable(plan.path))} experiment=best")
-        lines.append(f"  {printable(results.best_command())}")
+        lines.append(f"  {printable(best['command'])}")
     return "\n".join([*lines, str(plan.path)])
+
+
+def _metrics_text(means: Mapping[str, Any], spread: Mapping[str, Any], names: Sequence[str]) -> str:
+    texts = {name: f"{name} {number_text(means[name])}" for name in names if name in means}
+    cells = [
+        f"{text} ± {number_text(spread[name])}" if name in spread else text for name, text in texts.items()
+    ]
+    return "  ".join(cells)
 
 
 class Display:
@@ -184,9 +185,7 @@ class Display:
         if self._live is None:
             say(text)
         else:
-            from rich.text import Text
-
-            self._live.console.print(Text(f"dlfound: {printable(text)}"))
+            self._live.console.print(f"dlfound: {printable(text)}", markup=False, highlight=False)
 
     # ---- messages
 
@@ -217,8 +216,8 @@ class Display:
     def _count(self, message: dict[str, Any]) -> None:
         self._states[message["state"]] += 1
         self.ended = max(self.ended, self._states.total())
-        if message["state"] == DONE and (self._best is None or _rank(message) < _rank(self._best)):
-            self._best = message
+        if message["state"] == State.DONE:
+            self._best = min(filter(None, [self._best, message]), key=lambda m: (m["value"], m["number"]))
 
     # ---- text
 
@@ -246,13 +245,15 @@ class Display:
         return f"{age_text(round(seconds_per_trial * max(0, self.count - self.ended)))} left"
 
     def _table(self) -> Any:
-        from rich.console import Group
+        """Build the live table: the progress, a line for each running trial, and the best trial."""
         from rich.table import Table
         from rich.text import Text
 
-        states = [f"{self._states[s]} {s}" for s in (DONE, PRUNED, DIVERGED, FAILED) if self._states[s]]
+        states = [f"{self._states[state]} {state}" for state in State if self._states[state]]
         head = [f"{self.ended} of {self.count} trials", ", ".join(states), self._time_left()]
-        lines: list[Any] = [Text("  ".join(filter(None, head)), no_wrap=True, overflow="ellipsis")]
+        grid = Table.grid()
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_row(Text("  ".join(filter(None, head))))
         if self._running:
             table = Table(box=None, pad_edge=False)
             for name in ("trial", "epoch", f"val {self.monitor}", "settings"):
@@ -261,16 +262,11 @@ class Display:
                 epoch = f"{run['epoch']}/{run['epochs']}" if "epoch" in run else "-"
                 settings = Text(_values_text(run["values"]))
                 table.add_row(str(run["number"]), epoch, number_text(run.get("value")), settings)
-            lines.append(table)
+            grid.add_row(table)
         if self._best is not None:
-            text = f"best: {self._metric(self._best)}, trial {self._best['number']}: "
-            text += _values_text(self._best["values"])
-            lines.append(Text(text, no_wrap=True, overflow="ellipsis"))
-        return Group(*lines)
-
-
-def _rank(message: Mapping[str, Any]) -> tuple[float, int]:
-    return message["value"], message["number"]
+            best = f"best: {self._metric(self._best)}, trial {self._best['number']}: "
+            grid.add_row(Text(best + _values_text(self._best["values"])))
+        return grid
 
 
 def _values_text(values: Mapping[str, str]) -> str:

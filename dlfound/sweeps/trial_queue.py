@@ -25,8 +25,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlfound.errors import Code, Error
 from dlfound.sweeps.folder import Result, read_mark
-from dlfound.sweeps.samplers import Values, draw
-from dlfound.sweeps.storage import is_shared_file
+from dlfound.sweeps.samplers import draw, make_pruner, make_sampler
+from dlfound.sweeps.space import Values
+from dlfound.sweeps.storage import find_lock_file, is_shared_file
 from dlfound.sweeps.trials import RESULT, STATES, TrialStore
 
 HEARTBEAT_INTERVAL = 15.0  # seconds
@@ -82,42 +83,6 @@ class TrialLocks:
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
 
-    def close(self) -> None:
-        """Release every lock."""
-        os.close(self._file)
-
-
-class Heartbeat:
-    """A thread that writes to the storage, again and again, that the owner of a trial is alive."""
-
-    def __init__(self, storage: Any, trial_id: int, owner: dict[str, Any]):
-        self._storage = storage
-        self._trial_id = trial_id
-        self._owner = owner
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        """Write the first heartbeat, then the others from a thread."""
-        self.beat(0)
-        self._thread.start()
-
-    def beat(self, number: int) -> None:
-        """Write one heartbeat."""
-        self._storage.set_trial_user_attr(self._trial_id, OWNER, {**self._owner, "pulse": number})
-
-    def _run(self) -> None:
-        number = 0
-        while not self._stopped.wait(HEARTBEAT_INTERVAL):
-            number += 1
-            with suppress(Exception):  # a short outage; a long one shows when the trial's result is written
-                self.beat(number)
-
-    def stop(self) -> None:
-        """Stop the thread and wait for it."""
-        self._stopped.set()
-        self._thread.join()
-
 
 class Ownership:
     """The trials that this process owns, by a lock and, for machines that cannot see it, by a heartbeat.
@@ -131,11 +96,12 @@ class Ownership:
 
     def __init__(self, storage: Any, locks: TrialLocks, shared: bool, mark: str):
         self.locks = locks
-        self.heartbeat: Heartbeat | None = None
         self._storage = storage
         self._shared = shared
         self._owner = {"place": mark, "worker": secrets.token_hex(8)}
         self._observed: dict[int, tuple[Any, float]] = {}  # trial -> its owner and state, and since when
+        self._released = threading.Event()
+        self._heart: threading.Thread | None = None
 
     def take_over_dead(self, trial: FrozenTrial) -> bool:
         """Acquire a running trial if its owner is dead and no other process is faster."""
@@ -167,23 +133,38 @@ class Ownership:
 
     def sign(self, trial: FrozenTrial) -> bool:
         """Write this process down as the owner; return False if another process overwrites that."""
-        owner = {**self._owner, "pulse": 0}
-        self._storage.set_trial_user_attr(trial._trial_id, OWNER, owner)
+        owner = self.beat(trial._trial_id, 0)
         time.sleep(SETTLING_TIME)
         current = self._storage.get_trial(trial._trial_id)
         return current.state == TrialState.RUNNING and current.user_attrs.get(OWNER) == owner
 
+    def beat(self, trial_id: int, number: int) -> dict[str, Any]:
+        """Write a heartbeat; returns what it wrote."""
+        owner = {**self._owner, "pulse": number}
+        self._storage.set_trial_user_attr(trial_id, OWNER, owner)
+        return owner
+
     def start_heartbeat(self, trial_id: int) -> None:
-        """Show machines that cannot see the lock that this process is alive."""
+        """Show machines that cannot see the lock that this process is alive, again and again, from a thread."""
         if not self._shared:
-            self.heartbeat = Heartbeat(self._storage, trial_id, self._owner)
-            self.heartbeat.start()
+            self.beat(trial_id, 0)
+            self._released.clear()
+            self._heart = threading.Thread(target=self._keep_beating, args=[trial_id], daemon=True)
+            self._heart.start()
+
+    def _keep_beating(self, trial_id: int) -> None:
+        number = 0
+        while not self._released.wait(HEARTBEAT_INTERVAL):
+            number += 1
+            with suppress(Exception):  # a short outage; a long one shows when the trial's result is written
+                self.beat(trial_id, number)
 
     def release(self, number: int) -> None:
         """Give up a trial, finished or not."""
-        if self.heartbeat is not None:
-            self.heartbeat.stop()
-            self.heartbeat = None
+        self._released.set()
+        if self._heart is not None:
+            self._heart.join()
+            self._heart = None
         self.locks.release(number)
 
 
@@ -203,42 +184,34 @@ class ClaimedTrial:
     trial: optuna.trial.Trial
     deaths: int
 
-    @property
-    def id(self) -> int:
-        """The trial's key in the storage."""
-        return self.trial._trial_id
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The values as Optuna stores them."""
-        return self.trial.params
-
 
 class TrialQueue:
     """Hands this process one trial after another, and records the outcome of each."""
 
-    def __init__(self, store: TrialStore, locks: TrialLocks, sampler: Any, pruner: Any):
+    def __init__(self, store: TrialStore):
+        plan = store.plan
         self.store = store
-        self.locks = locks
-        shared = is_shared_file(store.address)
-        self.ownership = Ownership(store.storage, locks, shared, read_mark(store.folder))
-        self._sampler = sampler
-        self._pruner = pruner
+        self.locks = TrialLocks(find_lock_file(plan.address, plan.path, plan.study_name))
+        shared = is_shared_file(plan.address)
+        self.ownership = Ownership(store.storage, self.locks, shared, read_mark(plan.path))
+        self._sampler = make_sampler(plan.method_name, plan.method, plan.space)
+        self._pruner = make_pruner(plan.method, plan.base["train"]["epochs"])
 
-    def claim(self, count: int, begin: bool = True) -> ClaimedTrial | None:
-        """Claim a trial whose process has died, else the next of `count` trials; None if there is neither.
+    def claim(self, begin: bool = True) -> ClaimedTrial | None:
+        """Claim a trial whose process has died, else the next one of the sweep; None if there is neither.
 
         Args:
             begin: False to claim no trial that has not been started before.
         """
         with self.store.errors():
-            for trial in self.store.trials()[:count]:
+            for trial in self.store.trials()[: self.store.plan.count]:
                 if trial.state == TrialState.RUNNING and self.ownership.take_over_dead(trial):
                     return self._claimed(trial)
-            return self._claim_next(count) if begin else None
+            return self._claim_next() if begin else None
 
-    def _claim_next(self, count: int) -> ClaimedTrial | None:
-        """Claim the first waiting trial; create one if there is none and fewer than `count` exist."""
+    def _claim_next(self) -> ClaimedTrial | None:
+        """Claim the first waiting trial; create one if there is none and the sweep may have more."""
+        count = self.store.plan.count
         with self.locks.exclusive():
             while True:
                 trials = self.store.trials()
@@ -249,8 +222,7 @@ class TrialQueue:
                         self.locks.release(trial.number)
                 if len(trials) >= count:
                     return None
-                waiting = optuna.trial.create_trial(state=TrialState.WAITING)
-                self.store.storage.create_new_trial(self.store.study_id, template_trial=waiting)
+                self.store.study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
 
     def _set_running(self, trial: FrozenTrial) -> bool:
         """Change a trial from waiting to running; return False if another process was faster."""
@@ -261,37 +233,30 @@ class TrialQueue:
     def _claimed(self, frozen: FrozenTrial) -> ClaimedTrial:
         self.ownership.start_heartbeat(frozen._trial_id)
         # A study caches the trials that it has read, so each trial gets a study of its own.
-        study = optuna.study.Study(
-            self.store.name, self.store.storage, sampler=self._sampler, pruner=self._pruner
-        )
+        name = self.store.study.study_name
+        study = optuna.study.Study(name, self.store.storage, sampler=self._sampler, pruner=self._pruner)
         trial = optuna.trial.Trial(study, frozen._trial_id)
-        deaths = trial.user_attrs.get(DEATHS, 0)
-        return ClaimedTrial(frozen.number, draw(trial, self.store.space), trial, deaths)
+        values = draw(trial, self.store.plan.space)
+        return ClaimedTrial(frozen.number, values, trial, trial.user_attrs.get(DEATHS, 0))
 
     def should_prune(self, claimed: ClaimedTrial, epoch: int, value: float) -> bool:
         """Record an epoch's value (lower is better); return True if the pruner ends the trial."""
-        storage = self.store.storage
         with self.store.errors():
-            if epoch not in storage.get_trial(claimed.id).intermediate_values:
-                storage.set_trial_intermediate_value(claimed.id, epoch, value)
-            return self._pruner.prune(claimed.trial.study, storage.get_trial(claimed.id))
+            recorded = self.store.storage.get_trial(claimed.trial._trial_id).intermediate_values
+            if epoch not in recorded:  # it may be, if the trial was interrupted
+                claimed.trial.report(value, epoch)
+            return claimed.trial.should_prune()
 
     def finish(self, claimed: ClaimedTrial, result: Result) -> bool:
         """Record the outcome of a trial and release it; return False if another process has recorded one."""
-        storage = self.store.storage
         state = STATES[result.state]
         values = None if state == TrialState.FAIL or result.value is None else [result.value]
         with self.store.errors():
             try:
-                text = json.dumps(asdict(result), allow_nan=False)
-                storage.set_trial_user_attr(claimed.id, RESULT, text)
-                storage.set_trial_state_values(claimed.id, state, values)
+                claimed.trial.set_user_attr(RESULT, json.dumps(asdict(result), allow_nan=False))
+                self.store.storage.set_trial_state_values(claimed.trial._trial_id, state, values)
                 return True
             except optuna.exceptions.UpdateFinishedTrialError:
                 return False
             finally:
-                self.release(claimed)
-
-    def release(self, claimed: ClaimedTrial) -> None:
-        """Give up a trial, finished or not."""
-        self.ownership.release(claimed.number)
+                self.ownership.release(claimed.number)

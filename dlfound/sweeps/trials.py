@@ -7,26 +7,25 @@ to the process that owns it (see `trial_queue`), and a finished trial never chan
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from dlfound.errors import Code, Error
-from dlfound.sweeps.folder import DIVERGED, DONE, FAILED, PRUNED, RUNNING, WAITING, Result, find_differences
+from dlfound.sweeps.folder import Result, State, find_differences, read_trial_files
 from dlfound.sweeps.plan import Plan
-from dlfound.sweeps.samplers import Values, distribution, read_values
-from dlfound.sweeps.space import Space
+from dlfound.sweeps.samplers import read_values
+from dlfound.sweeps.space import Space, Values
 from dlfound.sweeps.storage import open_storage, storage_errors
 
 STATES = {
-    DONE: TrialState.COMPLETE,
-    PRUNED: TrialState.PRUNED,
-    DIVERGED: TrialState.FAIL,
-    FAILED: TrialState.FAIL,
+    State.DONE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    State.DIVERGED: TrialState.FAIL,
+    State.FAILED: TrialState.FAIL,
 }
 MIN_TRIALS = 10  # finished trials from which the importance of settings can be estimated
 IDENTITY = "dlfound"  # a study's attribute: the settings that all commands share
@@ -46,112 +45,82 @@ class TrialRecord:
 
 def best_trial(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """Find the finished trial with the lowest value; the earlier one of two equal ones."""
-    best: tuple[float, int, TrialRecord] | None = None
-    for record in records:
-        if record.state == DONE and record.result is not None and record.result.value is not None:
-            candidate = (record.result.value, record.number, record)
-            if best is None or candidate[:2] < best[:2]:
-                best = candidate
-    return best[2] if best else None
+    done = [
+        r for r in records if r.state == State.DONE and r.result is not None and r.result.value is not None
+    ]
+    return min(done, key=lambda record: (record.result.value, record.number), default=None)
 
 
 class TrialStore:
-    """The trials of a sweep in their storage.
+    """The trials of a sweep in their storage; a missing study is created.
 
     Args:
-        storage: Optuna's storage at `address`.
-        folder: the sweep's folder.
-        name: the study's name in the storage.
+        say: receives a message if the journal had to be repaired.
     """
 
-    def __init__(self, storage: Any, address: str, folder: Path, name: str, space: Space):
-        self.storage = storage
-        self.address = address
-        self.folder = folder
-        self.name = name
-        self.space = space
-        self.study_id = -1
+    def __init__(self, plan: Plan, say: Callable[[str], None]):
+        self.plan = plan
+        with self.errors():
+            self.storage = open_storage(plan.address, plan.path, say)
+            try:
+                self.study = optuna.study.Study(plan.study_name, self.storage)
+            except KeyError:
+                self.study = optuna.create_study(
+                    study_name=plan.study_name, storage=self.storage, load_if_exists=True
+                )
 
     def errors(self) -> AbstractContextManager[None]:
         """Translate the errors of the storage (see `storage_errors`)."""
-        return storage_errors(self.address, self.folder)
+        return storage_errors(self.plan.address, self.plan.path)
 
-    def find(self) -> None:
-        """Find the study, which must exist."""
+    def trials(self) -> list[FrozenTrial]:
+        """List Optuna's trials by number; those beyond the number of the sweep's trials too."""
+        return sorted(self.study.get_trials(deepcopy=False), key=lambda trial: trial.number)
+
+    def records(self) -> list[TrialRecord]:
+        """Read the trials of the sweep."""
         with self.errors():
-            self._find()
+            return [self._record(trial) for trial in self.trials()[: self.plan.count]]
 
-    def _find(self) -> None:
-        self.study_id = self.storage.get_study_id_from_name(self.name)
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        values = read_values(self.plan.space, trial.params)
+        if trial.state.is_finished():
+            result = _read_result(trial.user_attrs.get(RESULT))
+            return TrialRecord(trial.number, result.state, values, result)
+        state = State.RUNNING if trial.state == TrialState.RUNNING else State.WAITING
+        return TrialRecord(trial.number, state, values, None)
 
-    def join(self, identity: Mapping[str, str]) -> bool:
-        """Find the study or create it; the caller must keep other processes out.
+    def join(self) -> int:
+        """Check that the study is this sweep's; fill an empty one from the files of the trials.
 
-        Args:
-            identity: the settings that all commands working on the sweep must share.
+        The caller must keep other processes out.
 
         Returns:
-            True if it is new.
+            How many trials were restored from their files.
 
         Raises:
             Error: the study belongs to another sweep; names the differences (code 4).
         """
         with self.errors():
-            new = self._create()
-            if self._attributes().get(IDENTITY) is None:
-                if self.trials():
-                    raise _foreign_study(self.address, self.name)
-                self.storage.set_study_user_attr(self.study_id, IDENTITY, json.dumps(identity))
-            saved = self._attributes()[IDENTITY]
+            is_empty = not self.trials()
+            if is_empty and IDENTITY not in self.study.user_attrs:
+                self.study.set_user_attr(IDENTITY, json.dumps(self.plan.identity))
             try:
-                problems = find_differences(json.loads(saved), identity)
-            except (TypeError, ValueError, AttributeError):
-                raise _foreign_study(self.address, self.name) from None
+                saved = json.loads(self.study.user_attrs[IDENTITY])
+                problems = find_differences(saved, self.plan.identity)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                message = f"the study {self.plan.study_name!r} in {self.plan.address} is not a dlfound study"
+                fix = "choose another run.name, or another search.storage"
+                raise Error(message, fix, Code.RUN) from None
             if problems:
                 raise Error.of(problems, Code.RUN)
-            return new
+            return self._restore() if is_empty else 0
 
-    def _create(self) -> bool:
-        with suppress(KeyError):
-            self._find()
-            return False
-        with suppress(optuna.exceptions.DuplicatedStudyError):  # another machine was faster
-            self.storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], self.name)
-        self._find()
-        return True
-
-    def _attributes(self) -> dict[str, Any]:
-        return self.storage.get_study_user_attrs(self.study_id)
-
-    def restore(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        """Fill a new study from the trials' own files; the caller must keep other processes out.
-
-        Args:
-            entries: the contents of these files, with `number`, `params` and `result`.
-        """
-        by_number = {int(entry["number"]): entry for entry in entries}
-        with self.errors():
-            for number in range(max(by_number, default=-1) + 1):
-                template = _restored_trial(by_number.get(number), self.space)
-                self.storage.create_new_trial(self.study_id, template_trial=template)
-
-    def trials(self) -> list[FrozenTrial]:
-        """List Optuna's trials by number."""
-        trials = self.storage.get_all_trials(self.study_id, deepcopy=False)
-        return sorted(trials, key=lambda trial: trial.number)
-
-    def records(self, count: int) -> list[TrialRecord]:
-        """Read the first `count` trials."""
-        with self.errors():
-            return [self._record(trial) for trial in self.trials()[:count]]
-
-    def _record(self, trial: FrozenTrial) -> TrialRecord:
-        values = read_values(self.space, trial.params)
-        if trial.state.is_finished():
-            result = _read_result(trial.user_attrs.get(RESULT))
-            return TrialRecord(trial.number, result.state, values, result)
-        state = RUNNING if trial.state == TrialState.RUNNING else WAITING
-        return TrialRecord(trial.number, state, values, None)
+    def _restore(self) -> int:
+        entries = {int(entry["number"]): entry for entry in read_trial_files(self.plan.path).values()}
+        for number in range(max(entries, default=-1) + 1):
+            self.study.add_trial(_restored_trial(entries.get(number), self.plan.space))
+        return len(entries)
 
     def importances(self) -> dict[str, float]:
         """Estimate each setting's share of the variance of the results; empty for too few trials.
@@ -163,16 +132,15 @@ class TrialStore:
         varied = [key for key in keys if len({trial.params[key] for trial in done}) > 1]
         if len(done) < MIN_TRIALS or not varied or len({trial.value for trial in done}) < 2:
             return {}
-        study = optuna.study.Study(self.name, self.storage)
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        return optuna.importance.get_param_importances(study, evaluator=evaluator, params=sorted(varied))
+        return optuna.importance.get_param_importances(self.study, evaluator=evaluator, params=sorted(varied))
 
     def last_failure(self, limit: int) -> str:
         """The reason of the last failure if the last `limit` trials all failed; else an empty text."""
         ended = [trial for trial in self.trials() if trial.state.is_finished() and trial.datetime_complete]
         ended.sort(key=lambda trial: trial.datetime_complete)
         results = [_read_result(trial.user_attrs.get(RESULT)) for trial in ended[-limit:]]
-        if len(results) < limit or any(result.state != FAILED for result in results):
+        if len(results) < limit or any(result.state != State.FAILED for result in results):
             return ""
         return results[-1].reason
 
@@ -184,22 +152,12 @@ class TrialStore:
         """
         name = f"{DATA} {hashlib.sha256(settings.encode()).hexdigest()[:16]}"
         with self.errors():
-            saved = self._attributes().get(name)
+            saved = self.study.user_attrs.get(name)
             if saved is None:
-                self.storage.set_study_user_attr(self.study_id, name, fingerprint)
+                self.study.set_user_attr(name, fingerprint)
             elif saved != fingerprint:
                 message = "the data have changed since the sweep began"
                 raise Error(message, "restore the data files, or choose another run.dir", Code.RUN)
-
-
-def open_store(plan: Plan, say: Callable[[str], None]) -> TrialStore:
-    """Open the storage of a sweep.
-
-    Args:
-        say: receives a message if the journal had to be repaired.
-    """
-    storage = open_storage(plan.method.storage, plan.path, say)
-    return TrialStore(storage, plan.method.storage, plan.path, plan.study_name, plan.space)
 
 
 def _read_result(text: Any) -> Result:
@@ -208,14 +166,14 @@ def _read_result(text: Any) -> Result:
         content = json.loads(text)
         return Result(**{name: content[name] for name in Result.__dataclass_fields__})
     except (TypeError, ValueError, KeyError):
-        return Result(FAILED, reason="the storage has no result of this trial")
+        return Result(State.FAILED, reason="the storage has no result of this trial")
 
 
 def _restored_trial(entry: Mapping[str, Any] | None, space: Space) -> FrozenTrial:
     """Make a trial from its file; a waiting one if the file is missing."""
     if entry is None:
         return optuna.trial.create_trial(state=TrialState.WAITING)
-    known = {d.key: distribution(d) for d in space.dimensions}
+    known = {d.key: d.distribution for d in space.dimensions}
     params = {key: value for key, value in entry["params"].items() if key in known}
     drawn = {"params": params, "distributions": {key: known[key] for key in params}}
     if entry["result"] is None:
@@ -223,10 +181,5 @@ def _restored_trial(entry: Mapping[str, Any] | None, space: Space) -> FrozenTria
     text = json.dumps(entry["result"])
     result = _read_result(text)
     state = STATES[result.state]
-    value = None if state == TrialState.FAIL else result.value
+    value = result.value if state != TrialState.FAIL else None
     return optuna.trial.create_trial(state=state, value=value, user_attrs={RESULT: text}, **drawn)
-
-
-def _foreign_study(address: str, name: str) -> Error:
-    message = f"the study {name!r} in {address} is not a dlfound study"
-    return Error(message, "choose another run.name, or another search.storage", Code.RUN)

@@ -14,6 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def run_workers(plan: Plan, deadline: float, listen: Listen, refresh: Callable[[
     WorkerPool(plan.method.workers, target, plan.path / WORKERS_LOG, listen, refresh, stop).run()
 
 
+@dataclass
 class WorkerPool:
     """A number of worker processes, which end by themselves when no work is left.
 
@@ -80,25 +82,16 @@ class WorkerPool:
         stop: true once the workers should stop.
     """
 
-    def __init__(
-        self,
-        count: int,
-        target: Callable[[Send], int],
-        log: Path,
-        listen: Listen,
-        refresh: Callable[[], None] = lambda: None,
-        stop: Callable[[], bool] = lambda: False,
-    ):
-        self.count = count
-        self.target = target
-        self.log = log
-        self.listen = listen
-        self.refresh = refresh
-        self.stop = stop
-        self._workers: dict[int, _Worker] = {}
-        self._failure: Error | None = None
-        self._killed = 0
-        self._asked_at: float | None = None  # when the workers were asked to stop
+    count: int
+    target: Callable[[Send], int]
+    log: Path
+    listen: Listen
+    refresh: Callable[[], None] = lambda: None
+    stop: Callable[[], bool] = lambda: False
+    _workers: dict[int, "_Worker"] = field(default_factory=dict, init=False)
+    _failure: Error | None = field(default=None, init=False)
+    _killed: int = field(default=0, init=False)
+    _asked_at: float | None = field(default=None, init=False)  # when the workers were asked to stop
 
     def run(self) -> None:
         """Run the workers until the last one has ended.
@@ -137,7 +130,7 @@ class WorkerPool:
 
     def _handle(self, index: int, message: Message) -> None:
         if message["kind"] == "fatal" and self._failure is None:
-            problems = [Problem(*problem) for problem in message["problems"]]
+            problems = [Problem(**problem) for problem in message["problems"]]
             self._failure = Error.of(problems, Code(message["code"]))
         elif message["kind"] == "end":
             self._killed = 0
@@ -204,7 +197,7 @@ class _Worker:
 def _run(
     target: Callable[[Send], int], log: Path, inherited: Sequence[Connection], write_end: Connection
 ) -> None:
-    """Do the work of a worker, in its own process."""
+    """Do the work of a worker, in its own process; an exception becomes a message that ends the sweep."""
     for connection in inherited:  # with these closed, a write fails once the parent process is gone
         connection.close()
     for number in SIGNAL_CODES:
@@ -215,25 +208,19 @@ def _run(
         with suppress(BrokenPipeError):  # the parent process is gone; `WorkerStop` notices that
             write_end.send_bytes(json.dumps(message).encode())
 
-    sys.exit(_work(target, send, log))
-
-
-def _work(target: Callable[[Send], int], send: Send, log: Path) -> int:
-    """Do the work; an exception becomes a message that ends the sweep."""
     try:
         _redirect_output(log)
-        return int(target(send))
+        sys.exit(int(target(send)))
     except Error as error:
-        code = error.code
-        problems = [[problem.what, problem.fix] for problem in error.problems]
+        failure = error
     except Exception as error:
         traceback.print_exc()
-        code = Code.BUG
         first_line = printable(str(error).partition("\n")[0])
         message = f"{type(error).__name__}: {first_line}"
-        problems = [[message, f"this is a bug in dlfound; {log} has the traceback"]]
-    send({"kind": "fatal", "code": int(code), "problems": problems})
-    return int(code)
+        failure = Error(message, f"this is a bug in dlfound; {log} has the traceback", Code.BUG)
+    problems = [asdict(problem) for problem in failure.problems]
+    send({"kind": "fatal", "code": int(failure.code), "problems": problems})
+    sys.exit(int(failure.code))
 
 
 def _redirect_output(log: Path) -> None:

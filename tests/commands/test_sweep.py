@@ -88,7 +88,7 @@ def copy(searched, tmp_path):
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """Save time: only the sweep that the tests share draws its pictures."""
-    monkeypatch.setattr("dlfound.reports.sweep_pictures.draw", lambda path, out: [])
+    monkeypatch.setattr("dlfound.reports.pictures.draw", lambda path, out: [])
 
 
 def test_every_trial_is_an_ordinary_run(copy):
