@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from dlfound.commands.options import own_options
@@ -37,12 +38,8 @@ REFRESH_INTERVAL = 0.25  # seconds
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="SPACE",
-        help="overrides as for train; a list or a distribution in place of a value is searched",
-    )
+    help_text = "overrides as for train; a list or a distribution in place of a value is searched"
+    parser.add_argument("overrides", nargs="*", metavar="SPACE", help=help_text)
     own_options(parser)
     parser.add_argument("--cfg", action="store_true", help="print the search space; train nothing")
     parser.add_argument("--json", action="store_true", help="print only the sweep's report, as JSON")
@@ -65,10 +62,8 @@ def command(args: argparse.Namespace) -> int:
 
 def _print_space(plan: "Plan", as_json: bool) -> None:
     content = plan.identity | {"search.trials": plan.count}
-    if as_json:
-        print(json.dumps(content, indent=2, ensure_ascii=False))
-    else:
-        print("\n".join(f"{key}: {text}" for key, text in content.items()))
+    lines = [f"{key}: {text}" for key, text in content.items()]
+    print(json.dumps(content, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
 def _search(plan: "Plan", as_json: bool, stop: Stop) -> int:
@@ -85,7 +80,7 @@ def _search(plan: "Plan", as_json: bool, stop: Stop) -> int:
     join_sweep(plan, display.listen)
     failure = None
     stop.training = True
-    with display:
+    with display.shown():
         try:
             if display.ended < plan.count:
                 run_workers(plan, deadline, display.listen, display.refresh, stop)
@@ -142,17 +137,12 @@ def results_text(results: "Results") -> str:
 
 def _metrics_text(means: Mapping[str, Any], spread: Mapping[str, Any], names: Sequence[str]) -> str:
     texts = {name: f"{name} {number_text(means[name])}" for name in names if name in means}
-    cells = [
-        f"{text} ± {number_text(spread[name])}" if name in spread else text for name, text in texts.items()
-    ]
-    return "  ".join(cells)
+    texts |= {name: f"{texts[name]} ± {number_text(spread[name])}" for name in texts if name in spread}
+    return "  ".join(texts.values())
 
 
 class Display:
-    """What a person sees on standard error: a live table in a terminal, else a line per trial.
-
-    Used as a context manager.
-    """
+    """What a person sees on standard error: a live table in a terminal, else a line per trial."""
 
     def __init__(self, count: int, monitor: str):
         self.count = count
@@ -166,26 +156,17 @@ class Display:
         self._live: Any = None
         self._refreshed = 0.0
 
-    def __enter__(self) -> "Display":
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
+    def shown(self) -> AbstractContextManager:
+        """Return a context in which the live table is shown, if standard error is a terminal."""
+        if not sys.stderr.isatty():
+            return nullcontext()
+        from rich.console import Console
+        from rich.live import Live
 
-            # Without a thread that refreshes it, since this process forks.
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def say(self, text: str) -> None:
-        """Print a line that stays above the live table."""
-        if self._live is None:
-            say(text)
-        else:
-            self._live.console.print(f"dlfound: {printable(text)}", markup=False, highlight=False)
+        # Without a thread that refreshes it, since this process forks. While the table is shown, rich prints
+        # what is written on standard error above it.
+        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+        return self._live
 
     # ---- messages
 
@@ -205,13 +186,13 @@ class Display:
             self._count(message)
             self.ended = max(self.ended, message["ended"])
             if self._live is None:
-                self.say(self._trial_line(message))
+                say(self._trial_line(message))
         elif kind == "killed":
             trial = self._running.pop(worker, None)
             where = f" in trial {trial['number']}, which resumes from its checkpoint" if trial else ""
-            self.say(f"a worker was killed by {message['signal']}{where}")
+            say(f"a worker was killed by {message['signal']}{where}")
         elif kind == "say":
-            self.say(message["text"])
+            say(message["text"])
 
     def _count(self, message: dict[str, Any]) -> None:
         self._states[message["state"]] += 1

@@ -5,6 +5,7 @@ a person may have edited them, or received them from someone else.
 """
 
 import json
+import math
 import secrets
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,16 +17,7 @@ from typing import Any
 from dlfound.config.yaml_files import dump_yaml, read_yaml
 from dlfound.errors import Code, Error, Problem, printable
 from dlfound.runs.comparison import Compared
-from dlfound.runs.find import (
-    Metrics,
-    Summary,
-    finite,
-    list_runs,
-    rank,
-    read_metrics,
-    read_settings,
-    read_summary,
-)
+from dlfound.runs.find import Metrics, Summary, finite, list_runs, read_metrics, read_settings, read_summary
 from dlfound.runs.folder import SWEEP, TRIALS, RunFolder, check_place, make_folder
 
 FORMAT = 1
@@ -154,23 +146,16 @@ def read_mark(path: Path) -> str:
 # ---- the file of each trial
 
 
-def write_trial(
-    sweep: Path, number: int, values: Mapping[str, str], params: Mapping[str, Any], result: Result | None
-) -> None:
+def write_trial(sweep: Path, entry: Mapping[str, Any], result: Result | None) -> None:
     """Write what the storage knows of a trial, so that a lost storage can be rebuilt from these files.
 
     Args:
-        values: the text of each value, as in an override.
-        params: the same values as Optuna stores them.
+        entry: its `number`, its `values` as the texts of overrides, and its `params`, the same values as
+            Optuna stores them.
         result: None while the trial runs.
     """
-    content = {
-        "number": number,
-        "values": dict(values),
-        "params": dict(params),
-        "result": None if result is None else asdict(result),
-    }
-    RunFolder(sweep / TRIALS).write_json(f"{number:04}.json", content)
+    content = {**entry, "result": None if result is None else asdict(result)}
+    RunFolder(sweep / TRIALS).write_json(f"{entry['number']:04}.json", content)
 
 
 def read_trial_files(sweep: Path) -> dict[Path, dict[str, Any]]:
@@ -180,11 +165,11 @@ def read_trial_files(sweep: Path) -> dict[Path, dict[str, Any]]:
         Error: a file is damaged (code 4).
     """
     folder = RunFolder(sweep / TRIALS)
-    entries = {
-        path.with_suffix(""): folder.read_json(path.name) for path in sorted(folder.path.glob("*.json"))
-    }
+    paths = sorted(folder.path.glob("*.json"))
+    entries = {path.with_suffix(""): folder.read_json(path.name) for path in paths}
     for path, entry in entries.items():
-        if not isinstance(entry.get("values"), dict) or not isinstance(entry.get("result"), dict | None):
+        entry.setdefault("result", None)
+        if not isinstance(entry.get("values"), dict) or not isinstance(entry["result"], dict | None):
             raise Error(f"{path}.json is not the file of a trial", "rerun the sweep's command", Code.RUN)
     return entries
 
@@ -201,34 +186,38 @@ def read_trials(sweep: Path) -> list[Compared]:
     entries = read_trial_files(sweep)
     runs = {path: {run: read_summary(run) for run in list_runs(path)} for path in entries}
     monitor = next((summary.monitor for found in runs.values() for summary in found.values()), "loss")
-    results = {path: entry.get("result") or {} for path, entry in entries.items()}
-    done = [path for path, result in results.items() if result.get("state") == State.DONE]
-    best = min(done, key=lambda path: rank("loss", finite(results[path].get("value"))), default=None)
+    values = {}
+    for path, entry in entries.items():
+        if entry["result"] is not None and entry["result"].get("state") == State.DONE:
+            value = finite(entry["result"].get("value"))
+            values[path] = math.inf if value is None else value
+    best = min(values, key=lambda path: values[path], default=None)
     return [_compared(path, entry, runs[path], monitor, path == best) for path, entry in entries.items()]
 
 
 def _compared(
     path: Path, entry: Mapping[str, Any], runs: Mapping[Path, Summary], monitor: str, is_best: bool
 ) -> Compared:
+    summaries = list(runs.values())
     settings = {printable(key): _parsed(text) for key, text in entry["values"].items()}
-    for run in list(runs)[:1]:
-        settings = read_settings(run)
-    result = entry.get("result")
+    if runs:
+        settings = read_settings(next(iter(runs)))
+    result = entry["result"]
     if result is None:
-        running = any(summary.status == State.RUNNING for summary in runs.values())
+        running = any(summary.status == State.RUNNING for summary in summaries)
         summary = Summary(State.RUNNING if running else State.INTERRUPTED, monitor)
         return Compared(path, summary, settings, bool(runs))
     spread = {f"{name}_std": value for name, value in read_metrics(result.get("spread")).items()}
     metrics = {"val": read_metrics(result.get("metrics")) | spread}
     if is_best:
-        metrics["test"], _ = mean_and_spread([summary.metrics.get("test", {}) for summary in runs.values()])
+        metrics["test"], _ = mean_and_spread([summary.metrics.get("test", {}) for summary in summaries])
     summary = Summary(
         printable(result.get("state")),
         monitor,
         metrics,
-        next(iter(runs.values())).best_epoch if len(runs) == 1 else None,
-        finite(result.get("epochs")),
-        finite(result.get("seconds")),
+        best_epoch=summaries[0].best_epoch if len(summaries) == 1 else None,
+        epochs=finite(result.get("epochs")),
+        seconds=finite(result.get("seconds")),
     )
     return Compared(path, summary, settings, bool(runs), printable(result.get("reason")))
 

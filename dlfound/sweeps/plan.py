@@ -18,7 +18,7 @@ from dlfound.options.configure import catalog, full_catalog, sweep_catalog
 from dlfound.options.rules import RULES
 from dlfound.options.search_methods import Method
 from dlfound.runs.folder import TRIALS, new_path
-from dlfound.sweeps.samplers import count_combinations, count_trials, draw_without_storage, interval_settings
+from dlfound.sweeps.samplers import count_combinations, count_trials, draw_without_storage
 from dlfound.sweeps.space import Space, Values, check_space, experiment_words, read_space
 from dlfound.sweeps.storage import mask_passwords
 
@@ -112,10 +112,8 @@ class Plan:
 
     def repetition_warning(self) -> str:
         """Warn if the space has fewer configurations than the sweep has trials; else return an empty text."""
-        if self.method_name == "grid" or interval_settings(self.space):
-            return ""
         combinations = count_combinations(self.space)
-        if self.count <= combinations:
+        if self.method_name == "grid" or self.count <= combinations:
             return ""
         return (
             f"warning: the space has only {combinations} configurations, so some of the {self.count} trials"

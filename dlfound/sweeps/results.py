@@ -19,7 +19,7 @@ from dlfound.runs.find import Metrics
 from dlfound.runs.folder import TRIALS, RunFolder, make_folder
 from dlfound.sweeps.folder import Result, State, mean_and_spread
 from dlfound.sweeps.plan import Plan
-from dlfound.sweeps.samplers import beyond, edge
+from dlfound.sweeps.samplers import beyond
 from dlfound.sweeps.trials import TrialRecord, TrialStore, best_trial
 from dlfound.terminal import number_text
 
@@ -185,18 +185,13 @@ def non_defaults(config: Config) -> tuple[dict[str, str], dict[str, dict[str, An
         group -> option, where it is not the default option; node -> settings that differ from their defaults.
     """
     catalog = config.catalog
-    default_options = {
-        group: catalog.content(group, word)["name"] for group, word in catalog.defaults.items()
-    }
+    default_options = {g: catalog.content(g, word)["name"] for g, word in catalog.defaults.items()}
     options = {g: config.name(g) for g in catalog.groups if config.name(g) != default_options[g]}
     nodes = {}
     for node, settings in config.tree.items():
         defaults = catalog.values(node, settings.get("name", ""))
-        changed = {
-            key: value
-            for key, value in settings.items()
-            if key not in ("name", "dir") and not _same(defaults.get(key), value)
-        }
+        checked = settings.keys() - {"name", "dir"}
+        changed = {k: v for k, v in settings.items() if k in checked and not _same(defaults.get(k), v)}
         if node == "run" and config["run"]["name"] != config.name("data"):
             changed["name"] = config["run"]["name"]
         if changed:
@@ -228,15 +223,18 @@ def edge_warnings(results: Results) -> list[str]:
     warnings = []
     for dimension in results.plan.space.dimensions:
         key = dimension.key
-        side = edge(dimension, best[key]) if key in best else 0
-        tried = [r.values[key] for r in results.records if r.result is not None and key in r.values]
-        if side == 0 or any(side * (float(text) - float(best[key])) > 0 for text in tried):
-            continue  # a value further to this side was worse than the best
-        if _is_valid(results.plan, {**best, key: json.dumps(beyond(dimension, side))}):
-            end = "lower" if side < 0 else "upper"
-            direction = "lower" if side < 0 else "higher"
-            place = f"the {end} end of its range"
-            warnings.append(f"the best {key} ({best[key]}) lies at {place}: search {direction}")
+        outside = beyond(dimension, best[key]) if key in best else None
+        if outside is None:
+            continue
+        text = best[key]
+        is_upper = outside > float(text)
+        tried = [float(r.values[key]) for r in results.records if r.result is not None and key in r.values]
+        furthest = max(tried) if is_upper else min(tried)
+        # A value further to this side was worse than the best.
+        if furthest == float(text) and _is_valid(results.plan, {**best, key: json.dumps(outside)}):
+            end = "upper" if is_upper else "lower"
+            direction = "higher" if is_upper else "lower"
+            warnings.append(f"the best {key} ({text}) lies at the {end} end of its range: search {direction}")
     return warnings
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
@@ -71,14 +71,9 @@ def list_combinations(space: Space) -> list[Values]:
     return list(combinations.values())
 
 
-def interval_settings(space: Space) -> list[str]:
-    """List the settings that are drawn from an interval, and so have no list of values."""
-    return [d.key for d in space.dimensions if not d.texts]
-
-
-def count_combinations(space: Space) -> int:
-    """Multiply the numbers of values: an upper limit for the combinations of a space without intervals."""
-    return math.prod(len(d.texts) for d in space.dimensions)
+def count_combinations(space: Space) -> float:
+    """Multiply the numbers of values: an upper limit for the combinations; infinite if there are intervals."""
+    return math.prod(len(d.texts) or math.inf for d in space.dimensions)
 
 
 def count_trials(method: Method, name: str, space: Space) -> int:
@@ -94,11 +89,10 @@ def count_trials(method: Method, name: str, space: Space) -> int:
             message = f"search.trials=all works only with search=grid, not with search={name}"
             raise Error(message, "give a number", Code.CONFIG)
         return int(method.trials)
-    if intervals := interval_settings(space):
+    if intervals := [d.key for d in space.dimensions if not d.texts]:
         message = f"a grid needs a list of values for {', '.join(intervals)}, not an interval"
         raise Error(message, f"{intervals[0]}=A,B,C or range(LOW,STOP,STEP), or search=random", Code.CONFIG)
-    upper_limit = count_combinations(space)
-    if upper_limit > MAX_GRID:
+    if (upper_limit := count_combinations(space)) > MAX_GRID:
         message = f"the grid has {upper_limit:,} combinations, more than {MAX_GRID:,}"
         raise Error(message, "use fewer values, or search=random", Code.CONFIG)
     combinations = len(list_combinations(space))
@@ -125,7 +119,7 @@ class TrialSampler(BaseSampler):
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return self._make(number, key)
 
-    def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, Any]:
         """Return the settings that the sampler draws jointly."""
         return self._create(trial.number).infer_relative_search_space(study, trial)
 
@@ -221,33 +215,24 @@ def make_pruner(method: Method, epochs: int) -> BasePruner:
 # ---- the ends of a dimension
 
 
-def edge(dimension: Dimension, text: str) -> int:
-    """Locate a value in its dimension: -1 at the lower end, 1 at the upper end, 0 between them."""
+def beyond(dimension: Dimension, text: str) -> float | None:
+    """Find a value a little outside a dimension, if a given value lies at one of its ends; else None."""
     numbers = _numbers(dimension)
     if dimension.texts and len(numbers) < 3:  # no middle, or not all values are numbers
-        return 0
-    scale = math.log if _is_log(dimension) else float
-    low = scale(numbers[0])
-    share = (scale(float(text)) - low) / (scale(numbers[-1]) - low)
+        return None
+    log = not dimension.texts and dimension.distribution.log
+    scale = math.log if log else float
+    width = scale(numbers[-1]) - scale(numbers[0])
+    share = (scale(float(text)) - scale(numbers[0])) / width
     margin = 0.0 if dimension.texts else EDGE
-    if share <= margin:
-        return -1
-    return 1 if share >= 1 - margin else 0
-
-
-def beyond(dimension: Dimension, side: int) -> float:
-    """A value a little outside a dimension: below its lower end (side -1) or above its upper end (side 1)."""
-    numbers = _numbers(dimension)
+    if margin < share < 1 - margin:
+        return None
+    side = -1 if share <= margin else 1
     end = numbers[0] if side < 0 else numbers[-1]
-    beside = end + side * (numbers[-1] - numbers[0]) / 10
-    value = end * 2.0**side if _is_log(dimension) else beside
-    if isinstance(dimension.distribution, FloatDistribution) or any(not n.is_integer() for n in numbers):
+    value = end * 2.0**side if log else end + side * width / 10
+    if isinstance(dimension.distribution, FloatDistribution) or not all(n.is_integer() for n in numbers):
         return value
     return math.floor(value) if side < 0 else math.ceil(value)
-
-
-def _is_log(dimension: Dimension) -> bool:
-    return not dimension.texts and dimension.distribution.log
 
 
 def _numbers(dimension: Dimension) -> list[float]:

@@ -237,21 +237,19 @@ def check_space(space: Space, compose: Callable[[Sequence[str]], Config]) -> lis
 
 def _with_int(dimension: Dimension | None, problem: Problem) -> Problem:
     """If a setting takes whole numbers only, suggest an interval of whole numbers."""
-    if dimension is None or not isinstance(dimension.distribution, FloatDistribution):
-        return problem
-    if f"{dimension.key} must be a whole" not in problem.what:
-        return problem
-    low = dimension.distribution.low
-    high = dimension.distribution.high
-    return Problem(problem.what, f"write {dimension.key}=int(interval({low:g},{high:g}))")
+    numbers = dimension.distribution if dimension is not None else None
+    if isinstance(numbers, FloatDistribution) and f"{dimension.key} must be a whole" in problem.what:
+        fix = f"write {dimension.key}=int(interval({numbers.low:g},{numbers.high:g}))"
+        return Problem(problem.what, fix)
+    return problem
 
 
 def _trials(space: Space) -> Iterator[tuple[Dimension | None, list[str]]]:
     """The overrides of configurations that together try every dimension."""
     by_key = {d.key: d for d in space.dimensions}
     for d in space.dimensions:
-        group = by_key.get(d.key.partition(".")[0])
-        swept_option = {group.key: (d.within or group.texts)[0]} if group not in (None, d) else {}
+        group = by_key.get(d.key.partition(".")[0], d)
+        swept_option = {} if group is d else {group.key: (d.within or group.texts)[0]}
         for text in _samples(d):
             yield d, space.words({**swept_option, d.key: text})
     if not space.dimensions:

@@ -157,11 +157,9 @@ def _translate(error: BaseException, address: str) -> Error | None:
 
 def _chain(error: BaseException) -> list[BaseException]:
     """List an error and what caused it, the root cause last."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
     return chain
 
 

@@ -1,14 +1,15 @@
-"""The trials of a sweep in its storage.
+"""The trials of a sweep: kept in its storage, and handed out to its processes.
 
 Each trial is a trial of Optuna with the same number. A waiting trial belongs to no process, a running trial
-to the process that owns it (see `trial_queue`), and a finished trial never changes again.
+to the process that owns it (see `ownership`), and a finished trial never changes again.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import optuna
@@ -16,17 +17,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dlfound.errors import Code, Error
 from dlfound.sweeps.folder import Result, State, find_differences, read_trial_files
+from dlfound.sweeps.ownership import DEATHS, Ownership
 from dlfound.sweeps.plan import Plan
-from dlfound.sweeps.samplers import read_values
+from dlfound.sweeps.samplers import draw, make_pruner, make_sampler, read_values
 from dlfound.sweeps.space import Space, Values
 from dlfound.sweeps.storage import open_storage, storage_errors
 
-STATES = {
-    State.DONE: TrialState.COMPLETE,
-    State.PRUNED: TrialState.PRUNED,
-    State.DIVERGED: TrialState.FAIL,
-    State.FAILED: TrialState.FAIL,
-}
+STATES = {State.DONE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED}  # the others end as FAIL
 MIN_TRIALS = 10  # finished trials from which the importance of settings can be estimated
 IDENTITY = "dlfound"  # a study's attribute: the settings that all commands share
 DATA = "data"  # the start of a study's attributes: the fingerprint of the rows that some data settings give
@@ -45,10 +42,11 @@ class TrialRecord:
 
 def best_trial(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """Find the finished trial with the lowest value; the earlier one of two equal ones."""
-    done = [
-        r for r in records if r.state == State.DONE and r.result is not None and r.result.value is not None
-    ]
+    done = [record for record in records if record.state == State.DONE and record.result.value is not None]
     return min(done, key=lambda record: (record.result.value, record.number), default=None)
+
+
+# ---- the storage
 
 
 class TrialStore:
@@ -60,14 +58,13 @@ class TrialStore:
 
     def __init__(self, plan: Plan, say: Callable[[str], None]):
         self.plan = plan
+        name = plan.study_name
         with self.errors():
             self.storage = open_storage(plan.address, plan.path, say)
             try:
-                self.study = optuna.study.Study(plan.study_name, self.storage)
+                self.study = optuna.study.Study(name, self.storage)
             except KeyError:
-                self.study = optuna.create_study(
-                    study_name=plan.study_name, storage=self.storage, load_if_exists=True
-                )
+                self.study = optuna.create_study(storage=self.storage, study_name=name, load_if_exists=True)
 
     def errors(self) -> AbstractContextManager[None]:
         """Translate the errors of the storage (see `storage_errors`)."""
@@ -85,7 +82,7 @@ class TrialStore:
     def _record(self, trial: FrozenTrial) -> TrialRecord:
         values = read_values(self.plan.space, trial.params)
         if trial.state.is_finished():
-            result = _read_result(trial.user_attrs.get(RESULT))
+            result = _read_result(trial)
             return TrialRecord(trial.number, result.state, values, result)
         state = State.RUNNING if trial.state == TrialState.RUNNING else State.WAITING
         return TrialRecord(trial.number, state, values, None)
@@ -139,7 +136,7 @@ class TrialStore:
         """The reason of the last failure if the last `limit` trials all failed; else an empty text."""
         ended = [trial for trial in self.trials() if trial.state.is_finished() and trial.datetime_complete]
         ended.sort(key=lambda trial: trial.datetime_complete)
-        results = [_read_result(trial.user_attrs.get(RESULT)) for trial in ended[-limit:]]
+        results = [_read_result(trial) for trial in ended[-limit:]]
         if len(results) < limit or any(result.state != State.FAILED for result in results):
             return ""
         return results[-1].reason
@@ -160,10 +157,106 @@ class TrialStore:
                 raise Error(message, "restore the data files, or choose another run.dir", Code.RUN)
 
 
-def _read_result(text: Any) -> Result:
-    """Read the outcome of a trial from its attribute in the storage."""
+# ---- the queue
+
+
+@dataclass(frozen=True)
+class ClaimedTrial:
+    """A trial that this process owns and must bring to an end.
+
+    Attributes:
+        deaths: how many processes have died while they owned it.
+    """
+
+    number: int
+    values: Values
+    trial: optuna.trial.Trial
+    deaths: int
+
+
+class TrialQueue:
+    """Hands this process one trial after another, and records the outcome of each."""
+
+    def __init__(self, store: TrialStore):
+        plan = store.plan
+        self.store = store
+        self.ownership = Ownership(plan, store.storage)
+        self.locks = self.ownership.locks
+        self._sampler = make_sampler(plan.method_name, plan.method, plan.space)
+        self._pruner = make_pruner(plan.method, plan.base["train"]["epochs"])
+
+    def claim(self, begin: bool = True) -> ClaimedTrial | None:
+        """Claim a trial whose process has died, else the next one of the sweep; None if there is neither.
+
+        Args:
+            begin: False to claim no trial that has not been started before.
+        """
+        with self.store.errors():
+            for trial in self.store.trials()[: self.store.plan.count]:
+                if trial.state == TrialState.RUNNING and self.ownership.take_over_dead(trial):
+                    return self._claimed(trial)
+            return self._claim_next() if begin else None
+
+    def _claim_next(self) -> ClaimedTrial | None:
+        """Claim the first waiting trial; create one if there is none and the sweep may have more."""
+        count = self.store.plan.count
+        with self.locks.exclusive():
+            while True:
+                trials = self.store.trials()
+                for trial in trials[:count]:
+                    if trial.state == TrialState.WAITING and self.locks.acquire(trial.number):
+                        if self._set_running(trial):
+                            return self._claimed(trial)
+                        self.locks.release(trial.number)
+                if len(trials) >= count:
+                    return None
+                self.store.study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
+
+    def _set_running(self, trial: FrozenTrial) -> bool:
+        """Change a trial from waiting to running; return False if another process was faster."""
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            return self.store.storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING)
+        return False
+
+    def _claimed(self, frozen: FrozenTrial) -> ClaimedTrial:
+        self.ownership.start_heartbeat(frozen._trial_id)
+        # A study caches the trials that it has read, so each trial gets a study of its own.
+        name = self.store.study.study_name
+        study = optuna.study.Study(name, self.store.storage, sampler=self._sampler, pruner=self._pruner)
+        trial = optuna.trial.Trial(study, frozen._trial_id)
+        values = draw(trial, self.store.plan.space)
+        return ClaimedTrial(frozen.number, values, trial, trial.user_attrs.get(DEATHS, 0))
+
+    def should_prune(self, claimed: ClaimedTrial, epoch: int, value: float) -> bool:
+        """Record an epoch's value (lower is better); return True if the pruner ends the trial."""
+        with self.store.errors():
+            recorded = self.store.storage.get_trial(claimed.trial._trial_id).intermediate_values
+            if epoch not in recorded:  # it may be, if the trial was interrupted
+                claimed.trial.report(value, epoch)
+            return claimed.trial.should_prune()
+
+    def finish(self, claimed: ClaimedTrial, result: Result) -> bool:
+        """Record the outcome of a trial and release it; return False if another process has recorded one."""
+        state = STATES.get(result.state, TrialState.FAIL)
+        values = None if state == TrialState.FAIL or result.value is None else [result.value]
+        with self.store.errors():
+            try:
+                claimed.trial.set_user_attr(RESULT, json.dumps(asdict(result), allow_nan=False))
+                self.store.storage.set_trial_state_values(claimed.trial._trial_id, state, values)
+                return True
+            except optuna.exceptions.UpdateFinishedTrialError:
+                return False
+            finally:
+                self.ownership.release(claimed.number)
+
+
+# ---- results and files
+
+
+def _read_result(trial: FrozenTrial) -> Result:
+    """Read the outcome of a finished trial from its attribute in the storage."""
     try:
-        content = json.loads(text)
+        content = json.loads(trial.user_attrs[RESULT])
         return Result(**{name: content[name] for name in Result.__dataclass_fields__})
     except (TypeError, ValueError, KeyError):
         return Result(State.FAILED, reason="the storage has no result of this trial")
@@ -173,13 +266,12 @@ def _restored_trial(entry: Mapping[str, Any] | None, space: Space) -> FrozenTria
     """Make a trial from its file; a waiting one if the file is missing."""
     if entry is None:
         return optuna.trial.create_trial(state=TrialState.WAITING)
-    known = {d.key: d.distribution for d in space.dimensions}
-    params = {key: value for key, value in entry["params"].items() if key in known}
-    drawn = {"params": params, "distributions": {key: known[key] for key in params}}
-    if entry["result"] is None:
-        return optuna.trial.create_trial(state=TrialState.RUNNING, **drawn)
-    text = json.dumps(entry["result"])
-    result = _read_result(text)
-    state = STATES[result.state]
-    value = result.value if state != TrialState.FAIL else None
-    return optuna.trial.create_trial(state=state, value=value, user_attrs={RESULT: text}, **drawn)
+    drawn = {d.key: d.distribution for d in space.dimensions if d.key in entry["params"]}
+    params = {key: entry["params"][key] for key in drawn}
+    create = partial(optuna.trial.create_trial, params=params, distributions=drawn)
+    result = entry["result"]
+    if result is None:
+        return create(state=TrialState.RUNNING)
+    state = STATES.get(result.get("state"), TrialState.FAIL)
+    value = result.get("value") if state != TrialState.FAIL else None
+    return create(state=state, value=value, user_attrs={RESULT: json.dumps(result)})

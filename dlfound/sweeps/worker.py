@@ -21,8 +21,7 @@ from dlfound.runs.run import Run
 from dlfound.runs.train import read_source, run_training, take_fold
 from dlfound.sweeps.folder import Result, State, mean_and_spread, write_trial
 from dlfound.sweeps.plan import Plan
-from dlfound.sweeps.trial_queue import ClaimedTrial, TrialQueue
-from dlfound.sweeps.trials import TrialStore
+from dlfound.sweeps.trials import ClaimedTrial, TrialQueue, TrialStore
 from dlfound.terminal import Stop
 from dlfound.training.device import TooLarge
 from dlfound.training.loop import Epoch
@@ -82,32 +81,6 @@ def _open_queue(plan: Plan, send: Send) -> TrialQueue:
     return TrialQueue(TrialStore(plan, lambda text: send({"kind": "say", "text": text})))
 
 
-class DataCache:
-    """The data of the last run; runs with the same data settings share them, and each fold is cut once."""
-
-    def __init__(self, store: TrialStore):
-        self._store = store
-        self._settings = ""
-        self._folds: dict[tuple[int, int], Dataset] = {}  # folds, fold -> data; 0, 0 has all rows
-
-    def load(self, config: Config, data: Any) -> Dataset:
-        """Read the data of a run.
-
-        Raises:
-            Error: they have changed since the sweep began (code 4), or cannot be read (code 3).
-        """
-        settings = json.dumps(config["data"], sort_keys=True)
-        if settings != self._settings:
-            dataset = read_source(config)
-            self._store.check_data(settings, dataset.fingerprint())
-            self._folds = {(0, 0): dataset}
-            self._settings = settings
-        fold = (config["train"]["folds"], config["train"]["fold"])
-        if fold not in self._folds:
-            self._folds[fold] = take_fold(config, self._folds[0, 0])
-        return self._folds[fold]
-
-
 class Worker:
     """Trains the trials that a queue hands out."""
 
@@ -116,7 +89,8 @@ class Worker:
         self.queue = queue
         self.send = send
         self.stop = stop
-        self._data = DataCache(queue.store)
+        self._data_settings = ""  # of the last run; runs with the same ones share their data
+        self._folds: dict[tuple[int, int], Dataset] = {}  # folds, fold -> these data; 0, 0 has all rows
         self._reported = 0.0  # when the last message about an epoch was sent
 
     def work(self, deadline: float) -> int:
@@ -150,15 +124,15 @@ class Worker:
     def _train_claimed(self, claimed: ClaimedTrial) -> None:
         """Bring a trial to its end, or release it if this process has to stop."""
         began = time.perf_counter()
-        write = partial(write_trial, self.plan.path, claimed.number, claimed.values, claimed.trial.params)
-        write(None)
+        entry = {"number": claimed.number, "values": claimed.values, "params": claimed.trial.params}
+        write_trial(self.plan.path, entry, None)
         self.send({"kind": "begin", "number": claimed.number, "values": claimed.values})
         try:
             result = self._result(claimed)
         except BaseException:
             self.queue.ownership.release(claimed.number)
             raise
-        write(result)
+        write_trial(self.plan.path, entry, result)
         store = self.queue.store
         if self.queue.finish(claimed, result):
             message = _end_message(claimed.number, claimed.values, result)
@@ -214,13 +188,30 @@ class Worker:
                 shlex.join(["dlfound", "train", *words]),
                 shown=False,
                 stop=self.stop,
-                load=self._data.load,
+                load=self._load,
                 should_prune=partial(self._should_prune, claimed, config["train"], not runs),
             )
             runs.append(run)
             if code != Code.DONE or run.report["status"] == State.PRUNED:
                 break
         return trial_result(runs)
+
+    def _load(self, config: Config, data: Any) -> Dataset:
+        """Read the data of a run, or take those of the last one; each fold is cut once.
+
+        Raises:
+            Error: they have changed since the sweep began (code 4), or cannot be read (code 3).
+        """
+        settings = json.dumps(config["data"], sort_keys=True)
+        if settings != self._data_settings:
+            dataset = read_source(config)
+            self.queue.store.check_data(settings, dataset.fingerprint())
+            self._folds = {(0, 0): dataset}
+            self._data_settings = settings
+        fold = (config["train"]["folds"], config["train"]["fold"])
+        if fold not in self._folds:
+            self._folds[fold] = take_fold(config, self._folds[0, 0])
+        return self._folds[fold]
 
     def _should_prune(
         self, claimed: ClaimedTrial, settings: Mapping[str, Any], is_first: bool, epoch: Epoch, value: float

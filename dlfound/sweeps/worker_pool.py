@@ -119,16 +119,14 @@ class WorkerPool:
         ready = wait([worker.read_end for worker in self._workers.values()], POLL_INTERVAL)
         for index, worker in list(self._workers.items()):
             if worker.read_end in ready:
-                message = worker.receive()
-                if message is None:
-                    self._bury(index)
-                else:
-                    self._handle(index, message)
+                self._handle(index, worker.receive())
         if self._failure is not None or self.stop():
             self._ask_to_stop()
         self.refresh()
 
-    def _handle(self, index: int, message: Message) -> None:
+    def _handle(self, index: int, message: Message | None) -> None:
+        if message is None:
+            return self._bury(index)
         if message["kind"] == "fatal" and self._failure is None:
             problems = [Problem(**problem) for problem in message["problems"]]
             self._failure = Error.of(problems, Code(message["code"]))

@@ -1,43 +1,36 @@
-"""Hand out the trials of a sweep, each to one process at a time.
+"""Who trains a trial: each one belongs to one process at a time.
 
 Processes that share a folder, or the file of a database, lock one byte per trial in a common lock file. The
 kernel releases the locks of a process however the process ends.
 
 Machines that share only a database server cannot see each other's locks. There the owner of a trial writes a
 heartbeat, a growing number, to the storage. A trial whose heartbeat stands still for a minute is abandoned.
-The observer measures the minute on its own clock, so the clocks of the machines may differ.
+The observer measures the minute on its own clock, so the clocks of the machines may differ. Optuna's own
+heartbeat would need the clock of the server, which its gRPC proxy does not give.
 """
 
 import fcntl
-import json
 import os
 import secrets
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from dlfound.errors import Code, Error
-from dlfound.sweeps.folder import Result, read_mark
-from dlfound.sweeps.samplers import draw, make_pruner, make_sampler
-from dlfound.sweeps.space import Values
+from dlfound.sweeps.folder import read_mark
+from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.storage import find_lock_file, is_shared_file
-from dlfound.sweeps.trials import RESULT, STATES, TrialStore
 
 HEARTBEAT_INTERVAL = 15.0  # seconds
 ABANDONED_AFTER = 60.0  # seconds without a heartbeat
 SETTLING_TIME = 1.0  # seconds until every machine sees who has taken over a trial
 OWNER = "owner"  # a trial's attribute in the storage: the process that trains it, and its heartbeat
 DEATHS = "deaths"  # a trial's attribute in the storage: how many of its processes have died
-
-
-# ---- ownership
 
 
 class TrialLocks:
@@ -89,16 +82,13 @@ class Ownership:
 
     Args:
         storage: Optuna's storage of the sweep.
-        locks: the locks of this process.
-        shared: True if every process of the sweep sees the same lock file.
-        mark: identifies this sweep folder among those of other machines.
     """
 
-    def __init__(self, storage: Any, locks: TrialLocks, shared: bool, mark: str):
-        self.locks = locks
+    def __init__(self, plan: Plan, storage: Any):
+        self.locks = TrialLocks(find_lock_file(plan.address, plan.path, plan.study_name))
         self._storage = storage
-        self._shared = shared
-        self._owner = {"place": mark, "worker": secrets.token_hex(8)}
+        self._shared = is_shared_file(plan.address)
+        self._owner = {"place": read_mark(plan.path), "worker": secrets.token_hex(8)}
         self._observed: dict[int, tuple[Any, float]] = {}  # trial -> its owner and state, and since when
         self._released = threading.Event()
         self._heart: threading.Thread | None = None
@@ -166,97 +156,3 @@ class Ownership:
             self._heart.join()
             self._heart = None
         self.locks.release(number)
-
-
-# ---- the queue
-
-
-@dataclass(frozen=True)
-class ClaimedTrial:
-    """A trial that this process owns and must bring to an end.
-
-    Attributes:
-        deaths: how many processes have died while they owned it.
-    """
-
-    number: int
-    values: Values
-    trial: optuna.trial.Trial
-    deaths: int
-
-
-class TrialQueue:
-    """Hands this process one trial after another, and records the outcome of each."""
-
-    def __init__(self, store: TrialStore):
-        plan = store.plan
-        self.store = store
-        self.locks = TrialLocks(find_lock_file(plan.address, plan.path, plan.study_name))
-        shared = is_shared_file(plan.address)
-        self.ownership = Ownership(store.storage, self.locks, shared, read_mark(plan.path))
-        self._sampler = make_sampler(plan.method_name, plan.method, plan.space)
-        self._pruner = make_pruner(plan.method, plan.base["train"]["epochs"])
-
-    def claim(self, begin: bool = True) -> ClaimedTrial | None:
-        """Claim a trial whose process has died, else the next one of the sweep; None if there is neither.
-
-        Args:
-            begin: False to claim no trial that has not been started before.
-        """
-        with self.store.errors():
-            for trial in self.store.trials()[: self.store.plan.count]:
-                if trial.state == TrialState.RUNNING and self.ownership.take_over_dead(trial):
-                    return self._claimed(trial)
-            return self._claim_next() if begin else None
-
-    def _claim_next(self) -> ClaimedTrial | None:
-        """Claim the first waiting trial; create one if there is none and the sweep may have more."""
-        count = self.store.plan.count
-        with self.locks.exclusive():
-            while True:
-                trials = self.store.trials()
-                for trial in trials[:count]:
-                    if trial.state == TrialState.WAITING and self.locks.acquire(trial.number):
-                        if self._set_running(trial):
-                            return self._claimed(trial)
-                        self.locks.release(trial.number)
-                if len(trials) >= count:
-                    return None
-                self.store.study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
-
-    def _set_running(self, trial: FrozenTrial) -> bool:
-        """Change a trial from waiting to running; return False if another process was faster."""
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            return self.store.storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING)
-        return False
-
-    def _claimed(self, frozen: FrozenTrial) -> ClaimedTrial:
-        self.ownership.start_heartbeat(frozen._trial_id)
-        # A study caches the trials that it has read, so each trial gets a study of its own.
-        name = self.store.study.study_name
-        study = optuna.study.Study(name, self.store.storage, sampler=self._sampler, pruner=self._pruner)
-        trial = optuna.trial.Trial(study, frozen._trial_id)
-        values = draw(trial, self.store.plan.space)
-        return ClaimedTrial(frozen.number, values, trial, trial.user_attrs.get(DEATHS, 0))
-
-    def should_prune(self, claimed: ClaimedTrial, epoch: int, value: float) -> bool:
-        """Record an epoch's value (lower is better); return True if the pruner ends the trial."""
-        with self.store.errors():
-            recorded = self.store.storage.get_trial(claimed.trial._trial_id).intermediate_values
-            if epoch not in recorded:  # it may be, if the trial was interrupted
-                claimed.trial.report(value, epoch)
-            return claimed.trial.should_prune()
-
-    def finish(self, claimed: ClaimedTrial, result: Result) -> bool:
-        """Record the outcome of a trial and release it; return False if another process has recorded one."""
-        state = STATES[result.state]
-        values = None if state == TrialState.FAIL or result.value is None else [result.value]
-        with self.store.errors():
-            try:
-                claimed.trial.set_user_attr(RESULT, json.dumps(asdict(result), allow_nan=False))
-                self.store.storage.set_trial_state_values(claimed.trial._trial_id, state, values)
-                return True
-            except optuna.exceptions.UpdateFinishedTrialError:
-                return False
-            finally:
-                self.ownership.release(claimed.number)

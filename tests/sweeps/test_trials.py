@@ -7,12 +7,11 @@ import pytest
 from dlfound.errors import Error
 from dlfound.options.configure import catalog
 from dlfound.options.search_methods import Random
-from dlfound.sweeps import trial_queue
+from dlfound.sweeps import ownership
 from dlfound.sweeps.folder import Result, State, open_folder
 from dlfound.sweeps.space import read_space
 from dlfound.sweeps.storage import open_storage
-from dlfound.sweeps.trial_queue import TrialQueue
-from dlfound.sweeps.trials import TrialStore, best_trial
+from dlfound.sweeps.trials import TrialQueue, TrialStore, best_trial
 
 SPACE = read_space(["optim=adam,sgd", "optim.lr=tag(log,interval(1e-4,0.1))"], catalog())[0]
 METHOD = Random(
@@ -47,8 +46,8 @@ class Machine:
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """The address of a storage for machines that share nothing else."""
-    monkeypatch.setattr(trial_queue, "is_shared_file", lambda address: False)
-    monkeypatch.setattr(trial_queue, "SETTLING_TIME", 0.01)
+    monkeypatch.setattr(ownership, "is_shared_file", lambda address: False)
+    monkeypatch.setattr(ownership, "SETTLING_TIME", 0.01)
     return f"sqlite:///{tmp_path / 'server.db'}"
 
 
@@ -56,7 +55,7 @@ def server(tmp_path, monkeypatch):
 def clock(monkeypatch):
     """A clock that stands still unless a test advances it."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(trial_queue.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(ownership.time, "monotonic", lambda: clock.now)
     return clock
 
 
@@ -77,7 +76,7 @@ def test_machines_share_the_trials(server, tmp_path):
 
 
 def test_a_trial_of_a_dead_machine_is_taken_over_after_a_minute(server, clock, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial_queue, "HEARTBEAT_INTERVAL", 3600)
+    monkeypatch.setattr(ownership, "HEARTBEAT_INTERVAL", 3600)
     dead, other = Machine(tmp_path / "a", server), Machine(tmp_path / "b", server)
     lost = [dead.claim() for _ in range(3)]
     assert other.claim() is None
@@ -109,10 +108,10 @@ def test_only_one_of_two_machines_takes_over_a_trial(server, clock, tmp_path, mo
     clock.now += 61
 
     def second_signs_meanwhile(seconds):
-        monkeypatch.setattr(trial_queue.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(ownership.time, "sleep", lambda seconds: None)
         assert second.queue.ownership.sign(second.store.storage.get_trial(1))
 
-    monkeypatch.setattr(trial_queue.time, "sleep", second_signs_meanwhile)
+    monkeypatch.setattr(ownership.time, "sleep", second_signs_meanwhile)
     assert first.claim(count=1) is None
 
 
