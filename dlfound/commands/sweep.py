@@ -8,12 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dlfound.commands.options import own_options
 from dlfound.errors import Code, Error, Stopped, printable
 from dlfound.options.configure import load_options
-from dlfound.sweeps.folder import State
+from dlfound.sweeps.folder import WORKERS_LOG, State, open_folder
+from dlfound.sweeps.worker_pool import WorkerPool
 from dlfound.terminal import Stop, age_text, number_text, say, stoppable
 
 if TYPE_CHECKING:  # these import Hydra and Optuna
@@ -68,22 +70,23 @@ def _print_space(plan: "Plan", as_json: bool) -> None:
 
 def _search(plan: "Plan", as_json: bool, stop: Stop) -> int:
     """Run the sweep; returns the exit code."""
-    from dlfound.sweeps.folder import open_folder
-    from dlfound.sweeps.worker_pool import join_sweep, run_workers
-
     seconds = plan.method.seconds
     deadline = float("inf") if seconds == "none" else time.monotonic() + seconds
     open_folder(plan.path, plan.identity, plan.count, plan.command)
     if warning := plan.repetition_warning():
         say(warning)
+    from dlfound.sweeps.worker import join_study, run_worker  # imports torch, before the forks
+
     display = Display(plan.count, plan.monitor)
-    join_sweep(plan, display.listen)
+    log = plan.path / WORKERS_LOG
+    WorkerPool(1, partial(join_study, plan), log, display.listen).run()
     failure = None
     stop.training = True
     with display.shown():
         try:
             if display.ended < plan.count:
-                run_workers(plan, deadline, display.listen, display.refresh, stop)
+                work = partial(run_worker, plan, deadline)
+                WorkerPool(plan.method.workers, work, log, display.listen, display.refresh, stop).run()
         except Error as error:
             failure = error
     return _finish(plan, stop, failure, as_json)

@@ -1,8 +1,4 @@
-"""Pictures drawn from files: those of a sweep, and of the range test in a check's folder.
-
-A sweep's pictures show each setting against the metric, the importances, the best value so far and the best
-curves.
-"""
+"""Pictures drawn from files: those of a sweep, and of the range test in a check's folder."""
 
 import csv
 import io
@@ -36,14 +32,18 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
 
 
+def new_axes(width: float, height: float) -> Axes:
+    """Create a figure with a single panel."""
+    return new_figure(width, height).subplots()
+
+
 # ---- the range test
 
 
 def draw_range_test(folder: RunFolder, source: str, target: str) -> None:
     """Draw the range test in a folder's `source`, a check.json, into its `target`, a PNG file.
 
-    The picture shows the loss after short trainings at each rate, the range that learns, and the configured
-    rate. Crosses at the top mark the rates at which training diverged.
+    Crosses at the top mark the rates at which training diverged.
     """
     checks = folder.read_json(source)["checks"]
     numbers = next(entry["numbers"] for entry in checks if entry["name"] == "learning_rate")
@@ -53,8 +53,7 @@ def draw_range_test(folder: RunFolder, source: str, target: str) -> None:
     top = 1.5 * initial if (initial or 0) > 0 else max([0.0, *(trial["loss"] for trial in trained)]) + 1.0
     shown = [trial for trial in trained if trial["loss"] <= top]
     diverged = [trial["lr"] for trial in numbers["tried"] if trial not in shown]
-    figure = new_figure(7.0, 4.0)
-    axes = figure.subplots()
+    axes = new_axes(7.0, 4.0)
     axes.axvspan(*numbers["learns"], color=GREEN, alpha=0.12, label="learns")
     if initial is not None:
         axes.axhline(initial, color=GREY, linewidth=1, linestyle=":", label="before the first step")
@@ -68,7 +67,7 @@ def draw_range_test(folder: RunFolder, source: str, target: str) -> None:
     axes.set_ylim(top=top)
     axes.legend(loc="lower left", frameon=False, fontsize="small")
     content = io.BytesIO()
-    figure.savefig(content)
+    axes.figure.savefig(content)
     folder.write_bytes(target, content.getvalue())
 
 
@@ -95,11 +94,6 @@ class Sweep:
     def done(self) -> list[Row]:
         """The successful trials."""
         return [row for row in self.rows if row["state"] == "done" and row[self.metric]]
-
-    @property
-    def unsuccessful(self) -> list[Row]:
-        """The trials that diverged or failed."""
-        return [row for row in self.rows if row["state"] in ("diverged", "failed")]
 
     @property
     def ranked(self) -> list[Row]:
@@ -177,7 +171,7 @@ def settings(sweep: Sweep) -> Figure | None:
 
 def _draw_setting(panel: Axes, sweep: Sweep, key: str) -> None:
     done = [row for row in sweep.done if row[key]]
-    unsuccessful = [row for row in sweep.unsuccessful if row[key]]
+    unsuccessful = [row for row in sweep.rows if row["state"] in ("diverged", "failed") and row[key]]
     place = _x_axis(panel, key, sweep.report["space"][key], [*done, *unsuccessful])
     if unsuccessful:  # they have no value, so they are drawn at the top
         at_top = {"transform": panel.get_xaxis_transform(), "clip_on": False}
@@ -237,13 +231,12 @@ def importances(sweep: Sweep) -> Figure | None:
     if not shares:
         return None
     keys, values = zip(*shares, strict=True)
-    figure = new_figure(6, 0.8 + 0.4 * len(keys))
-    axes = figure.subplots()
+    axes = new_axes(6, 0.8 + 0.4 * len(keys))
     bars = axes.barh([_shortened(key, 40) for key in keys], values, color=BLUE)
     axes.bar_label(bars, [f"{share:.0%}" for share in values], padding=4)
     axes.set_xlim(0, 1.12 * max(values))
     axes.set_xlabel(f"share of the variance of {sweep.label}")
-    return figure
+    return axes.figure
 
 
 def history(sweep: Sweep) -> Figure:
@@ -252,18 +245,16 @@ def history(sweep: Sweep) -> Figure:
     values = [sweep.value(row) for row in sweep.done]
     best = list(itertools.accumulate(values, max if sweep.growing else min))
     last = int(sweep.rows[-1]["trial"])
-    figure = new_figure(7, 3.6)
-    axes = figure.subplots()
+    axes = new_axes(7, 3.6)
     axes.scatter(numbers, values, s=18, color=BLUE, alpha=0.7, linewidths=0, label="trial")
     axes.step([*numbers, last], [*best, best[-1]], where="post", color=RED, label="best so far")
     _finish(axes, sweep, "trial", values)
-    return figure
+    return axes.figure
 
 
 def curves(sweep: Sweep) -> Figure | None:
     """Draw the metric after each epoch, for the best trials."""
-    figure = new_figure(7, 3.6)
-    axes = figure.subplots()
+    axes = new_axes(7, 3.6)
     values: list[float] = []
     for row in sweep.ranked[:CURVES]:
         curve = _read_curve(sweep.path / row["folder"], sweep.report["monitor"])
@@ -274,7 +265,7 @@ def curves(sweep: Sweep) -> Figure | None:
     if not values:
         return None
     _finish(axes, sweep, "epoch", [value for value in values if math.isfinite(value)])
-    return figure
+    return axes.figure
 
 
 def _finish(axes: Axes, sweep: Sweep, counter: str, values: Sequence[float]) -> None:

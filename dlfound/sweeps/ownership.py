@@ -135,7 +135,7 @@ class Ownership:
         return owner
 
     def start_heartbeat(self, trial_id: int) -> None:
-        """Show machines that cannot see the lock that this process is alive, again and again, from a thread."""
+        """Keep showing machines that cannot see the lock that this process is alive."""
         if not self._shared:
             self.beat(trial_id, 0)
             self._released.clear()

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,6 @@ from dlfound.terminal import number_text
 FORMAT = 1
 CSV = "trials.csv"
 REPORT = "report.json"
-EXPERIMENTS = "experiment"
-BEST = "best"
 PICTURES = "pictures"
 
 
@@ -85,7 +84,7 @@ class Results:
         }
 
     def _best_report(self) -> dict[str, Any] | None:
-        if self.best is None or self.best.result is None:
+        if self.best is None:
             return None
         folders = [flag for folder in self.plan.config_dirs for flag in ("--config-dir", folder)]
         files = [flag for file in self.plan.files for flag in ("--with", file)]
@@ -139,7 +138,7 @@ def write_results(results: Results) -> bool:
     RunFolder(path).write_text(CSV, table)
     RunFolder(path).write_json(REPORT, results.report)
     if results.best is not None:
-        make_folder(path / EXPERIMENTS).write_text(f"{BEST}.yaml", best_yaml(results))
+        make_folder(path / "experiment").write_text("best.yaml", best_yaml(results))
     return changed
 
 
@@ -226,22 +225,13 @@ def edge_warnings(results: Results) -> list[str]:
         outside = beyond(dimension, best[key]) if key in best else None
         if outside is None:
             continue
-        text = best[key]
-        is_upper = outside > float(text)
+        is_upper = outside > float(best[key])
         tried = [float(r.values[key]) for r in results.records if r.result is not None and key in r.values]
-        furthest = max(tried) if is_upper else min(tried)
-        # A value further to this side was worse than the best.
-        if furthest == float(text) and _is_valid(results.plan, {**best, key: json.dumps(outside)}):
-            end = "upper" if is_upper else "lower"
-            direction = "higher" if is_upper else "lower"
-            warnings.append(f"the best {key} ({text}) lies at the {end} end of its range: search {direction}")
+        if float(best[key]) != (max(tried) if is_upper else min(tried)):
+            continue  # a value further to this side was worse than the best
+        end = "upper" if is_upper else "lower"
+        advice = "search higher" if is_upper else "search lower"
+        with suppress(Error):  # the setting does not take a value outside
+            results.plan.compose(results.plan.trial_overrides({**best, key: json.dumps(outside)}))
+            warnings.append(f"the best {key} ({best[key]}) lies at the {end} end of its range: {advice}")
     return warnings
-
-
-def _is_valid(plan: Plan, values: dict[str, str]) -> bool:
-    """Tell whether a configuration may have these values."""
-    try:
-        plan.compose(plan.trial_overrides(values))
-    except Error:
-        return False
-    return True

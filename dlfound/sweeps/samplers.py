@@ -72,7 +72,7 @@ def list_combinations(space: Space) -> list[Values]:
 
 
 def count_combinations(space: Space) -> float:
-    """Multiply the numbers of values: an upper limit for the combinations; infinite if there are intervals."""
+    """Multiply the numbers of values, an upper limit for the combinations; infinite with an interval."""
     return math.prod(len(d.texts) or math.inf for d in space.dimensions)
 
 
@@ -114,24 +114,19 @@ class TrialSampler(BaseSampler):
     def __init__(self, make: Callable[[int, str], BaseSampler]):
         self._make = make
 
-    def _create(self, number: int, key: str = "") -> BaseSampler:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return self._make(number, key)
-
     def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, Any]:
         """Return the settings that the sampler draws jointly."""
-        return self._create(trial.number).infer_relative_search_space(study, trial)
+        return self._make(trial.number, "").infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: Any, trial: FrozenTrial, search_space: dict) -> dict[str, Any]:
         """Draw those settings."""
-        return self._create(trial.number).sample_relative(study, trial, search_space)
+        return self._make(trial.number, "").sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Any, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
         """Draw one setting by itself."""
-        sampler = self._create(trial.number, param_name)
+        sampler = self._make(trial.number, param_name)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
 

@@ -43,8 +43,9 @@ def _passwords(address: str) -> set[str]:
 
 
 def silence_optuna() -> None:
-    """Keep Optuna from writing messages of its own."""
+    """Keep Optuna from writing messages of its own, and warnings that a part of it is new."""
     optuna.logging.disable_default_handler()
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
 # ---- opening
@@ -66,9 +67,7 @@ def open_storage(address: str, folder: Path, say: Callable[[str], None]) -> Any:
         scheme, _, rest = address.partition("://")
         if scheme == "grpc":
             host, _, port = rest.rpartition(":")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.storages.GrpcStorageProxy(host=host, port=int(port))
+            return optuna.storages.GrpcStorageProxy(host=host, port=int(port))
         option = "timeout" if scheme == "sqlite" else "connect_timeout"
         database = _open_database(f"{DRIVERS[scheme]}://{rest}", {option: TIMEOUT})
         return optuna.storages.get_storage(database)  # adds a cache of finished trials

@@ -21,7 +21,7 @@ from dlfound.sweeps.ownership import DEATHS, Ownership
 from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.samplers import draw, make_pruner, make_sampler, read_values
 from dlfound.sweeps.space import Space, Values
-from dlfound.sweeps.storage import open_storage, storage_errors
+from dlfound.sweeps.storage import mask_passwords, open_storage, storage_errors
 
 STATES = {State.DONE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED}  # the others end as FAIL
 MIN_TRIALS = 10  # finished trials from which the importance of settings can be estimated
@@ -106,7 +106,8 @@ class TrialStore:
                 saved = json.loads(self.study.user_attrs[IDENTITY])
                 problems = find_differences(saved, self.plan.identity)
             except (KeyError, TypeError, ValueError, AttributeError):
-                message = f"the study {self.plan.study_name!r} in {self.plan.address} is not a dlfound study"
+                address = mask_passwords(self.plan.address)
+                message = f"the study {self.plan.study_name!r} in {address} is not a dlfound study"
                 fix = "choose another run.name, or another search.storage"
                 raise Error(message, fix, Code.RUN) from None
             if problems:

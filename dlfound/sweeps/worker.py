@@ -22,7 +22,7 @@ from dlfound.runs.train import read_source, run_training, take_fold
 from dlfound.sweeps.folder import Result, State, mean_and_spread, write_trial
 from dlfound.sweeps.plan import Plan
 from dlfound.sweeps.trials import ClaimedTrial, TrialQueue, TrialStore
-from dlfound.terminal import Stop
+from dlfound.terminal import Stop, stoppable
 from dlfound.training.device import TooLarge
 from dlfound.training.loop import Epoch
 from dlfound.training.metrics import monitored, watch
@@ -47,8 +47,14 @@ class WorkerStop(Stop):
         return super().__call__()
 
 
-def join_study(plan: Plan, send: Send) -> None:
-    """Find the study or create it; fill an empty one with the trials that the folder already has."""
+def join_study(plan: Plan, send: Send) -> int:
+    """Find the study or create it; fill an empty one with the trials that the folder already has.
+
+    Sends a message "joined" with the trials that have ended before. Returns the exit code of its process.
+
+    Raises:
+        Error: the study belongs to another sweep (code 4), or the storage cannot be used (codes 4 and 6).
+    """
     queue = _open_queue(plan, send)
     with queue.locks.exclusive():
         restored = queue.store.join()
@@ -58,9 +64,10 @@ def join_study(plan: Plan, send: Send) -> None:
     records = queue.store.records()
     ended = [_end_message(r.number, r.values, r.result) for r in records if r.result is not None]
     send({"kind": "joined", "ended": ended})
+    return Code.DONE
 
 
-def run_worker(plan: Plan, deadline: float, send: Send, stop: Stop) -> int:
+def run_worker(plan: Plan, deadline: float, send: Send) -> int:
     """Train trials until none is left.
 
     Args:
@@ -70,11 +77,12 @@ def run_worker(plan: Plan, deadline: float, send: Send, stop: Stop) -> int:
     Returns:
         The exit code of the worker process.
     """
-    torch.set_num_threads(max(1, torch.get_num_threads() // plan.method.workers))
-    try:
-        return Worker(_open_queue(plan, send), send, stop).work(deadline)
-    except Stopped as stopped:
-        return stopped.code
+    with stoppable(WorkerStop()) as stop:
+        torch.set_num_threads(max(1, torch.get_num_threads() // plan.method.workers))
+        try:
+            return Worker(_open_queue(plan, send), send, stop).work(deadline)
+        except Stopped as stopped:
+            return stopped.code
 
 
 def _open_queue(plan: Plan, send: Send) -> TrialQueue:
@@ -154,8 +162,6 @@ class Worker:
             return self._train(claimed)
         except Stopped:
             raise
-        except TooLarge as error:
-            return Result(State.FAILED, reason=str(error))
         except Error as error:
             if self._concerns_all_trials(error):
                 raise
@@ -173,7 +179,8 @@ class Worker:
         varied = {d.key.partition(".")[0] for d in self.plan.space.dimensions}
         if error.code == Code.DATA:
             return not varied & {"data", "experiment"}
-        return error.code in (Code.RESOURCES, Code.RUN, Code.UNSAFE)
+        concerns_all = error.code in (Code.RESOURCES, Code.RUN, Code.UNSAFE)
+        return concerns_all and not isinstance(error, TooLarge)
 
     def _train(self, claimed: ClaimedTrial) -> Result:
         """Train the runs of a trial, up to the first that diverges or is pruned."""

@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dlfound.errors import Code, Error, Problem, printable
-from dlfound.sweeps.folder import WORKERS_LOG
-from dlfound.sweeps.plan import Plan
-from dlfound.terminal import SIGNAL_CODES, Stop, stoppable
+from dlfound.terminal import SIGNAL_CODES
 
 FORK = multiprocessing.get_context("fork")
 POLL_INTERVAL = 0.2  # seconds
@@ -31,43 +29,6 @@ MAX_KILLED = 20  # workers in a row, without a trial that ended in between
 Message = dict[str, Any]
 Send = Callable[[Message], None]
 Listen = Callable[[int, Message], None]
-
-
-def join_sweep(plan: Plan, listen: Listen) -> None:
-    """Find or create the study of a sweep, in a process of its own.
-
-    Args:
-        listen: as for `WorkerPool`; gets a message "joined" with the trials that have ended before.
-
-    Raises:
-        Error: the study belongs to another sweep (code 4), or the storage cannot be used (codes 4 and 6).
-    """
-    from dlfound.sweeps.worker import join_study  # imports torch
-
-    def target(send: Send) -> int:
-        join_study(plan, send)
-        return Code.DONE
-
-    WorkerPool(1, target, plan.path / WORKERS_LOG, listen).run()
-
-
-def run_workers(plan: Plan, deadline: float, listen: Listen, refresh: Callable[[], None], stop: Stop) -> None:
-    """Train the trials of a sweep in worker processes.
-
-    Args:
-        deadline: when the last trial may begin, on the clock of `time.monotonic`.
-        listen, refresh, stop: as for `WorkerPool`.
-
-    Raises:
-        Error: that would end every trial.
-    """
-    from dlfound.sweeps.worker import WorkerStop, run_worker  # imports torch, before the forks
-
-    def target(send: Send) -> int:
-        with stoppable(WorkerStop()) as worker_stop:
-            return run_worker(plan, deadline, send, worker_stop)
-
-    WorkerPool(plan.method.workers, target, plan.path / WORKERS_LOG, listen, refresh, stop).run()
 
 
 @dataclass

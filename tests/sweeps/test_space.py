@@ -149,7 +149,7 @@ def test_an_interval_of_whole_numbers_is_suggested():
 
 
 def test_a_shuffled_choice_keeps_its_order():
-    """A sampler draws the order from the seed; Hydra would draw one here, another at each start of the sweep."""
+    """A sampler draws the order from the seed; Hydra would draw another at each start of the sweep."""
     assert {space("optim.lr=shuffle(1,2,3,4,5)").dimensions[0].texts for _ in range(20)} == {
         ("1", "2", "3", "4", "5")
     }
