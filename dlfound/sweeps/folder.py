@@ -199,9 +199,8 @@ def _compared(
     path: Path, entry: Mapping[str, Any], runs: Mapping[Path, Summary], monitor: str, is_best: bool
 ) -> Compared:
     summaries = list(runs.values())
-    settings = {printable(key): _parsed(text) for key, text in entry["values"].items()}
-    if runs:
-        settings = read_settings(next(iter(runs)))
+    values = {printable(key): _parsed(text) for key, text in entry["values"].items()}
+    settings = read_settings(next(iter(runs))) if runs else values
     result = entry["result"]
     if result is None:
         running = any(summary.status == State.RUNNING for summary in summaries)

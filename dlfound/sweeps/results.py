@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,9 @@ class Results:
     def __init__(self, plan: Plan, records: Sequence[TrialRecord], importances: dict[str, float]):
         self.plan = plan
         self.importances = importances
-        self.records = [record for record in records if record.state != State.WAITING]
+        self.records = [_at_rest(record) for record in records if record.state != State.WAITING]
         self.best = best_trial(self.records)
-        self.states = Counter(_final_state(record) for record in self.records)
+        self.states = Counter(record.state for record in self.records)
         self.ended = sum(record.result is not None for record in self.records)
 
     @property
@@ -117,9 +118,9 @@ def read_results(plan: Plan) -> Results:
     return Results(plan, store.records(), store.importances())
 
 
-def _final_state(record: TrialRecord) -> str:
-    """The state of a trial once no process trains it any more."""
-    return State.INTERRUPTED if record.state == State.RUNNING else record.state
+def _at_rest(record: TrialRecord) -> TrialRecord:
+    """A trial once no process trains it any more."""
+    return replace(record, state=State.INTERRUPTED) if record.state == State.RUNNING else record
 
 
 def _folder(number: int) -> str:
@@ -153,7 +154,7 @@ def trials_table(records: Sequence[TrialRecord], keys: Sequence[str]) -> str:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for record, result in zip(records, results, strict=True):
-        row: dict[str, Any] = {"trial": record.number, "state": _final_state(record), **record.values}
+        row: dict[str, Any] = {"trial": record.number, "state": record.state, **record.values}
         row |= {f"val_{name}": value for name, value in result.metrics.items()}
         row |= {f"val_{name}_std": value for name, value in result.spread.items()}
         if record.result is not None:

@@ -23,7 +23,6 @@ optuna = lazy_loader.load("optuna")
 TORN = "journal.log.torn"  # what was cut off the end of a damaged journal
 JOURNAL_LOCK = ".journal.lock"
 TRIAL_LOCKS = ".trials.lock"
-DRIVERS = {"postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg", "sqlite": "sqlite"}
 ATTEMPTS = 10  # to create the tables of a database while other processes create them too
 TIMEOUT = 25  # seconds to wait for a locked database; Optuna retries, so a minute may pass in all
 _PASSWORD = re.compile(  # up to the last @ before the next address, since a password may hold any character
@@ -68,8 +67,9 @@ def open_storage(address: str, folder: Path, say: Callable[[str], None]) -> Any:
         if scheme == "grpc":
             host, _, port = rest.rpartition(":")
             return optuna.storages.GrpcStorageProxy(host=host, port=int(port))
+        driver = {"postgresql": "postgresql+psycopg"}.get(scheme, scheme)
         option = "timeout" if scheme == "sqlite" else "connect_timeout"
-        database = _open_database(f"{DRIVERS[scheme]}://{rest}", {option: TIMEOUT})
+        database = _open_database(f"{driver}://{rest}", {option: TIMEOUT})
         return optuna.storages.get_storage(database)  # adds a cache of finished trials
 
 
