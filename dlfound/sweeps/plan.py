@@ -75,20 +75,13 @@ class Plan:
     def runs(self) -> list[tuple[str, list[str]]]:
         """The runs of each trial: the folder below the trial's, and the overrides that the run adds."""
         first = self.base["run"]["seed"]
-        seeds = range(first, first + self.method.repeats)
-        folds = range(self.method.folds) if self.method.folds else [None]
-        runs = []
-        for seed, fold in itertools.product(seeds, folds):
-            names = []
-            overrides = []
-            if len(seeds) > 1:
-                names.append(f"seed{seed}")
-                overrides.append(f"run.seed={seed}")
-            if fold is not None:
-                names.append(f"fold{fold}")
-                overrides += [f"train.folds={self.method.folds}", f"train.fold={fold}"]
-            runs.append(("-".join(names), overrides))
-        return runs
+        repeats = self.method.repeats
+        folds = self.method.folds
+        alone = [("", [])]
+        by_seed = [(f"seed{n}", [f"run.seed={n}"]) for n in range(first, first + repeats)]
+        by_fold = [(f"fold{n}", [f"train.folds={folds}", f"train.fold={n}"]) for n in range(folds)]
+        pairs = itertools.product(by_seed if repeats > 1 else alone, by_fold or alone)
+        return [("-".join(filter(None, [seed, fold])), [*a, *b]) for (seed, a), (fold, b) in pairs]
 
     def trial_folder(self, number: int) -> Path:
         """The folder of a trial's runs."""
