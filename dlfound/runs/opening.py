@@ -14,17 +14,17 @@ from dlfound.runs.checkpoints import Checkpoint, Checkpoints
 from dlfound.runs.durable import locked
 from dlfound.runs.folder import (
     CONFIG,
-    ONE_RUN,
     RunFolder,
     clear_progress,
     disk_errors,
     make_folder,
+    mixed,
     remove_half_written,
     reopen_folder,
 )
-from dlfound.runs.parts import Training
-from dlfound.runs.resume import check_length, check_same
-from dlfound.runs.run_log import WARNING, RunLog
+from dlfound.runs.parts import WARNING, RunLog, Training
+from dlfound.runs.resume import check_length, check_same, listed
+from dlfound.runs.run import Run
 from dlfound.runs.state import TrainState
 from dlfound.terminal import say
 
@@ -66,11 +66,9 @@ def open_folder(path: Path, training: Training, command: str, missing: str, show
 
 def _tell(log: RunLog, remarks: Sequence[str], notes: Sequence[str], warnings: Sequence[str]) -> None:
     for text in remarks:  # they are in config.yaml, warnings included
-        if text.startswith(WARNING):
-            log.tell(text)
-        else:
-            log.note(text)
-    for text in filter(None, notes):
+        tell = log.tell if text.startswith(WARNING) else log.note
+        tell(text)
+    for text in notes:
         log.tell(text)
     for text in filter(None, warnings):
         log.warn(text)
@@ -170,17 +168,16 @@ def _checked(checkpoint: Checkpoint, folder: RunFolder, training: Training, conf
     before = saved.origin.settings
     now = state.origin.settings
     if before != now:
-        names = sorted(name for name in {**now, **before} if before.get(name) != now.get(name))
-        listed = "; ".join(f"{name} was {before.get(name)}, now {now.get(name)}" for name in names)
-        raise Error(f"{at} does not belong to its config.yaml: {listed}", ONE_RUN, Code.RUN)
+        changes = [(name, before.get(name), now.get(name)) for name in sorted({**now, **before})]
+        different = listed([change for change in changes if change[1] != change[2]])
+        raise mixed(f"{at} does not belong to its config.yaml: {different}")
     if len(lines) != saved.epochs_done:
         epoch = saved.progress.epoch
-        message = f"{at} is in epoch {epoch}, but metrics.jsonl has {len(lines)} lines before it"
-        raise Error(message, ONE_RUN, Code.RUN)
+        raise mixed(f"{at} is in epoch {epoch}, but metrics.jsonl has {len(lines)} lines before it")
     outputs = training.assembly.network.body.output.out_features
     fits = state.fits(saved, training.assembly.batch_size, outputs)
     if not fits or (saved.best.epoch, saved.best.value) != training.decisions.best_of(lines):
-        raise Error(f"{at} does not fit config.yaml", ONE_RUN, Code.RUN)
+        raise mixed(f"{at} does not fit config.yaml")
     return Saved(saved, change, lines)
 
 
@@ -250,6 +247,25 @@ def _machine_notes(saved: TrainState, state: TrainState) -> list[str]:
         for name, now in state.machine.versions.items()
         if now != before.get(name)
     ]
-    if not changed:
-        return []
-    return [f"note: resuming with {', '.join(changed)}: the results will not be bit-identical"]
+    note = f"note: resuming with {', '.join(changed)}: the results will not be bit-identical"
+    return [note] if changed else []
+
+
+# A finished run.
+
+
+def missing_results(run: Run) -> str:
+    """What a finished run's folder has lost; empty if the run is unfinished or all files are there.
+
+    Raises:
+        Error: a file cannot be read, though it may be intact (code 4).
+    """
+    try:
+        if RunFolder(run.path).finished:
+            run.check()
+    except Error as error:
+        cause = error.__context__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            raise
+        return str(error)
+    return ""

@@ -1,10 +1,19 @@
-"""Pictures for TensorBoard, drawn from arrays: (height, width, 3) bytes. They are small and have no axes."""
+"""Pictures of a net for TensorBoard: (height, width, 3) bytes. They are small and have no axes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
 from dlfound.errors import printable
+from dlfound.objective.tasks import MULTILABEL, gives_probabilities
+from dlfound.training.assemble import Assembly
+from dlfound.training.layers import LayerState
+from dlfound.training.loggers import Logger
+from dlfound.training.metrics import outputs_of
+
+Schema = Mapping[str, Any]  # the content of schema.json
 
 BLUE = (31, 119, 180)
 ORANGE = (255, 127, 14)
@@ -18,6 +27,84 @@ SIDE = 320  # pixels of a square picture
 EDGE = 20  # pixels around the points of a scatter plot
 MOST_CLASSES = 40  # of a confusion matrix: the numbers in the cells need room
 MOST_UNITS = 64  # whose filters are drawn
+POINTS = 300  # rows drawn on a picture
+GRID = 100  # points along each side of a decision boundary's plane
+
+
+# From a net.
+
+
+def draw_net(
+    logger: Logger, number: int, assembly: Assembly, schema: Schema, layers: Sequence[LayerState]
+) -> None:
+    """Draw the layers after epoch `number`, and the predictions of a net with two inputs."""
+    for layer in layers:
+        logger.histogram(number, f"weights/{layer.name}", layer.weights)
+        logger.histogram(number, f"gradients/{layer.name}", layer.gradient)
+        logger.histogram(number, f"activations/{layer.name}", layer.activations)
+    if schema["image"]:
+        tiles = layers[0].weights[:MOST_UNITS].unflatten(1, schema["image"])
+        logger.picture(number, "first_layer", filters(tiles.cpu().numpy()))
+    columns = assembly.parts["train"].inputs.shape[1]
+    if columns == assembly.network.body.inputs == 2 and schema["task"] != MULTILABEL:
+        tag = "decision_boundary" if schema["classes"] else "surface"
+        logger.picture(number, tag, _plane_of(assembly, schema))
+
+
+def draw_predictions(logger: Logger, number: int, assembly: Assembly, schema: Schema) -> None:
+    """Draw the confusion matrix, or predicted against true values, of the validation and the test rows."""
+    classes = schema["classes"]
+    for part in ("val", "test"):
+        rows = assembly.parts[part]
+        outputs = outputs_of(assembly.network, rows.inputs)
+        if not outputs.isfinite().all() or schema["task"] == MULTILABEL:
+            continue  # a matrix for each label would add little to exact_match and f1_macro
+        if not classes:
+            predicted = assembly.network.target.inverse(outputs)[:POINTS, 0]
+            image = scatter(rows.targets[:POINTS, 0].cpu().numpy(), predicted.cpu().numpy())
+            logger.picture(number, f"predicted_against_true/{part}", image)
+        elif len(classes) <= MOST_CLASSES:
+            pairs = rows.targets * len(classes) + assembly.loss.classes(outputs)
+            counts = torch.bincount(pairs, minlength=len(classes) ** 2).unflatten(0, (len(classes), -1))
+            logger.picture(number, f"confusion/{part}", confusion(counts.cpu().numpy(), classes))
+
+
+def _plane_of(assembly: Assembly, schema: Schema) -> np.ndarray:
+    """Draw the predictions over the plane of the two inputs, with training rows in their true colours."""
+    rows = assembly.parts["train"]
+    x = assembly.network.ready(rows.inputs[:POINTS])
+    low = x.amin(0)
+    high = x.amax(0)
+    margin = torch.where(high > low, 0.1 * (high - low), 1.0)
+    corner = low - margin
+    size = high + margin - corner
+    along = torch.linspace(0, 1, GRID, device=x.device)
+    grid = torch.stack(torch.meshgrid(along, along, indexing="xy"), -1).flatten(0, 1)
+    outputs = outputs_of(assembly.network, corner + grid * size)
+    colours, shades = _colours(assembly, len(schema["classes"]), outputs, rows.targets[:POINTS])
+    return plane(colours.reshape(GRID, GRID, 3), ((x - corner) / size).cpu().numpy(), shades)
+
+
+def _colours(
+    assembly: Assembly, classes: int, outputs: torch.Tensor, targets: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """The colours of the net's predictions, and those of the true values."""
+    loss = assembly.loss
+    if classes:
+        ready = gives_probabilities(loss)
+        shares = loss.probabilities(outputs) if ready else _one_hot(loss.classes(outputs), classes)
+        return mixed(shares.double().cpu().numpy()), mixed(_one_hot(targets, classes).cpu().numpy())
+    numbers = targets[:, 0].cpu().numpy()
+    span = (float(numbers.min()), float(numbers.max()))
+    predicted = assembly.network.target.inverse(outputs)[:, 0].cpu().numpy()
+    return ramp(predicted, *span), ramp(numbers, *span)
+
+
+def _one_hot(numbers: torch.Tensor, classes: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(numbers, classes).double()
+
+
+# From arrays.
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:

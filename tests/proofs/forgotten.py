@@ -11,7 +11,8 @@ from dlfound.runs import opening
 from dlfound.runs.checkpoints import Checkpoint
 from dlfound.runs.folder import RunFolder
 from dlfound.runs.opening import Saved
-from dlfound.runs.parts import Observer, Training
+from dlfound.runs.parts import Training
+from dlfound.runs.record import Observer
 from dlfound.runs.state import TrainState
 from dlfound.training.loggers import TensorBoard
 
