@@ -73,14 +73,13 @@ class Checkpoints:
             for _, old in self._stored()[:-KEPT]:
                 old.unlink()
         except OSError as error:
-            raise self._cannot_write(len(content), error) from None
-
-    def _cannot_write(self, size: int, error: OSError) -> Error:
-        steps = [step for step, _ in self._stored()]
-        last = f"the last good checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint yet"
-        problem = f"cannot write a checkpoint of {size / 1e6:.1f} MB to {self.path}"
-        message = f"{problem}: {error.strerror or error}; {last}"
-        return Error(message, "free some space, then resume with resume=RUN", Code.RESOURCES)
+            steps = [step for step, _ in self._stored()]
+            last = (
+                f"the last good checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint yet"
+            )
+            problem = f"cannot write a checkpoint of {len(content) / 1e6:.1f} MB to {self.path}"
+            fix = "free some space, then resume with resume=RUN"
+            raise Error(f"{problem}: {error.strerror or error}; {last}", fix, Code.RESOURCES) from None
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest undamaged checkpoint, None if there are no checkpoints; and warnings about damaged ones.
@@ -100,10 +99,8 @@ class Checkpoints:
             path.rename(path.with_name(path.name + BAD))
             warnings.append(f"the checkpoint of step {step} is damaged; it is now {path.name}{BAD}")
         if bad := self._stored(BAD):  # also those of an earlier start
-            names = ", ".join(path.name for _, path in bad)
-            message = f"every checkpoint in {self.path} is damaged: {names}"
-            fix = "train anew in another run.dir, or remove them to train anew here"
-            raise Error(message, fix, Code.RUN)
+            message = f"every checkpoint in {self.path} is damaged: {', '.join(path.name for _, path in bad)}"
+            raise Error(message, "train anew in another run.dir, or remove them to train anew here", Code.RUN)
         return None, warnings
 
     def _prune_bad(self) -> list[str]:
@@ -203,8 +200,8 @@ def read(kind: Any, value: Any, tensors: Tensors, name: str = "", *, extra: bool
     """The value of type `kind` that `split` took apart.
 
     Args:
-        kind: a dataclass, or the annotation of a field: Tensor, a type of `config.setting_types`, bool, float,
-            str, Literal of texts, list, dict, or one of these or None.
+        kind: a dataclass, or the annotation of a field: Tensor, a type of `config.setting_types`, bool,
+            float, str, Literal of texts, list, dict, or one of these or None.
         extra: True where a dataclass's dictionary may hold other keys too.
 
     Raises:

@@ -49,9 +49,8 @@ class Comparison:
     """
 
     def __init__(self, runs: Sequence[Compared]):
-        measured = [
-            f"{part}_{name}" for part in PARTS for run in runs for name in run.summary.metrics.get(part, {})
-        ]
+        measured = list(dict.fromkeys(column for run in runs for column in run.summary.measured))
+        measured.sort(key=lambda column: PARTS.index(column.partition("_")[0]))
         self.metrics = {column: column.partition("_")[2] for column in measured}
         self.monitors = [name for name, _ in Counter(run.summary.monitor for run in runs).most_common()]
         self.results = [*RESULTS, REASON] if any(run.reason for run in runs) else [*RESULTS]
@@ -60,10 +59,8 @@ class Comparison:
         whole = [values for run, values in zip(runs, settings, strict=True) if run.whole]
         partial = [values for run, values in zip(runs, settings, strict=True) if not run.whole]
         self.settings = differing(whole, partial)
-        names = labels([run.path for run in runs])
-        self.rows = [
-            values | _results(run, name) for run, values, name in zip(runs, settings, names, strict=True)
-        ]
+        rows = zip(runs, settings, labels([run.path for run in runs]), strict=True)
+        self.rows = [values | _results(run, name) for run, values, name in rows]
 
     @property
     def columns(self) -> list[str]:
@@ -166,15 +163,10 @@ def setting_text(value: Any) -> str:
 
 def _results(run: Compared, name: str) -> dict[str, Any]:
     summary = run.summary
-    measured = {
-        f"{part}_{metric}": value
-        for part, metrics in summary.metrics.items()
-        for metric, value in metrics.items()
-    }
     results = {"best_epoch": summary.best_epoch, "epochs": summary.epochs, "seconds": summary.seconds}
     reason = {REASON: run.reason} if run.reason else {}
     identity = {"run": name, "folder": str(run.path), "status": summary.status}
-    return identity | measured | results | reason
+    return identity | summary.measured | results | reason
 
 
 def _best_first(row: dict[str, Any], column: str, metric: str) -> tuple[bool, float]:

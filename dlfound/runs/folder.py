@@ -144,25 +144,22 @@ class RunFolder:
         self.write_json("report.json", report)
         self.write_text(DONE, "")
 
+    # Cleaning up. Only the holder of the run's lock may do this.
 
-def reopen_folder(path: Path) -> None:
-    """Mark a finished run as unfinished, since it continues."""
-    (path / DONE).unlink()
-    sync_folder(path)
+    def reopen(self) -> None:
+        """Mark a finished run as unfinished, since it continues."""
+        (self.path / DONE).unlink()
+        sync_folder(self.path)
 
+    def remove_half_written(self) -> None:
+        """Remove temporary files that a crash left."""
+        remove_aside(self.path)
+        remove_aside(self.path / CHECKPOINTS)
 
-def remove_half_written(path: Path) -> None:
-    """Remove temporary files that a crash left; only the holder of the run's lock may do this."""
-    remove_aside(path)
-    remove_aside(path / CHECKPOINTS)
-
-
-def clear_progress(path: Path) -> None:
-    """Remove the lines and curves of an unfinished run that begins again from its first step."""
-    for name in LINES:
-        (path / name).unlink(missing_ok=True)
-    for events in (path / "tensorboard").glob("events.out.tfevents.*"):
-        events.unlink()
+    def clear_progress(self) -> None:
+        """Remove the lines and curves of an unfinished run that begins again from its first step."""
+        for path in [*map(self.path.joinpath, LINES), *self.path.glob("tensorboard/events.out.tfevents.*")]:
+            path.unlink(missing_ok=True)
 
 
 def save_weights(folder: RunFolder, tensors: "Mapping[str, Tensor]") -> None:

@@ -1,4 +1,4 @@
-"""The parts of one training: its messages, its decisions between two epochs, net and state, checkpoints."""
+"""The parts of one training: its messages, its net, state and decisions, and when it writes checkpoints."""
 
 import math
 import shlex
@@ -85,76 +85,40 @@ class RunLog:
         """Write the error that ends the run to log.txt; for an unexpected exception, the traceback too."""
         try:
             yield
-        except Stopped as stopped:
-            self.write(str(stopped))
-            raise
-        except Error as error:
-            for problem in error.problems:
-                self.write(f"error: {problem.what}; {problem.fix}")
-            raise
-        except Exception:
-            for line in traceback.format_exc().splitlines():
+        except Exception as error:
+            lines = [str(error)] if isinstance(error, Stopped) else traceback.format_exc().splitlines()
+            if isinstance(error, Error):
+                lines = [f"error: {problem.what}; {problem.fix}" for problem in error.problems]
+            for line in lines:
                 self.write(line)
             raise
 
 
-class Decisions:
-    """Decides after each validation: is it the best, does the learning rate decay, does the training stop?
-
-    Args:
-        should_prune: called with each epoch and the monitor's value (lower is better); True ends the run.
-    """
-
-    def __init__(self, config: Config, should_prune: ShouldPrune):
-        self.epochs = config["train"]["epochs"]
-        self.decay = config.build("lr_decay")(self.epochs)
-        self.stopping = config.build("early_stopping")()
-        self.value_of = watch(config["train"]["monitor"])
-        self.should_prune = should_prune
-
-    def after(self, epoch: Epoch, state: TrainState, assembly: Assembly) -> None:
-        """Keep the best weights, decay the learning rate, and end the training if it is time."""
-        value = self.value_of(epoch.val)
-        state.best.update(value, epoch.number, assembly.step)
-        if self._stops(value):
-            state.ended = "early_stopping"
-        elif epoch.number == self.epochs:
-            state.ended = "epochs"
-        if self.should_prune(epoch, value) and not state.ended:
-            state.ended = "pruned"
-
-    def best_of(self, lines: Sequence[Mapping[str, Any]]) -> tuple[int, float | None]:
-        """Find the best validation in lines of metrics.jsonl: (epoch, value), or (0, None) without lines."""
-        values = [(self.value_of(line["val"]), line["epoch"]) for line in lines]
-        value, epoch = min((pair for pair in values if pair[0] < math.inf), default=(None, 0))
-        return epoch, value
-
-    def repeat(self, validation: Mapping[str, float | None]) -> None:
-        """Count a validation from before a checkpoint."""
-        self._stops(self.value_of(validation))
-
-    def _stops(self, value: float) -> bool:
-        self.decay.after(value)
-        return self.stopping.after(value)
-
-
-@dataclass(frozen=True)
 class Training:
-    """One training before its folder is opened.
+    """One training: its net and data, its state, and what is decided after each validation.
 
     Attributes:
         config: settled, with no `auto` option left.
         schema: the content of schema.json.
         remarks: notes and warnings about the settings and the data.
-        state: at the start of the run.
+        should_prune: called with each epoch and the monitor's value (lower is better); True ends the run.
+        state: at the start of the run, until a checkpoint is restored.
     """
 
-    config: Config
-    schema: dict[str, Any]
-    remarks: list[str]
-    assembly: Assembly
-    state: TrainState
-    decisions: Decisions
+    def __init__(
+        self, config: Config, schema: dict[str, Any], remarks: list[str], assembly: Assembly,
+        should_prune: ShouldPrune,
+    ):  # fmt: skip
+        self.config = config
+        self.schema = schema
+        self.remarks = remarks
+        self.assembly = assembly
+        self.should_prune = should_prune
+        self.state = TrainState.initial(config, assembly, schema["fingerprint"])
+        self.epochs = config["train"]["epochs"]
+        self.decay = config.build("lr_decay")(self.epochs)
+        self.stopping = config.build("early_stopping")()
+        self.value_of = watch(config["train"]["monitor"])
 
     def fit_arguments(self) -> dict[str, Any]:
         """The arguments of `fit`: it continues where the state is."""
@@ -163,27 +127,50 @@ class Training:
             "network": a.network,
             "step": a.step,
             "loss": a.loss,
-            "decay": self.decisions.decay,
+            "decay": self.decay,
             "train": a.parts["train"],
             "val": a.parts["val"],
-            "epochs": 0 if self.state.ended else self.decisions.epochs,  # 0: it only has to be finished
+            "epochs": 0 if self.state.ended else self.epochs,  # 0: it only has to be finished
             "batch_size": a.batch_size,
             "seed": self.config["run"]["seed"],
             "progress": self.state.progress,
         }
 
     def take(self, event: Epoch | EpochProgress) -> None:
-        """Bring the state up to date with what `fit` yields, and decide after an epoch."""
+        """Bring the state up to date with what `fit` yields; an epoch may end the training."""
+        state = self.state
         if isinstance(event, EpochProgress):
-            self.state.progress = event
+            state.progress = event
             return
-        self.state.progress = EpochProgress(event.number + 1)
-        self.state.seconds.train += event.train_seconds
-        self.decisions.after(event, self.state, self.assembly)
+        state.progress = EpochProgress(event.number + 1)
+        state.seconds.train += event.train_seconds
+        value = self.value_of(event.val)
+        state.best.update(value, event.number, self.assembly.step)
+        if self._stops(value):
+            state.ended = "early_stopping"
+        elif event.number == self.epochs:
+            state.ended = "epochs"
+        if self.should_prune(event, value) and not state.ended:
+            state.ended = "pruned"
+
+    def best_of(self, lines: Sequence[Mapping[str, Any]]) -> tuple[int, float | None]:
+        """Find the best validation in lines of metrics.jsonl: (epoch, value), or (0, None) without lines."""
+        values = [(self.value_of(line["val"]), line["epoch"]) for line in lines]
+        value, epoch = min((pair for pair in values if pair[0] < math.inf), default=(None, 0))
+        return epoch, value
+
+    def repeat(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Count the validations in lines of metrics.jsonl, from before a checkpoint."""
+        for line in lines:
+            self._stops(self.value_of(line["val"]))
+
+    def _stops(self, value: float) -> bool:
+        self.decay.after(value)
+        return self.stopping.after(value)
 
 
 def assemble_training(
-    config: Config, dataset: Dataset, device: torch.device, should_prune: ShouldPrune = never_prune
+    config: Config, dataset: Dataset, device: torch.device, should_prune: ShouldPrune
 ) -> Training:
     """Build the parts of a training.
 
@@ -195,9 +182,7 @@ def assemble_training(
     assembly = assemble(settled, dataset, device)
     _refuse(monitor_fits_loss(config["train"]["monitor"], settled.name("loss"), assembly.loss))
     schema = dataset.schema() | {"plan": assembly.network.preprocessing.plan}
-    state = TrainState.initial(settled, assembly, schema["fingerprint"])
-    decisions = Decisions(settled, should_prune)
-    return Training(settled, schema, _remarks(settled, dataset, notes), assembly, state, decisions)
+    return Training(settled, schema, _remarks(settled, dataset, notes), assembly, should_prune)
 
 
 def check_task(config: Config, dataset: Dataset) -> None:

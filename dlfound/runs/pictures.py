@@ -91,17 +91,15 @@ def _colours(
     """The colours of the net's predictions, and those of the true values."""
     loss = assembly.loss
     if classes:
-        ready = gives_probabilities(loss)
-        shares = loss.probabilities(outputs) if ready else _one_hot(loss.classes(outputs), classes)
-        return mixed(shares.double().cpu().numpy()), mixed(_one_hot(targets, classes).cpu().numpy())
+        shares = torch.eye(classes, dtype=torch.float64, device=targets.device)
+        predicted = (
+            loss.probabilities(outputs) if gives_probabilities(loss) else shares[loss.classes(outputs)]
+        )
+        return mixed(predicted.double().cpu().numpy()), mixed(shares[targets].cpu().numpy())
     numbers = targets[:, 0].cpu().numpy()
     span = (float(numbers.min()), float(numbers.max()))
     predicted = assembly.network.target.inverse(outputs)[:, 0].cpu().numpy()
     return ramp(predicted, *span), ramp(numbers, *span)
-
-
-def _one_hot(numbers: torch.Tensor, classes: int) -> torch.Tensor:
-    return torch.nn.functional.one_hot(numbers, classes).double()
 
 
 # From arrays.
@@ -129,18 +127,15 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         draw.text((middle, margin - 4), name[: max(3, cell // 8)], fill=0, anchor="mb", font=font)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     for (i, k), share in np.ndenumerate(shares):
-        _draw_cell(draw, margin + k * cell, margin + i * cell, cell, share, counts[i, k], font)
+        left = margin + k * cell
+        top = margin + i * cell
+        shade = WHITE + share * (np.array(BLUE) - WHITE)
+        draw.rectangle((left, top, left + cell - 2, top + cell - 2), fill=tuple(shade.astype(int)))
+        if counts[i, k]:
+            ink = WHITE if share > 0.5 else 0
+            middle = (left + cell // 2, top + cell // 2)
+            draw.text(middle, str(counts[i, k]), fill=ink, anchor="mm", font=font)
     return np.asarray(image)
-
-
-def _draw_cell(draw, left: int, top: int, cell: int, share: float, count: int, font) -> None:
-    """Draw a cell of a confusion matrix on PIL's `draw`."""
-    shade = WHITE + share * (np.array(BLUE) - WHITE)
-    draw.rectangle((left, top, left + cell - 2, top + cell - 2), fill=tuple(shade.astype(int)))
-    if count:
-        middle = (left + cell // 2, top + cell // 2)
-        ink = WHITE if share > 0.5 else 0
-        draw.text(middle, str(count), fill=ink, anchor="mm", font=font)
 
 
 def scatter(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -19,19 +19,16 @@ from dlfound.runs.train import load_data
 from dlfound.terminal import say
 from dlfound.training.assemble import weigh
 from dlfound.training.device import make_resident, threads
-from dlfound.training.metrics import EVALUATION_ROWS, evaluate
+from dlfound.training.metrics import EVALUATION_ROWS, Metrics, evaluate
 
 FAR = 0.5  # deviations of the training pixels between an image's mean and theirs; the digits stay below 0.4
 FLAT = 0.1  # an image with less than this share of their deviation has hardly any contrast
 
 
-Metrics = dict[str, dict[str, float | None]]
-
-
 # Measure it.
 
 
-def evaluate_run(run: Run) -> Metrics:
+def evaluate_run(run: Run) -> dict[str, Metrics]:
     """Measure the saved net on the run's own data.
 
     Returns:
@@ -51,7 +48,7 @@ def evaluate_run(run: Run) -> Metrics:
     return _evaluate(run, dataset)
 
 
-def evaluate_file(run: Run, file: str, reading: Mapping[str, Any]) -> Metrics:
+def evaluate_file(run: Run, file: str, reading: Mapping[str, Any]) -> dict[str, Metrics]:
     """Measure the saved net on the rows of a table that has the target column.
 
     Args:
@@ -72,7 +69,7 @@ def evaluate_file(run: Run, file: str, reading: Mapping[str, Any]) -> Metrics:
     return _evaluate(run, dataset)
 
 
-def _evaluate(run: Run, dataset: Dataset) -> Metrics:
+def _evaluate(run: Run, dataset: Dataset) -> dict[str, Metrics]:
     loss = weigh(run.config, run.loss, dataset)
     device = next(run.model.parameters()).device
     with threads(run.report["threads"]):
@@ -168,17 +165,15 @@ def predict_rows(run: Run, rows: Rows, *, every: bool, invert: bool) -> Predicti
     """
     _tell_about(run, rows)
     outputs = torch.empty(len(rows.names), run.model.body.output.out_features)
-    inverted = 0
-    flat = 0
+    odd = np.zeros(2, int)  # images that look inverted, and flat ones
     for first in range(0, len(rows.names), EVALUATION_ROWS):
         piece = rows.read(first, first + EVALUATION_ROWS)
         if invert:
             piece = rows.white - piece.astype(np.float64)
         outputs[first : first + len(piece)] = run.outputs_of(piece) if rows.encoded else run.outputs(piece)
         if run.schema["image"]:
-            inverted += _count_inverted(run, piece, rows.white)
-            flat += _count_flat(run, piece)
-    _warn_of_images(rows, inverted, flat, invert)
+            odd += _count_odd(run, piece, rows.white)
+    _warn_of_images(rows, *odd, invert)
     return Predictions(run, rows, outputs, every)
 
 
@@ -194,20 +189,18 @@ def _tell_about(run: Run, rows: Rows) -> None:
         say(note)
 
 
-def _count_inverted(run: Run, pixels: np.ndarray, white: int) -> int:
-    """Count the images whose brightness is far from that of the training images, and nearer once inverted."""
-    fitted = run.model.preprocessing
-    mean = float(fitted.mean.mean())
+def _count_odd(run: Run, pixels: np.ndarray, white: int) -> tuple[int, int]:
+    """Count the images that look inverted, and those with hardly any contrast.
+
+    An image looks inverted if its brightness is far from that of the training images, and nearer once it is
+    inverted.
+    """
+    mean = float(run.model.preprocessing.mean.mean())
+    deviation = float(run.model.preprocessing.deviation.mean())
     means = pixels.mean(1)
     distance = np.abs(means - mean)
-    is_far = distance > FAR * float(fitted.deviation.mean())
-    is_nearer = np.abs(white - means - mean) < distance / 2
-    return int((is_far & is_nearer).sum())
-
-
-def _count_flat(run: Run, pixels: np.ndarray) -> int:
-    """Count the images with hardly any contrast."""
-    return int((pixels.std(1) < FLAT * float(run.model.preprocessing.deviation.mean())).sum())
+    is_inverted = (distance > FAR * deviation) & (np.abs(white - means - mean) < distance / 2)
+    return is_inverted.sum(), (pixels.std(1) < FLAT * deviation).sum()
 
 
 def _warn_of_images(rows: Rows, inverted: int, flat: int, invert: bool) -> None:

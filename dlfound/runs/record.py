@@ -8,19 +8,18 @@ from typing import Any
 from dlfound.config.config import Config
 from dlfound.errors import Problem
 from dlfound.objective.tasks import CHEAP_METRICS
+from dlfound.runs.find import RUN_PLACE
 from dlfound.runs.parts import RunLog, Training
 from dlfound.terminal import number_text
 from dlfound.training.device import versions
 from dlfound.training.layers import LayerProbe, LayerState
 from dlfound.training.loggers import NoLogger
 from dlfound.training.loop import Epoch, EpochProgress
-from dlfound.training.metrics import monitored
+from dlfound.training.metrics import Metrics, monitored
 from dlfound.training.symptoms import Symptoms
 
 FORMAT = 1  # of report.json
 PICTURES = 10  # moments at which a run is drawn; curves have a point each epoch
-
-Metrics = Mapping[str, Mapping[str, float | None]]
 
 
 def moments(epochs: int) -> set[int]:
@@ -40,16 +39,15 @@ class Observer:
     def __init__(self, training: Training, log: RunLog, show: Callable[[int, str], None]):
         config = training.config
         assembly = training.assembly
-        rows = training.schema["split"]
+        schema = training.schema
         self.training = training
         self.log = log
         self.show = show
         self.state = training.state
         self.monitor = monitored(config["train"]["monitor"])
         self.probe = LayerProbe(assembly.network, assembly.step, assembly.parts["train"])
-        counts = training.schema["class_counts"]
-        self.symptoms = Symptoms(config, assembly.step.base_lr, counts, rows, self.state.symptoms)
-        self._moments = moments(config["train"]["epochs"])
+        lr = assembly.step.base_lr
+        self.symptoms = Symptoms(config, lr, schema["class_counts"], schema["split"], self.state.symptoms)
         done = self.state.epochs_done if self.state.step > 0 else None
         self.logger: Any = NoLogger(log.folder.path, done)
         with self._tolerant():
@@ -75,13 +73,13 @@ class Observer:
         """Look at the net before the first step; a resumed training is past it."""
         if self.state.step > 0:
             return
-        assembly = self.training.assembly
         loss, layers = self.probe.look()
-        self._warn(self.symptoms.start(self.probe.loss(assembly.parts["train"]), loss, layers))
+        initial = self.probe.loss(self.training.assembly.parts["train"])
+        self._warn(self.symptoms.start(initial, loss, layers))
         with self._tolerant():
             if self.logger.draws:
                 self.logger.text("configuration", self.training.config.saved())
-                self.logger.text("net", str(assembly.network))
+                self.logger.text("net", str(self.training.assembly.network))
             self._draw(0, layers)
 
     def take(self, event: Epoch | EpochProgress) -> None:
@@ -102,14 +100,14 @@ class Observer:
         folder = self.log.folder
         folder.append_json("metrics.jsonl", {"epoch": epoch.number, "lr": epoch.lr, **measured})
         folder.append_json("timing.jsonl", {"epoch": epoch.number, "seconds": seconds})
-        curves = {f"{name}/{part}": value for part, m in measured.items() for name, value in m.items()}
-        curves |= {"lr": epoch.lr, "gradient_norm/all": epoch.grad_norm}
-        curves |= {f"seconds/{part}": value for part, value in seconds.items()}
-        layer_curves = curves_of(layers)
+        metrics = {f"{name}/{part}": value for part, m in measured.items() for name, value in m.items()}
+        others = {"lr": epoch.lr, "gradient_norm/all": epoch.grad_norm}
+        others |= {f"seconds/{part}": value for part, value in seconds.items()}
+        of_layers = curves_of(layers)
         with self._tolerant():
-            self.logger.scalars(epoch.number, curves | layer_curves)
+            self.logger.scalars(epoch.number, metrics | others | of_layers)
             if epoch.number == 1:
-                self.logger.charts({"metrics": _pairs(measured), "layers": _families(layer_curves)})
+                self.logger.charts({"metrics": _charts(metrics), "layers": _charts(of_layers)})
             self._draw(epoch.number, layers)
 
     def _summary(self, epoch: Epoch) -> str:
@@ -119,7 +117,7 @@ class Observer:
             losses += f" {self.monitor} {number_text(epoch.val[self.monitor])}"
         return f"{losses} best @{self.state.best.epoch} lr {epoch.lr:.2g}"
 
-    def end(self, measured: Metrics, diverged: bool) -> None:
+    def end(self, measured: Mapping[str, Metrics], diverged: bool) -> None:
         """Record the metrics of the best net, and judge the fit of a training that did not diverge."""
         if not diverged and self.state.best.epoch == 0:
             self.log.warn(f"{self.monitor} was undefined at every validation: no epoch counts as the best")
@@ -136,7 +134,7 @@ class Observer:
                 draw_predictions(self.logger, beyond, self.training.assembly, self.training.schema)
 
     def _draw(self, number: int, layers: Sequence[LayerState]) -> None:
-        if self.logger.draws and number in self._moments:
+        if self.logger.draws and number in moments(self.training.epochs):
             from dlfound.runs.pictures import draw_net  # not needed without pictures
 
             draw_net(self.logger, number, self.training.assembly, self.training.schema, layers)
@@ -151,9 +149,9 @@ class Observer:
             self.log.warn(message)
 
 
-def curves_of(layers: Sequence[LayerState]) -> dict[str, float | None]:
+def curves_of(layers: Sequence[LayerState]) -> Metrics:
     """A point per layer and quantity: gradient norm, update to weight, zero, dead and saturated shares."""
-    curves: dict[str, float | None] = {}
+    curves: Metrics = {}
     for layer in layers:
         curves[f"gradient_norm/{layer.name}"] = layer.grad_norm
         curves[f"update_to_weight/{layer.name}"] = layer.update_ratio
@@ -165,26 +163,20 @@ def curves_of(layers: Sequence[LayerState]) -> dict[str, float | None]:
     return curves
 
 
-def _pairs(measured: Metrics) -> dict[str, list[str]]:
-    """Each metric's training and validation curve in one chart."""
-    return {
-        name: [f"{name}/{part}" for part in measured if name in measured[part]] for name in measured["val"]
-    }
-
-
-def _families(curves: Mapping[str, float | None]) -> dict[str, list[str]]:
-    """The curves of all layers in one chart per quantity."""
+def _charts(curves: Metrics) -> dict[str, list[str]]:
+    """A chart for each metric or quantity, with the curves of all parts or layers."""
     heads = dict.fromkeys(tag.partition("/")[0] for tag in curves)
     return {head: [tag for tag in curves if tag.startswith(f"{head}/")] for head in heads}
 
 
 def hyperparameters(config: Config) -> dict[str, Any]:
     """Return every setting that may change a result; the name of a group's option is the group's."""
-    places = ("run.name", "run.dir")
-    return {name.removesuffix(".name"): value for name, value in config.flat().items() if name not in places}
+    return {k.removesuffix(".name"): value for k, value in config.flat().items() if k not in RUN_PLACE}
 
 
-def make_report(training: Training, metrics: Metrics, error: Problem | None, log: RunLog) -> dict[str, Any]:
+def make_report(
+    training: Training, metrics: Mapping[str, Metrics], error: Problem | None, log: RunLog
+) -> dict[str, Any]:
     """The content of report.json; its numbers are finite or None.
 
     Args:
@@ -228,10 +220,10 @@ def make_report(training: Training, metrics: Metrics, error: Problem | None, log
 
 
 def _data(config: Config, schema: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {name: len(schema[name]) for name in ("features", "classes")}
     return {
         "name": config.name("data"),
         "rows": schema["rows"],
-        "features": len(schema["features"]),
-        "classes": len(schema["classes"]),
+        **counts,
         "fingerprint": schema["fingerprint"],
     }

@@ -112,14 +112,14 @@ def _changed(saved: Config, asked: Config, typed: set[str]) -> Config:
     Raises:
         Error: a change breaks a rule (code 2).
     """
-    tree = {node: dict(settings) for node, settings in saved.tree.items()}
+    config = saved
     for name in typed.intersection((*OF_TRAIN, *PLACES)):
         node, _, setting = name.partition(".")
-        tree[node][setting] = asked[node][setting]
-    problems, _ = check_rules(tree, RULES)
-    if problems and tree != saved.tree:
+        config = config.having(node, **{setting: asked[node][setting]})
+    problems, _ = check_rules(config.tree, RULES)
+    if problems and config.tree != saved.tree:
         raise Error.of(problems, Code.CONFIG)
-    return Config(tree, saved.catalog, {})
+    return config
 
 
 def check_length(path: Path, saved: Config, asked: Config, done: int) -> None:
@@ -169,15 +169,9 @@ def leave_as_it_is(run: "Run", asked: Config, data: Any, shown: bool) -> None:
     # The data are not read, so other ones would go unnoticed.
     check_same(path, saved, asked, free={*MAY_CHANGE} - {*PLACES})
     if shown:
-        hint = _hint(run.report)
+        hint = "resume=RUN train.epochs=... continues it"
+        if reason := REASONS.get(run.report["stopped_by"]):
+            hint = f"{reason} after epoch {run.report['epochs_run']}, so more epochs would not continue it"
         say(f"{path} holds a finished run; dlfound leaves it as it is ({hint}; another run.dir trains anew)")
     if data is not None:  # the caller would take the old run for a run on these arrays
         raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
-
-
-def _hint(report: dict[str, Any]) -> str:
-    """Tell what more epochs would do to a finished run."""
-    reason = REASONS.get(report["stopped_by"])
-    if reason is None:
-        return "resume=RUN train.epochs=... continues it"
-    return f"{reason} after epoch {report['epochs_run']}, so more epochs would not continue it"

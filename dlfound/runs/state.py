@@ -5,7 +5,7 @@ The learning-rate decay and the early stopping are not in it: they follow from t
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
@@ -50,10 +50,10 @@ class Seconds:
 class Files:
     """The size of each file that grows with the run, in bytes, and the SHA-256 of metrics.jsonl."""
 
-    metrics: Whole
-    timing: Whole
-    log: Whole
-    digest: str
+    metrics: Whole = 0
+    timing: Whole = 0
+    log: Whole = 0
+    digest: str = ""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -83,7 +83,7 @@ class Origin:
     settings: dict[str, Any]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainState:
     """Everything that the rest of a run depends on.
 
@@ -99,12 +99,12 @@ class TrainState:
 
     vectors: Vectors
     best: Best
-    progress: EpochProgress
-    ended: Literal["", "epochs", "early_stopping", "pruned"]
-    symptoms: Memory
-    warnings: list[str]
-    seconds: Seconds
-    files: Files
+    progress: EpochProgress = field(default_factory=EpochProgress)
+    ended: Literal["", "epochs", "early_stopping", "pruned"] = ""
+    symptoms: Memory = field(default_factory=Memory)
+    warnings: list[str] = field(default_factory=list)
+    seconds: Seconds = field(default_factory=Seconds)
+    files: Files = field(default_factory=Files)
     machine: Machine
     origin: Origin
 
@@ -117,12 +117,6 @@ class TrainState:
         return cls(
             vectors=Vectors(step.params, step.buffers, list(step.slots), step.t),
             best=Best.initial(step),
-            progress=EpochProgress(),
-            ended="",
-            symptoms=Memory(),
-            warnings=[],
-            seconds=Seconds(),
-            files=Files(0, 0, 0, ""),
             machine=Machine(threads, {"device": kind_of(step.params.device), **versions()}),
             origin=Origin(fingerprint, fixed_settings(config)),
         )

@@ -19,9 +19,7 @@ from dlfound.terminal import Stop, progress_bar
 from dlfound.training.assemble import resolve
 from dlfound.training.device import find_device, threads
 from dlfound.training.loop import Diverged, fit
-from dlfound.training.metrics import EVALUATION_ROWS, evaluate
-
-Metrics = dict[str, dict[str, float | None]]
+from dlfound.training.metrics import EVALUATION_ROWS, Metrics, evaluate
 
 
 def train(
@@ -98,21 +96,19 @@ def run_training(
 ) -> Run:
     """Train as configured, resume an unfinished run, or leave a finished one as it is. See `train`."""
     started = time.perf_counter()
-    path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
-    run = Run(path)
+    run = Run(path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser())
     missing = missing_results(run)
     if not missing and is_over(run, config):
         leave_as_it_is(run, resolve(config, run.schema["task"])[0], data, shown)
         return run
-    check_place(path)
+    check_place(run.path)
     device = find_device(config["run"]["device"])
     training = assemble_training(config, load(config, data), device, should_prune)
-    state = training.state  # at the first step; `open_folder` restores it from the newest checkpoint
-    with open_folder(path, training, command, missing, shown) as log:
+    with open_folder(run.path, training, command, missing, shown) as log:
         add_files(log)
         stop.training = True
         bar = progress_bar(config["train"]["epochs"], shown, "epoch")
-        with threads(state.machine.threads), bar as show, Observer(training, log, show) as observer:
+        with threads(training.state.machine.threads), bar as show, Observer(training, log, show) as observer:
             observer.start()
             saver = Saver(training, log.folder, observer.flush, stop, started)
             error = None
@@ -121,7 +117,7 @@ def run_training(
                     training.take(event)
                     observer.take(event)
                     saver.take(event)
-                    if state.ended:
+                    if training.state.ended:
                         break
             except Diverged as diverged:
                 error = diverged.problems[0]
@@ -130,10 +126,10 @@ def run_training(
             observer.end(metrics, diverged=error is not None)
         saver.update_total()
         log.folder.finish(make_report(training, metrics, error, log))
-    return Run(path)
+    return Run(run.path)
 
 
-def measure_best(training: Training, folder: RunFolder) -> Metrics:
+def measure_best(training: Training, folder: RunFolder) -> dict[str, Metrics]:
     """Restore the best weights, make the batch statistics exact, save the net, and measure it."""
     a = training.assembly
     training.state.best.restore(a.step)

@@ -128,11 +128,11 @@ def _after_restoring(change: Callable[[Training], None]) -> Install:
 
 
 def _reset_decay(training: Training) -> None:
-    training.decisions.decay = training.config.build("lr_decay")(training.decisions.epochs)
+    training.decay = training.config.build("lr_decay")(training.epochs)
 
 
 def _reset_stopping(training: Training) -> None:
-    training.decisions.stopping = training.config.build("early_stopping")()
+    training.stopping = training.config.build("early_stopping")()
 
 
 def _keep_curves() -> None:
