@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from dlfound.config.catalog import Catalog
 from dlfound.config.suggest import nearest
 from dlfound.errors import Code, Error, printable
 from dlfound.options.configure import catalog
-from dlfound.runs.find import PARTS, Summary, rank
+from dlfound.runs.find import Summary, rank
+from dlfound.runs.folder import PARTS
 
 IDENTITY = ("run", "folder", "status")
 RESULTS = ("best_epoch", "epochs", "seconds")
@@ -107,25 +107,23 @@ class Comparison:
 
         For example, `optim.betas` is not notable if some runs use Adam with its defaults, and the others SGD.
         """
-        return [key for key in self.settings if not self._is_default(key)]
+        options = catalog()
+        return [key for key in self.settings if not self._is_default(key, options)]
 
-    def _is_default(self, key: str) -> bool:
+    def _is_default(self, key: str, options: Catalog) -> bool:
         group, _, name = key.partition(".")
         rows = [row for row in self.rows if key in row]
         if any(row[key] != rows[0][key] for row in rows):
             return False
-        return all(self._defaults(group, row.get(group)).get(name, ABSENT) == row[key] for row in rows)
+        return all(_defaults(options, group, row.get(group)).get(name, ABSENT) == row[key] for row in rows)
 
-    def _defaults(self, group: str, option: Any) -> dict[str, Any]:
-        """Return the settings of an option as conf/ has them; none for an option that conf/ lacks."""
-        options = self._catalog.paths[group] if group in self._catalog.groups else {}
-        if not isinstance(option, str) or option not in options:
-            return {}
-        return {**self._catalog.common(group), **self._catalog.node(group, option)}
 
-    @cached_property
-    def _catalog(self) -> Catalog:
-        return catalog()
+def _defaults(options: Catalog, group: str, option: Any) -> dict[str, Any]:
+    """Return the settings of an option as conf/ has them; none for an option that conf/ lacks."""
+    words = options.paths[group] if group in options.groups else {}
+    if not isinstance(option, str) or option not in words:
+        return {}
+    return {**options.common(group), **options.node(group, option)}
 
 
 def differing(settings: Sequence[dict[str, Any]], partial: Sequence[dict[str, Any]] = ()) -> list[str]:

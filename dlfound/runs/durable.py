@@ -101,8 +101,7 @@ def writing(path: Path) -> Iterator[None]:
         fix = "choose another run.dir"
         if not isinstance(error, FileNotFoundError):
             fix = f"free some space, then resume with resume=RUN; or {fix}"
-        message = f"cannot write to {path}: {error.strerror or error}"
-        raise Error(message, fix, Code.RESOURCES) from None
+        raise Error(f"cannot write to {path}: {error.strerror or error}", fix, Code.RESOURCES) from None
 
 
 def remove_aside(folder: Path) -> None:

@@ -17,12 +17,10 @@ from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import HIGHER_IS_BETTER
 from dlfound.runs.durable import is_held
-from dlfound.runs.folder import CONFIG, OUTPUTS, RunFolder, unusable
+from dlfound.runs.folder import CONFIG, OUTPUTS, PARTS, RUN_PLACE, RunFolder, unusable
 
 DEPTH = 3  # levels below a folder that are searched for runs
 LARGEST = sys.float_info.max
-PARTS = ("train", "val", "test")
-RUN_PLACE = ("run.name", "run.dir")  # the settings that change no result
 
 Metrics = dict[str, float | None]
 
@@ -74,9 +72,8 @@ def find_run(word: str) -> Path:
     Raises:
         Error: no such run (code 4).
     """
-    if os.path.isfile(_as_path(word) / CONFIG):
-        return _as_path(word)
-    return _by_name(word)[-1]
+    path = _as_path(word)
+    return path if os.path.isfile(path / CONFIG) else _by_name(word)[-1]
 
 
 def find_runs(words: Iterable[str]) -> list[Path]:

@@ -23,6 +23,8 @@ DONE = "DONE"  # the last one
 CHECKPOINTS = "checkpoints"
 LINES = ("metrics.jsonl", "timing.jsonl", "log.txt")  # they grow with a run; a resume cuts them back
 SWEEP = "sweep.yaml"  # it makes a folder a sweep's
+PARTS = ("train", "val", "test")  # of the data
+RUN_PLACE = ("run.name", "run.dir")  # the settings that say where a run is, and change no result
 TRIALS = "trials"  # the folder of a sweep's runs
 MAX_BYTES = 64 * 2**20  # of a text file; those of a run are far smaller
 

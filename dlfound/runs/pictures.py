@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from dlfound.errors import printable
 from dlfound.objective.tasks import MULTILABEL, gives_probabilities
@@ -111,8 +112,6 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     Args:
         counts: (classes, classes).
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     cell = max(24, SIDE // len(classes))
     font = ImageFont.load_default(min(16, cell // 3))
     names = [printable(name)[:9] for name in classes]  # a label is one line
@@ -144,8 +143,6 @@ def scatter(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     Args:
         true, predicted: (rows,).
     """
-    from PIL import Image, ImageDraw
-
     low = float(min(true.min(), predicted.min()))
     high = float(max(true.max(), predicted.max()))
     far = SIDE - EDGE - 1
@@ -168,8 +165,6 @@ def plane(surface: np.ndarray, points: np.ndarray, shades: np.ndarray) -> np.nda
         points: (rows, 2) positions in the plane, from 0 to 1.
         shades: (rows, 3) colours of the points.
     """
-    from PIL import Image, ImageDraw
-
     pale = np.nan_to_num((surface + WHITE) / 2, nan=255)  # white if the prediction is not a number
     pixels = Image.fromarray(pale[::-1].round().astype(np.uint8))
     image = pixels.resize((SIDE, SIDE), Image.Resampling.BILINEAR)

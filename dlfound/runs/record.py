@@ -8,7 +8,7 @@ from typing import Any
 from dlfound.config.config import Config
 from dlfound.errors import Problem
 from dlfound.objective.tasks import CHEAP_METRICS
-from dlfound.runs.find import RUN_PLACE
+from dlfound.runs.folder import RUN_PLACE
 from dlfound.runs.parts import RunLog, Training
 from dlfound.terminal import number_text
 from dlfound.training.device import versions

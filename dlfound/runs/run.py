@@ -19,8 +19,7 @@ from dlfound.nn.modules import Network
 from dlfound.objective.tasks import REGRESSION, gives_probabilities
 from dlfound.options.configure import catalog
 from dlfound.runs.checkpoints import BadField, read
-from dlfound.runs.find import PARTS, find_run
-from dlfound.runs.folder import CONFIG, RunFolder, load_weights, mixed, unusable
+from dlfound.runs.folder import CONFIG, PARTS, RunFolder, load_weights, mixed, unusable
 from dlfound.runs.state import Seconds
 from dlfound.training.assemble import empty_network
 from dlfound.training.device import threads
@@ -179,6 +178,8 @@ def open_run(run: str | Path) -> Run:
     Raises:
         Error: no such run, or it is unfinished (code 4); a file that could run code (code 7).
     """
+    from dlfound.runs.find import find_run  # a training needs no search
+
     refuse_running(Path(str(run)), "name a run's folder; its weights are safetensors")
     path = find_run(str(run))
     if not RunFolder(path).finished:
