@@ -1,7 +1,7 @@
 """The process and its terminal: messages, numbers as text, a progress bar, streams that may fail, signals.
 
-A stream fails when its reader is gone, its terminal was closed, or its disk is full. None of that may end a training or
-change an exit code, so these streams never raise.
+A stream fails when its reader is gone, its terminal was closed, or its disk is full. None of that may end a
+training or change an exit code, so these streams never raise.
 """
 
 import errno

@@ -1,7 +1,6 @@
 """Pictures of a net for TensorBoard: (height, width, 3) bytes. They are small and have no axes."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,12 +8,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dlfound.errors import printable
 from dlfound.objective.tasks import MULTILABEL, gives_probabilities
-from dlfound.training.assemble import Assembly
+from dlfound.runs.parts import Training
 from dlfound.training.layers import LayerState
 from dlfound.training.loggers import Logger
 from dlfound.training.metrics import outputs_of
-
-Schema = Mapping[str, Any]  # the content of schema.json
 
 BLUE = (31, 119, 180)
 ORANGE = (255, 127, 14)
@@ -35,10 +32,9 @@ GRID = 100  # points along each side of a decision boundary's plane
 # From a net.
 
 
-def draw_net(
-    logger: Logger, number: int, assembly: Assembly, schema: Schema, layers: Sequence[LayerState]
-) -> None:
+def draw_net(logger: Logger, number: int, training: Training, layers: Sequence[LayerState]) -> None:
     """Draw the layers after epoch `number`, and the predictions of a net with two inputs."""
+    schema = training.schema
     for layer in layers:
         logger.histogram(number, f"weights/{layer.name}", layer.weights)
         logger.histogram(number, f"gradients/{layer.name}", layer.gradient)
@@ -46,34 +42,36 @@ def draw_net(
     if schema["image"]:
         tiles = layers[0].weights[:MOST_UNITS].unflatten(1, schema["image"])
         logger.picture(number, "first_layer", filters(tiles.cpu().numpy()))
-    columns = assembly.parts["train"].inputs.shape[1]
-    if columns == assembly.network.body.inputs == 2 and schema["task"] != MULTILABEL:
+    columns = training.assembly.parts["train"].inputs.shape[1]
+    if columns == training.assembly.network.body.inputs == 2 and schema["task"] != MULTILABEL:
         tag = "decision_boundary" if schema["classes"] else "surface"
-        logger.picture(number, tag, _plane_of(assembly, schema))
+        logger.picture(number, tag, _plane_of(training))
 
 
-def draw_predictions(logger: Logger, number: int, assembly: Assembly, schema: Schema) -> None:
+def draw_predictions(logger: Logger, number: int, training: Training) -> None:
     """Draw the confusion matrix, or predicted against true values, of the validation and the test rows."""
-    classes = schema["classes"]
+    network = training.assembly.network
+    classes = training.schema["classes"]
     for part in ("val", "test"):
-        rows = assembly.parts[part]
-        outputs = outputs_of(assembly.network, rows.inputs)
-        if not outputs.isfinite().all() or schema["task"] == MULTILABEL:
+        rows = training.assembly.parts[part]
+        outputs = outputs_of(network, rows.inputs)
+        if not outputs.isfinite().all() or training.schema["task"] == MULTILABEL:
             continue  # a matrix for each label would add little to exact_match and f1_macro
         if not classes:
-            predicted = assembly.network.target.inverse(outputs)[:POINTS, 0]
+            predicted = network.target.inverse(outputs)[:POINTS, 0]
             image = scatter(rows.targets[:POINTS, 0].cpu().numpy(), predicted.cpu().numpy())
             logger.picture(number, f"predicted_against_true/{part}", image)
         elif len(classes) <= MOST_CLASSES:
-            pairs = rows.targets * len(classes) + assembly.loss.classes(outputs)
+            pairs = rows.targets * len(classes) + training.assembly.loss.classes(outputs)
             counts = torch.bincount(pairs, minlength=len(classes) ** 2).unflatten(0, (len(classes), -1))
             logger.picture(number, f"confusion/{part}", confusion(counts.cpu().numpy(), classes))
 
 
-def _plane_of(assembly: Assembly, schema: Schema) -> np.ndarray:
+def _plane_of(training: Training) -> np.ndarray:
     """Draw the predictions over the plane of the two inputs, with training rows in their true colours."""
-    rows = assembly.parts["train"]
-    x = assembly.network.ready(rows.inputs[:POINTS])
+    network = training.assembly.network
+    rows = training.assembly.parts["train"]
+    x = network.ready(rows.inputs[:POINTS])
     low = x.amin(0)
     high = x.amax(0)
     margin = torch.where(high > low, 0.1 * (high - low), 1.0)
@@ -81,25 +79,23 @@ def _plane_of(assembly: Assembly, schema: Schema) -> np.ndarray:
     size = high + margin - corner
     along = torch.linspace(0, 1, GRID, device=x.device)
     grid = torch.stack(torch.meshgrid(along, along, indexing="xy"), -1).flatten(0, 1)
-    outputs = outputs_of(assembly.network, corner + grid * size)
-    colours, shades = _colours(assembly, len(schema["classes"]), outputs, rows.targets[:POINTS])
+    outputs = outputs_of(network, corner + grid * size)
+    colours, shades = _colours(training, outputs, rows.targets[:POINTS])
     return plane(colours.reshape(GRID, GRID, 3), ((x - corner) / size).cpu().numpy(), shades)
 
 
 def _colours(
-    assembly: Assembly, classes: int, outputs: torch.Tensor, targets: torch.Tensor
+    training: Training, outputs: torch.Tensor, targets: torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
     """The colours of the net's predictions, and those of the true values."""
-    loss = assembly.loss
-    if classes:
-        shares = torch.eye(classes, dtype=torch.float64, device=targets.device)
-        predicted = (
-            loss.probabilities(outputs) if gives_probabilities(loss) else shares[loss.classes(outputs)]
-        )
-        return mixed(predicted.double().cpu().numpy()), mixed(shares[targets].cpu().numpy())
+    loss = training.assembly.loss
+    if training.schema["classes"]:
+        sure = torch.eye(len(training.schema["classes"]), dtype=torch.float64, device=targets.device)
+        shares = loss.probabilities(outputs) if gives_probabilities(loss) else sure[loss.classes(outputs)]
+        return mixed(shares.double().cpu().numpy()), mixed(sure[targets].cpu().numpy())
     numbers = targets[:, 0].cpu().numpy()
     span = (float(numbers.min()), float(numbers.max()))
-    predicted = assembly.network.target.inverse(outputs)[:, 0].cpu().numpy()
+    predicted = training.assembly.network.target.inverse(outputs)[:, 0].cpu().numpy()
     return ramp(predicted, *span), ramp(numbers, *span)
 
 

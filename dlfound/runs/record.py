@@ -131,13 +131,13 @@ class Observer:
             if self.logger.draws:
                 from dlfound.runs.pictures import draw_predictions  # not needed without pictures
 
-                draw_predictions(self.logger, beyond, self.training.assembly, self.training.schema)
+                draw_predictions(self.logger, beyond, self.training)
 
     def _draw(self, number: int, layers: Sequence[LayerState]) -> None:
         if self.logger.draws and number in moments(self.training.epochs):
             from dlfound.runs.pictures import draw_net  # not needed without pictures
 
-            draw_net(self.logger, number, self.training.assembly, self.training.schema, layers)
+            draw_net(self.logger, number, self.training, layers)
 
     def flush(self) -> None:
         """Write the curves that are still in memory, so that they outlive this process."""

@@ -1,4 +1,4 @@
-"""The way from the command to the update rule is short, and a training loads nothing that it does not need."""
+"""The way from the command to the update rule is short, and a training loads only what it needs."""
 
 import dataclasses
 import json
