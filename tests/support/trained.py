@@ -26,8 +26,8 @@ WIDE = [
     "early_stopping=none", "run.threads=1", "logger=none",
 ]  # fmt: skip
 
-# Kind of run -> its overrides. "digits" has curves; "six" has checkpoints after the epochs 2, 4 and 6; those of
-# "wide" have more than 64 kB.
+# Kind of run -> its overrides. "digits" has curves; "six" has checkpoints after the epochs 2, 4 and 6; those
+# of "wide" have more than 64 kB.
 KINDS = {
     "adam": MOONS,
     "momentum": [*MOONS, "optim=momentum", "optim.lr=0.05", "model.hidden=[16]"],
