@@ -188,7 +188,7 @@ class Worker:
         for name, overrides in self.plan.runs:
             words = [*self.plan.run_overrides(claimed.values), *overrides]
             config = self.plan.compose(words)
-            run, code = run_training(
+            run = run_training(
                 config,
                 self.plan.trial_folder(claimed.number) / name,
                 None,
@@ -199,7 +199,7 @@ class Worker:
                 should_prune=partial(self._should_prune, claimed, config["train"], not runs),
             )
             runs.append(run)
-            if code != Code.DONE or run.report["status"] == State.PRUNED:
+            if run.report["status"] != State.DONE:
                 break
         return trial_result(runs)
 
