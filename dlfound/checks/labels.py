@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from dlfound.checks import WARN, Finding
 from dlfound.checks.context import CheckContext
-from dlfound.checks.result import WARN, Finding
 from dlfound.data.dataset import Dataset
 
 ROWS = 2000  # that are compared in pairs: 4 million distances, about 0.1 s
@@ -29,11 +29,10 @@ def check_targets(context: CheckContext) -> list[Finding]:
     places = places[:: -(-len(places) // ROWS)]
     if len(places) < TOO_FEW:
         return []
-    network = context.base.network
-    x = network.ready(context.base.parts["train"].inputs[places.copy()]).double().cpu().numpy()
-    x = x[:, : x.shape[1] - network.body.embedded_columns]  # a category's number is not a quantity
+    x = context.numeric(context.base.parts["train"].inputs[places.copy()])
     y = target_columns(data, train[places])
-    distances = _distances(x)
+    rows = torch.from_numpy(x)
+    distances = torch.cdist(rows, rows).fill_diagonal_(torch.inf).numpy()
     findings = _chance(x, y, distances, bool(data.classes))
     findings = findings or _contradiction(y, distances, bool(data.classes), train[places])
     return findings or _shifted(data, y, distances)
@@ -42,16 +41,15 @@ def check_targets(context: CheckContext) -> list[Finding]:
 def target_columns(data: Dataset, rows: np.ndarray) -> np.ndarray:
     """Return (rows, classes) zeros and ones, or (rows, targets) standardised numbers."""
     targets = data.targets[rows]
-    if data.classes:
-        return np.eye(len(data.classes))[targets]
-    targets = targets.astype(np.float64)
-    return (targets - targets.mean(0)) / np.where(targets.std(0) > 0, targets.std(0), 1.0)
+    return np.eye(len(data.classes))[targets] if data.classes else standardised(targets.astype(np.float64))
 
 
-def _distances(x: np.ndarray) -> np.ndarray:
-    """Return the distances of all pairs of rows; infinite between a row and itself."""
-    rows = torch.from_numpy(x)
-    return torch.cdist(rows, rows).fill_diagonal_(torch.inf).numpy()
+def standardised(values: np.ndarray) -> np.ndarray:
+    """Scale each column to mean 0 and deviation 1; a constant column becomes zeros."""
+    middle = values.mean(0)
+    spread = values.std(0)
+    constant = spread <= 1e-12 * np.abs(middle)
+    return np.where(constant, 0.0, (values - middle) / np.where(constant, 1.0, spread))
 
 
 # Chance.
@@ -86,10 +84,7 @@ def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _correlations(predicted: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return each column's correlation with its prediction; 0 if one of them is constant."""
-    p = predicted - predicted.mean(0)
-    t = y - y.mean(0)
-    norms = np.linalg.norm(p, axis=0) * np.linalg.norm(t, axis=0)
-    return np.where(norms > 1e-12, (p * t).sum(0) / np.where(norms > 1e-12, norms, 1.0), 0.0)
+    return (standardised(predicted) * standardised(y)).mean(0)
 
 
 # Contradictions.
