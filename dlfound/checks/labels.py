@@ -117,14 +117,10 @@ def _is_sorted(y: np.ndarray, distances: np.ndarray, cut: int, classes: bool) ->
     """True if targets or inputs differ across a cut, as in rows sorted by class or by place."""
     difference = np.abs(y[:cut].mean(0) - y[cut:].mean(0))
     differs = difference.sum() / 2 > ALIKE if classes else difference.max() > DRIFT
-    return bool(differs or _mingling(distances, cut) < MINGLED)
-
-
-def _mingling(distances: np.ndarray, cut: int) -> float:
-    """Return how many rows have their nearest row across the cut, relative to rows without an order."""
-    behind = np.arange(len(distances)) >= cut
-    across = float((behind[distances.argmin(1)] != behind).mean())
-    return across / (2 * behind.mean() * (1 - behind.mean()))
+    behind = np.arange(len(y)) >= cut
+    across = (behind[distances.argmin(1)] != behind).mean()  # rows whose nearest row is across the cut
+    unordered = 2 * behind.mean() * (1 - behind.mean())
+    return bool(differs or across / unordered < MINGLED)
 
 
 def _agreement(y: np.ndarray, distances: np.ndarray, rows: np.ndarray, others: np.ndarray) -> float:

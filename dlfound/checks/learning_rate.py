@@ -31,6 +31,7 @@ class RangeTest:
         low, high: the range around it in which no rate is too slow or divergent.
         initial: the loss before each training.
         constant: the loss of the best constant prediction.
+        fall: the fall of the loss at the best rate, relative to the loss before.
         steps: of each training.
     """
 
@@ -40,17 +41,8 @@ class RangeTest:
     high: float
     initial: float
     constant: float
+    fall: float
     steps: int
-
-    @property
-    def fall(self) -> float:
-        """The fall of the loss at the best rate, relative to the initial loss."""
-        return (self.initial - self.losses[self.best]) / max(abs(self.initial), 1e-12)
-
-    @property
-    def learns(self) -> bool:
-        """True if some rate lowers the loss noticeably."""
-        return self.fall > NOTICEABLE
 
     @property
     def suggestion(self) -> float:
@@ -71,7 +63,7 @@ def check_learning_rate(context: CheckContext) -> CheckResult:
         "steps": test.steps,
         "tried": [{"lr": rate, "loss": loss} for rate, loss in test.losses.items()],
     }
-    finding = _judge(context, test, lr) if test.learns else _no_rate_learns(test)
+    finding = _judge(context, test, lr) if test.fall > NOTICEABLE else _no_rate_learns(test)
     return CheckResult([finding], numbers)
 
 
@@ -79,7 +71,7 @@ def other_rates(context: CheckContext) -> list[float]:
     """Return the rates at which training should go well, if they are far from the configured one."""
     test = context.once(range_test)
     lr = context.config["optim"]["lr"]
-    rates = [test.suggestion, float(f"{test.best:.1g}")] if test.learns else []
+    rates = [test.suggestion, float(f"{test.best:.1g}")] if test.fall > NOTICEABLE else []
     return [rate for rate in rates if not 1 / EDGE <= rate / lr <= EDGE]
 
 
@@ -145,7 +137,8 @@ def range_test(context: CheckContext) -> RangeTest:
     planned = math.ceil(len(a.parts["train"].inputs) / size) * context.config["train"]["epochs"]
     best = min(losses, key=losses.__getitem__)
     low, high = _learning_rates(losses, best, initial, constant, planned / steps)
-    return RangeTest(losses, best, low, high, initial, constant, steps)
+    fall = (initial - losses[best]) / max(abs(initial), 1e-12)
+    return RangeTest(losses, best, low, high, initial, constant, fall, steps)
 
 
 def _learning_rates(
