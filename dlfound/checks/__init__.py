@@ -101,19 +101,21 @@ def count_named(
 
 
 def exceeding(
-    sign: str, values: Mapping[str, float], most: float, what: str, effect: str, override="", advice=""
+    sign: str, values: Iterable[tuple[str, float]], most: float, what: str, effect: str, *fix: str
 ) -> list[Finding]:
     """Return a warning that names the columns or layers with a value above `most`; none without such a value.
 
     Args:
+        values: (name, value) of each.
         what: what the values are.
         effect: what the large ones do.
+        fix: the override and the advice.
     """
-    names = [name for name, value in values.items() if value > most]
-    if not names:
+    above = [(name, float(value)) for name, value in values if value > most]
+    if not above:
         return []
-    meaning = f"{what} in {enumerated(names)}: {effect}"
-    return [Finding(sign, WARN, max(values.values()), f"at most {most:g}", meaning, override, advice)]
+    meaning = f"{what} in {enumerated([name for name, _ in above])}: {effect}"
+    return [Finding(sign, WARN, max(value for _, value in above), f"at most {most:g}", meaning, *fix)]
 
 
 def enumerated(names: Sequence[str]) -> str:

@@ -178,7 +178,7 @@ def _outliers(data: Dataset, inputs: np.ndarray) -> list[Finding]:
         return []
     gaps = np.abs(inputs - np.median(inputs, 0))
     typical = np.array([np.median(gap[gap > 0]) if gap.any() else np.inf for gap in gaps.T])
-    ratios = dict(zip(data.features, (gaps.max(0) / typical).tolist(), strict=True))
+    ratios = zip(data.features, gaps.max(0) / typical, strict=True)
     effect = "normalisation makes all other values nearly equal"
     advice = "take logarithms, or correct the outliers"
     return exceeding("outliers", ratios, OUTLYING, "largest over median deviation", effect, "", advice)
@@ -200,7 +200,7 @@ def _scales(context: CheckContext) -> list[Finding]:
     beyond = np.maximum(largest["train"], 1.0)
     for part in ("val", "test"):
         if len(features) == len(beyond):
-            ratios = dict(zip(features, (largest[part] / beyond).tolist(), strict=True))
+            ratios = zip(features, largest[part] / beyond, strict=True)
             what = f"largest {part} value over the largest training value"
             advice = "give all rows in the same unit"
             findings += exceeding("unlike", ratios, UNLIKE, what, "is it another unit?", "", advice)

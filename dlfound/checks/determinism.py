@@ -26,8 +26,7 @@ def check_determinism(context: CheckContext) -> CheckResult:
         advice = "derive all random numbers from data.seed"
         return CheckResult([Finding("data", FAIL, None, "", meaning, "", advice)])
     if torch.equal(_train(context, one), _train(context, two)):
-        count = len(one.step.params)
-        meaning = f"parameters (of {count:,}) that differ between two runs of {STEPS} steps"
+        meaning = f"parameters (of {len(one.step.params):,}) that differ between two runs of {STEPS} steps"
         return CheckResult([sound(0.0, "0", meaning)])
     group = _random_group(context)
     return _differ(context.named(group), group, one, two)

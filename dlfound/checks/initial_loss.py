@@ -42,23 +42,21 @@ def check_initial_loss(context: CheckContext) -> CheckResult:
 
 def constant_losses(a: Assembly, part: DeviceData) -> tuple[float, float]:
     """Return the loss of the best constant prediction and that of outputs of zero."""
-    width = a.network.body.output.out_features
-    zero = torch.zeros(width, device=part.encoded.device)
-    guesses = [zero, *(guess for guess in _guesses(a, part, width) if guess.shape == zero.shape)]
+    zero = torch.zeros(a.network.body.output.out_features, device=part.encoded.device)
+    guesses = [zero, *(guess for guess in _guesses(a, part) if guess.shape == zero.shape)]
     best = min(guesses, key=lambda outputs: _constant_loss(a, part, outputs))
     return _descend(a, part, best), float(_constant_loss(a, part, zero))
 
 
-def _guesses(a: Assembly, part: DeviceData, width: int) -> list[Tensor]:
+def _guesses(a: Assembly, part: DeviceData) -> list[Tensor]:
     """Return constant outputs that suit the usual losses: means, medians, or logits of the class shares."""
     if a.network.target is not None:
         return [part.encoded.mean(0), part.encoded.median(0).values]
     if part.targets.dim() == 2:
         return [torch.logit(part.targets.float().mean(0), 1e-9)]
-    share = torch.bincount(part.targets, minlength=2).float() / len(part.targets)
-    if width == len(share):
-        return [share.clamp(min=1e-9).log(), F.one_hot(share.argmax(), width).float()]
-    return [torch.logit(share[1:2], 1e-9)] if width == 1 else []
+    shares = torch.bincount(part.targets, minlength=2).float() / len(part.targets)
+    likeliest = F.one_hot(shares.argmax(), len(shares)).float()
+    return [shares.clamp(min=1e-9).log(), likeliest, torch.logit(shares[1:2], 1e-9)]
 
 
 def _constant_loss(a: Assembly, part: DeviceData, outputs: Tensor) -> Tensor:

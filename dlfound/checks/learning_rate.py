@@ -93,11 +93,10 @@ def _no_rate_learns(test: RangeTest) -> Finding:
     usual = f"above {NOTICEABLE:g}"
     meaning = f"fall of the loss ({test.initial:.3g}) within {test.steps} steps at the best of all rates"
     if test.fall > 0:
-        meaning += ": too little to compare rates"
         advice = "see the initial_state and overfit checks"
-        return Finding("flat", WARN, test.fall, usual, meaning, advice=advice)
+        return Finding("flat", WARN, test.fall, usual, f"{meaning}: too little to compare rates", "", advice)
     advice = "see the gradients and overfit checks, and make sure that the optimizer steps downhill"
-    return Finding("nowhere", FAIL, test.fall, usual, f"{meaning}: no rate learns", advice=advice)
+    return Finding("nowhere", FAIL, test.fall, usual, f"{meaning}: no rate learns", "", advice)
 
 
 def _judge(context: CheckContext, test: RangeTest, lr: float) -> Finding:

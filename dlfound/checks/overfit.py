@@ -32,7 +32,7 @@ DEAF = 1e-6  # difference of outputs between rows, relative to the largest outpu
 MOVED = 0.01  # change of the loss, relative to the initial one: below it, nothing was learned
 
 Suspect = tuple[str, str, str, Config]
-"""The sign of a fault, the override that corrects it (none for "inputs"), its name, the changed configuration."""
+"""The sign of a fault, the override that corrects it (none for "inputs"), its name, the corrected config."""
 
 
 @dataclass(frozen=True)
@@ -58,31 +58,31 @@ def learn(a: Assembly, part: DeviceData, steps: int, most: int) -> Fit:
     """Train on all rows at once until the fit is perfect: `steps` steps, or `most` while the loss falls."""
     a.network.train()
     x = a.network.ready(part.inputs)
+    fitted = 1.0 if a.network.target is None else FITTED
     history = []
     for taken in range(1, most + 1):
         loss, outputs, _ = a.step(x, part.encoded, ())
         if taken == 1 or taken % LOOK == 0 or taken == steps:
             history.append(float(loss))
-            score, perfect = _score(a, outputs, part)
+            score = _score(a, outputs, part)
             goal = 1.0 if score > NEARLY else FALLS
             falls = history[-1] < goal * history[len(history) // 2]
-            if perfect or bool(a.step.skip) or (taken >= steps and not falls):
+            if score >= fitted or bool(a.step.skip) or (taken >= steps and not falls):
                 break
-    return Fit(score, perfect, taken, history[0], history[-1])
+    return Fit(score, score >= fitted, taken, history[0], history[-1])
 
 
-def _score(a: Assembly, outputs: Tensor, part: DeviceData) -> tuple[float, bool]:
+def _score(a: Assembly, outputs: Tensor, part: DeviceData) -> float:
     if not outputs.isfinite().all():
-        return 0.0, False
+        return 0.0
     if a.network.target is None:
-        right = a.loss.classes(outputs) == part.targets
-        return float(right.double().mean()), bool(right.all())
+        return float((a.loss.classes(outputs) == part.targets).double().mean())
     r2 = regression_metrics(a.network.target.inverse(outputs), part.targets)["r2"]
-    return (1.0, True) if r2 is None else (r2, r2 >= FITTED)  # constant targets are learned
+    return 1.0 if r2 is None else r2  # constant targets are learned
 
 
 def few_rows(context: CheckContext) -> Tensor:
-    """Choose training rows of all classes alike. No two have equal inputs: they could contradict each other."""
+    """Choose training rows of all classes alike; rows with equal inputs could contradict each other."""
     part = context.base.parts["train"]
     rows = context.permutation("few")[:CANDIDATES]
     first: dict[bytes, int] = {}  # the place of the first row of each set of equal ones
@@ -230,14 +230,14 @@ def _compare(context: CheckContext, real: Fit, constant: Fit) -> Finding:
     moved = max(abs(fit.first - fit.last) / max(abs(fit.first), 1e-12) for fit in (real, constant))
     if moved < MOVED:
         meaning += "; the net learned next to nothing from either"
-        return Finding("still", WARN, gain, usual, meaning, advice="see the overfit check")
+        return Finding("still", WARN, gain, usual, meaning, "", "see the overfit check")
     if _outputs_differ(context):
         meaning += "; the net does not use them"
         advice = "see the overfit check: the net may be too small"
     else:
         meaning += "; the outputs do not depend on them"
         advice = "look for a layer whose output is the same for every row, and check the inputs"
-    return Finding("ignored", FAIL, gain, usual, meaning, advice=advice)
+    return Finding("ignored", FAIL, gain, usual, meaning, "", advice)
 
 
 @torch.no_grad()
