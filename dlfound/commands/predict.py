@@ -5,9 +5,10 @@ import csv
 import glob
 import io
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -125,11 +126,13 @@ def _destination(out: Path | None) -> Iterator[TextIO | BinaryIO]:
     if out.suffix.lower() in UNWRITTEN:
         message = f"--out {out}: a table is written as CSV or Parquet"
         raise Error(message, f"--out {out.stem}.csv", Code.CONFIG)
-    is_file = os.path.isfile(out) or not os.path.exists(out)  # a device or a pipe must not be replaced
     options = {"mode": "w", "encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     if out.suffix.lower() in PARQUET:
         options = {"mode": "wb"}
+    is_file = True
     try:
+        with suppress(FileNotFoundError):
+            is_file = stat.S_ISREG(os.stat(out).st_mode)  # a device or a pipe must not be replaced
         place = replacing(Path(os.path.realpath(out))) if is_file else nullcontext(out)
         with place as path, path.open(**options) as stream:
             yield stream
