@@ -28,26 +28,47 @@ class RangeTest:
     Attributes:
         losses: rate -> the last loss of a short training, infinite if it diverged; in the order of the rates.
         best: the rate at which the loss fell most.
-        low, high: the range around it in which no rate is too slow or divergent.
+        slow: the largest loss at which a lower rate can still catch up with the best one in the whole run.
+        lost: the largest loss at which a higher rate does not count as divergent: it learns nearly as much.
         initial: the loss before each training.
         constant: the loss of the best constant prediction.
-        fall: the fall of the loss at the best rate, relative to the loss before.
         steps: of each training.
     """
 
     losses: dict[float, float]
     best: float
-    low: float
-    high: float
+    slow: float
+    lost: float
     initial: float
     constant: float
-    fall: float
     steps: int
+
+    @property
+    def fall(self) -> float:
+        """The fall of the loss at the best rate, relative to the initial loss."""
+        return (self.initial - self.losses[self.best]) / max(abs(self.initial), 1e-12)
+
+    def is_slow(self, lr: float) -> bool:
+        """True for a rate that is too low."""
+        return lr < self.best and self.losses[lr] > self.slow
+
+    def diverges(self, lr: float) -> bool:
+        """True for a rate that is too high."""
+        return lr > self.best and self.losses[lr] > self.lost
+
+    @property
+    def learning(self) -> tuple[float, float]:
+        """The lowest and the highest of the rates around the best one that are not too low or too high."""
+        up = [lr for lr in self.losses if lr >= self.best]
+        down = [lr for lr in reversed(self.losses) if lr <= self.best]
+        *_, low = takewhile(lambda lr: not self.is_slow(lr), down)
+        *_, high = takewhile(lambda lr: not self.diverges(lr), up)
+        return low, high
 
     @property
     def suggestion(self) -> float:
         """Half a decade below the best rate, as a long training needs smaller steps; but inside the range."""
-        return float(f"{max(self.best / math.sqrt(10), self.low):.1g}")
+        return float(f"{max(self.best / math.sqrt(10), self.learning[0]):.1g}")
 
 
 def check_learning_rate(context: CheckContext) -> CheckResult:
@@ -56,7 +77,7 @@ def check_learning_rate(context: CheckContext) -> CheckResult:
     lr = _highest_rate(context)
     numbers = {
         "configured": lr,
-        "learns": [test.low, test.high],
+        "learns": test.learning,
         "best": test.best,
         "initial_loss": test.initial,
         "constant_loss": test.constant,
@@ -101,17 +122,18 @@ def _no_rate_learns(test: RangeTest) -> Finding:
 
 def _judge(context: CheckContext, test: RangeTest, lr: float) -> Finding:
     """Tell where the configured rate lies."""
-    usual = f"{test.low:.2g} to {test.high:.2g}"
+    low, high = test.learning
+    usual = f"{low:.2g} to {high:.2g}"
     note = f"the loss falls most at {test.best:.2g} ({test.steps} steps)"
     override = rate_override(context, test.suggestion)
-    if lr < test.low:
+    if test.is_slow(lr):
         return Finding("crawls", FAIL, lr, usual, f"the learning rate is too small; {note}", override)
-    if lr > test.high:
+    if test.diverges(lr):
         return Finding("diverges", FAIL, lr, usual, f"the learning rate is too large; {note}", override)
-    if lr > test.best and lr * EDGE > test.high:
+    if lr > test.best and test.diverges(lr * EDGE):
         meaning = f"the learning rate is close to divergence: {EDGE:g} times as much diverges; {note}"
         return Finding("high_edge", WARN, lr, usual, meaning, override)
-    if lr < test.best and lr / EDGE < test.low:
+    if lr < test.best and test.is_slow(lr / EDGE):
         meaning = f"the learning rate is barely large enough: {1 / EDGE:g} times as much is too slow; {note}"
         return Finding("low_edge", WARN, lr, usual, meaning, override)
     return sound(lr, usual, f"the learning rate is in the range that learns; {note}")
@@ -133,36 +155,16 @@ def range_test(context: CheckContext) -> RangeTest:
     losses = {rate: _last_loss(context, rate, train, sample, steps) for rate in rates}
     initial = sample_loss(a, sample)
     constant = constant_losses(a, sample)[0]
-    planned = math.ceil(len(a.parts["train"].inputs) / size) * context.config["train"]["epochs"]
     best = min(losses, key=losses.__getitem__)
-    low, high = _learning_rates(losses, best, initial, constant, planned / steps)
-    fall = (initial - losses[best]) / max(abs(initial), 1e-12)
-    return RangeTest(losses, best, low, high, initial, constant, fall, steps)
-
-
-def _learning_rates(
-    losses: dict[float, float], best: float, initial: float, constant: float, length: float
-) -> tuple[float, float]:
-    """Return the lowest and the highest of the rates around the best one that are not slow or divergent.
-
-    A lower rate is too slow if, at the test's pace, it stays far behind the best one in the whole run.
-    A higher rate diverges if it learns much less than the best one; constant outputs learn nothing.
-
-    Args:
-        length: of the whole run, relative to a short training.
-    """
     lowest = losses[best]
-    patience = min(max(length, PATIENCE[0]), PATIENCE[1])
-    slow = initial - REACHED * (initial - lowest) / patience  # the loss of a rate that is just too slow
-    top = min(initial, constant)
+    planned = math.ceil(len(a.parts["train"].inputs) / size) * context.config["train"]["epochs"]
+    patience = min(max(planned / steps, PATIENCE[0]), PATIENCE[1])
+    slow = initial - REACHED * (initial - lowest) / patience
+    top = min(initial, constant)  # constant outputs learn nothing
     if top - lowest <= NOTICEABLE * abs(top):
         top = initial
-    lost = top - LOST * (top - lowest)  # the loss of a rate that just diverges
-    below = takewhile(
-        lambda lr: not losses[lr] > slow, sorted((lr for lr in losses if lr < best), reverse=True)
-    )
-    above = takewhile(lambda lr: not losses[lr] > lost, (lr for lr in losses if lr > best))
-    return min(below, default=best), max(above, default=best)
+    lost = top - LOST * (top - lowest)
+    return RangeTest(losses, best, slow, lost, initial, constant, steps)
 
 
 def _last_loss(context: CheckContext, lr: float, train: DeviceData, sample: DeviceData, steps: int) -> float:
