@@ -1,19 +1,18 @@
 """What a check works on: a configuration, its data, and fresh nets for experiments."""
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
-from dlfound.nn.initializer import recipe
 from dlfound.nn.modules import Network
 from dlfound.optim.lr_decay import Constant
 from dlfound.streams import stream
-from dlfound.training.assemble import Assembly, assemble, rebuild
+from dlfound.training.assemble import Assembly, assemble, rebuild, resolve
 from dlfound.training.device import DeviceData
 from dlfound.training.layers import LayerProbe
 from dlfound.training.loop import fit
@@ -22,6 +21,11 @@ SAMPLE = 512  # training rows for comparing losses: a mean loss is then exact to
 VALIDATION = 50  # rows that a short training validates on; nothing depends on the result
 PRODUCTS = 2e11  # multiplications in the longest short training: about 7 s on one core
 LEAST_STEPS = 20  # even for the largest net
+PLAIN = {
+    "activation": "relu", "batchnorm": "none", "constraint": "none", "initializer": "auto",
+    "loss": "auto", "optim": "adam", "regularizer": "none",
+}  # fmt: skip
+"""The option of each group that is known to be right."""
 
 
 class CheckContext:
@@ -32,19 +36,23 @@ class CheckContext:
 
     Attributes:
         base: the assembly that `train` would build; the checks never train it.
-        cache: results that one check leaves for another.
+        seed: the seed of all random numbers.
+        learnable: the configuration, with another rate if the overfit check finds that only this one learns.
     """
 
     def __init__(self, config: Config, dataset: Dataset, device: torch.device):
         self.config = config
         self.dataset = dataset
         self.base = assemble(config, dataset, device)
-        self.cache: dict[str, Any] = {}
+        self.seed: int = config["run"]["seed"]
+        self.learnable = config
+        self._results: dict[Callable, Any] = {}
 
-    @property
-    def seed(self) -> int:
-        """The seed of all random numbers."""
-        return self.config["run"]["seed"]
+    def once(self, function: Callable[["CheckContext"], Any]) -> Any:
+        """Return `function(self)`, which several checks may need, but which runs once."""
+        if function not in self._results:
+            self._results[function] = function(self)
+        return self._results[function]
 
     def fresh(self, config: Config | None = None, dtype: torch.dtype = torch.float32) -> Assembly:
         """Build a net with its loss and optimizer, as before the first step.
@@ -64,35 +72,44 @@ class CheckContext:
         generator = stream(self.seed, f"check {purpose}")
         return torch.randperm(len(rows), generator=generator).to(rows.device)
 
-    @cached_property
-    def parameter_count(self) -> int:
-        """The number of parameters of the net."""
-        return len(self.base.step.params)
+    def numeric(self, inputs: Tensor) -> np.ndarray:
+        """Return rows as the net receives them, without the columns that hold numbers of categories."""
+        network = self.base.network
+        ready = network.ready(inputs).double().cpu().numpy()
+        return ready[:, : ready.shape[1] - network.body.embedded_columns]
 
-    def steps(self, most: int, rows: int) -> int:
-        """Return how many steps on batches of `rows` rows to take: `most`, or fewer for a large net."""
-        affordable = int(PRODUCTS / (3 * self.parameter_count * rows))
-        return max(min(most, LEAST_STEPS), min(most, affordable))
+    def steps(self, most: int, rows: int, per_search: int = 1) -> int:
+        """Return how many steps on batches of `rows` rows to take: `most`, or fewer for a large net.
 
-    @property
-    def searches(self) -> bool:
-        """True if the optimizer evaluates the objective many times a step, as L-BFGS does."""
-        return hasattr(self.base.step.optimizer, "search")
+        Args:
+            per_search: this many times fewer if the optimizer searches along each step, as L-BFGS does.
+        """
+        if hasattr(self.base.step.optimizer, "search"):
+            most //= per_search
+        affordable = int(PRODUCTS / (3 * len(self.base.step.params) * rows))
+        return min(most, max(LEAST_STEPS, affordable))
 
-    @property
-    def fitting_initializer(self) -> str:
-        """The name of the initializer that fits the activation."""
-        return recipe(self.config.build("activation").func)
+    def plain(self, group: str) -> Config:
+        """Return the configuration with the option of one group that is known to be right."""
+        return resolve(self.config.choose(group, PLAIN[group]), self.dataset.task)[0]
 
-    def initializer_override(self) -> str:
-        """Return the override that chooses the fitting initializer; empty if it is already chosen."""
-        if self.config.name("initializer") == self.fitting_initializer:
-            return ""
-        return f"initializer={self.fitting_initializer}"
+    def weights_override(self, otherwise: str = "batchnorm=batch") -> str:
+        """Return the override that chooses the fitting initializer; `otherwise` if it is already chosen."""
+        name = self.plain("initializer").name("initializer")
+        return otherwise if name == self.config.name("initializer") else f"initializer={name}"
+
+    def named(self, group: str) -> str:
+        """Return group=option as configured; "the net" for the empty name."""
+        return f"{group}={self.config.name(group)}" if group else "the net"
 
     def is_registered(self, group: str) -> bool:
         """True if the chosen option of a group comes from the user (`dlfound.register`)."""
         return bool(self.config.catalog.is_own(group, self.config.name(group)))
+
+
+def plain_override(group: str) -> str:
+    """Return the override that chooses the option known to be right; empty for the empty name."""
+    return f"{group}={PLAIN[group]}" if group else ""
 
 
 def take(part: DeviceData, rows: Tensor) -> DeviceData:
@@ -125,13 +142,10 @@ def sample_loss(a: Assembly, part: DeviceData) -> float:
 
 
 def hidden_modules(network: Network) -> dict[nn.Module, str]:
-    """Return the normalisation and activation modules from the input up, each with its group of options."""
-    groups: dict[nn.Module, str] = {}
-    for layer in network.body.hidden:
-        if layer.norm is not None:
-            groups[layer.norm] = "batchnorm"
-        groups[layer.activation] = "activation"
-    return groups
+    """Return the normalisation and activation modules, each with its group of options."""
+    layers = network.body.hidden
+    norms = {layer.norm: "batchnorm" for layer in layers if layer.norm is not None}
+    return norms | {layer.activation: "activation" for layer in layers}
 
 
 def parameter_names(a: Assembly) -> list[str]:

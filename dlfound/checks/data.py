@@ -1,12 +1,12 @@
 """Check the data without a net: columns, rows shared by two parts, class frequencies, scales and targets."""
 
-from collections.abc import Sequence
+from collections import Counter
 
 import numpy as np
 
+from dlfound.checks import FAIL, WARN, CheckResult, Finding, count_named, exceeding, sound
 from dlfound.checks.context import CheckContext
-from dlfound.checks.labels import check_targets, target_columns
-from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
+from dlfound.checks.labels import check_targets, standardised, target_columns
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.objective import loss as losses
@@ -20,14 +20,14 @@ OUTLYING = 1e3  # largest over median deviation: normalisation then squeezes all
 UNLIKE = 100.0  # deviations: validation or test values so far out have another unit
 UNEVEN = 100.0  # largest over median deviation of the normalised columns
 MANY = 10_000  # training rows that columns are judged by: enough for any share
-NAMED = 4  # columns that a message names; it counts the others
 
 
-def check(context: CheckContext) -> CheckResult:
+def check_data(context: CheckContext) -> CheckResult:
     """Run every test that needs no net."""
     data = context.dataset
-    rows = np.sort(data.parts["train"])[:: -(-len(data.parts["train"]) // MANY)]
-    inputs = _without_missing(data.inputs[rows])
+    rows = _some(np.sort(data.parts["train"]))
+    known = np.ma.masked_invalid(data.inputs[rows].astype(np.float64))
+    inputs = known.filled(known.mean(0).filled(0))  # a missing value becomes its column's mean
     findings = _copies(data, inputs, target_columns(data, rows))
     findings += _overlap(data)
     findings += _class_frequencies(data, context.config)
@@ -39,22 +39,12 @@ def check(context: CheckContext) -> CheckResult:
         parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         meaning = f"rows ({parts}) in {inputs.shape[1]:,} columns; no fault found"
         findings = [sound(float(sum(counts.values())), "", meaning)]
-    return CheckResult("data", findings, {"rows": counts})
+    return CheckResult(findings, {"rows": counts})
 
 
-def _without_missing(values: np.ndarray) -> np.ndarray:
-    """Convert to float64 and replace missing values by their column's mean."""
-    values = values.astype(np.float64)
-    missing = ~np.isfinite(values)
-    if missing.any():
-        sums = np.where(missing, 0, values).sum(0)
-        values = np.where(missing, sums / np.maximum((~missing).sum(0), 1), values)
-    return values
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+def _some(rows):
+    """Return at most MANY rows, evenly spread."""
+    return rows[:: -(-len(rows) // MANY)]
 
 
 def _names(data: Dataset, columns: np.ndarray) -> list[str]:
@@ -68,45 +58,21 @@ def _copies(data: Dataset, inputs: np.ndarray, targets: np.ndarray) -> list[Find
     """Find columns that contain the target, or that mark one class among several."""
     if len(inputs) < COPY_ROWS:
         return []
-    unexplained = _within_classes(inputs, targets) if data.classes else _uncorrelated(inputs, targets)
-    suspects = unexplained < COPY
-    if not suspects.any():
-        return []
+    suspects = 1 - _explained(data, inputs, targets) < COPY
     names = _names(data, suspects)
-    count = float(len(names))
     if data.classes and not _tell_all_apart(inputs[:, suspects], targets):
-        meaning = f"columns that mark one class: {_list(names)}"
         advice = "leave them out of the data unless they are known at prediction time"
-        return [Finding("telling", WARN, count, "0", meaning, "", advice)]
-    meaning = f"columns that contain the target: {_list(names)}"
-    return [Finding("copies", FAIL, count, "0", meaning, "", "leave them out of the data")]
+        return count_named("telling", WARN, "columns that mark one class", names, advice=advice)
+    advice = "leave them out of the data"
+    return count_named("copies", FAIL, "columns that contain the target", names, advice=advice)
 
 
-def _within_classes(inputs: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Return the share of each column's variance that lies within classes; 1 for a constant column."""
-    counts = np.maximum(members.sum(0), 1)[:, None]
-    middle = inputs.mean(0)
-    centred = inputs - middle
-    means = (members.T @ centred) / counts
-    total = np.square(centred).sum(0)
-    between = (counts * np.square(means)).sum(0)
-    constant = total <= len(inputs) * np.square(1e-12 * np.abs(middle))
-    return np.where(constant, 1.0, 1 - between / np.where(constant, 1.0, total))
-
-
-def _uncorrelated(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return 1 - r2 of each input column with the target column that is most like it."""
-    x = _standardised(inputs)
-    y = _standardised(targets)
-    return 1 - np.square(x.T @ y / len(x)).max(1)
-
-
-def _standardised(values: np.ndarray) -> np.ndarray:
-    """Scale each column to mean 0 and deviation 1; a constant column becomes zeros."""
-    middle = values.mean(0)
-    spread = values.std(0)
-    constant = spread <= 1e-12 * np.abs(middle)
-    return np.where(constant, 0.0, (values - middle) / np.where(constant, 1.0, spread))
+def _explained(data: Dataset, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return the share of each column's variance between classes, or its r2 with the target most like it."""
+    products = targets.T @ standardised(inputs)
+    if data.classes:
+        return (np.square(products) / np.maximum(targets.sum(0), 1)[:, None]).sum(0) / len(inputs)
+    return np.square(products / len(inputs)).max(0)
 
 
 def _tell_all_apart(columns: np.ndarray, members: np.ndarray) -> bool:
@@ -120,27 +86,20 @@ def _tell_all_apart(columns: np.ndarray, members: np.ndarray) -> bool:
 
 def _constant(data: Dataset, inputs: np.ndarray) -> list[Finding]:
     names = _names(data, (inputs == inputs[:1]).all(0))
-    if not names:
-        return []
-    meaning = f"columns that are constant on the training rows: {_list(names)}"
-    return [Finding("constant", WARN, float(len(names)), "0", meaning, "", "leave them out of the data")]
+    advice = "leave them out of the data"
+    return count_named("constant", WARN, "columns that are constant on the training rows", names, "", advice)
 
 
 def _duplicates(data: Dataset, inputs: np.ndarray) -> list[Finding]:
     """Find columns that equal an earlier column; constant ones are another finding."""
-    first: dict[bytes, str] = {}
+    first: dict[bytes, int] = {}
     twins = []
     for column in np.flatnonzero((inputs != inputs[:1]).any(0)):
-        key = inputs[:, column].tobytes()
-        if key in first:
-            twins.append(f"{data.features[column]} = {first[key]}")
-        else:
-            first[key] = data.features[column]
-    if not twins:
-        return []
-    meaning = f"columns that equal another column: {_list(twins)}"
+        equal = first.setdefault(inputs[:, column].tobytes(), column)
+        if equal != column:
+            twins.append(f"{data.features[column]} = {data.features[equal]}")
     advice = "leave one of each pair out of the data"
-    return [Finding("duplicate", WARN, float(len(twins)), "0", meaning, "", advice)]
+    return count_named("duplicate", WARN, "columns that equal another column", twins, advice=advice)
 
 
 # Rows.
@@ -149,9 +108,8 @@ def _duplicates(data: Dataset, inputs: np.ndarray) -> list[Finding]:
 def _overlap(data: Dataset) -> list[Finding]:
     """Find test rows that are training rows too, beyond what a table of few distinct values makes natural."""
     test = _row_keys(data, data.parts["test"])
-    train = _row_keys(data, data.parts["train"])
-    distinct = set(train)
-    shared = sum(key in distinct for key in test)
+    train = Counter(_row_keys(data, data.parts["train"]))
+    shared = sum(key in train for key in test)
     natural = _natural_overlap(data, train, len(test))
     share = shared / len(test)
     if share <= natural:
@@ -164,50 +122,46 @@ def _overlap(data: Dataset) -> list[Finding]:
 
 
 def _row_keys(data: Dataset, rows: np.ndarray) -> list[bytes]:
-    inputs = np.ascontiguousarray(data.inputs[rows])
-    targets = np.ascontiguousarray(data.targets[rows])
-    return [x.tobytes() + y.tobytes() for x, y in zip(inputs, targets, strict=True)]
+    pairs = zip(data.inputs[rows], data.targets[rows], strict=True)
+    return [x.tobytes() + y.tobytes() for x, y in pairs]
 
 
-def _natural_overlap(data: Dataset, train: Sequence[bytes], tested: int) -> float:
+def _natural_overlap(data: Dataset, train: Counter[bytes], tested: int) -> float:
     """Return the share of training rows with a twin in training, plus three standard errors of a test share.
 
-    0 if independent columns would hardly make two rows equal: then each equal row counts.
+    0 if chance would hardly make two rows equal: then each equal row counts.
     """
-    if _expected_twins(data) < 1:
+    if not _may_have_twins(data):
         return 0.0
-    counts: dict[bytes, int] = {}
-    for key in train:
-        counts[key] = counts.get(key, 0) + 1
-    share = sum(counts[key] > 1 for key in train) / len(train)
+    share = sum(count for count in train.values() if count > 1) / train.total()
     return share + 3 * (share * (1 - share) / tested) ** 0.5
 
 
-def _expected_twins(data: Dataset) -> float:
-    """Return the expected number of pairs of equal rows if the columns were independent."""
+def _may_have_twins(data: Dataset) -> bool:
+    """True if some rows would be equal if the columns were independent."""
     rows = data.parts["train"][:MANY]
-    logarithm = np.log(len(rows)) + np.log(max(len(rows) - 1, 1)) - np.log(2)
+    pairs = len(rows) * (len(rows) - 1) / 2  # of equal rows that are expected
     for column in data.inputs[rows].T:
         shares = np.unique(column, return_counts=True)[1] / len(rows)
-        logarithm += np.log(np.square(shares).sum())
-        if logarithm < -50:
-            return 0.0
-    return float(np.exp(min(logarithm, 50)))
+        pairs *= np.square(shares).sum()
+        if pairs < 1:
+            return False
+    return True
 
 
 def _class_frequencies(data: Dataset, config: Config) -> list[Finding]:
-    counts = data.class_counts()
-    if not counts:
+    if not data.classes:
         return []
-    absent = [name for name, count in zip(data.classes, counts, strict=True) if not count]
+    counts = dict(zip(data.classes, data.class_counts(), strict=True))
+    absent = [name for name, count in counts.items() if not count]
     if absent:
-        meaning = f"classes without a training row: {_list(absent)}"
-        return [Finding("absent", WARN, float(len(absent)), "0", meaning, "", "add rows of each class")]
-    ratio = max(counts) / min(counts)
+        advice = "add rows of each class"
+        return count_named("absent", WARN, "classes without a training row", absent, advice=advice)
+    most = max(counts, key=counts.__getitem__)
+    least = min(counts, key=counts.__getitem__)
+    ratio = counts[most] / counts[least]
     if ratio <= IMBALANCE:
         return []
-    most = data.classes[counts.index(max(counts))]
-    least = data.classes[counts.index(min(counts))]
     meaning = f"training rows of class {most} for each row of class {least}"
     loss = config.name("loss") if "class_weight" in config["loss"] else losses.recipe(data.task)
     override = f"loss={loss} loss.class_weight=balanced"
@@ -224,19 +178,15 @@ def _outliers(data: Dataset, inputs: np.ndarray) -> list[Finding]:
         return []
     gaps = np.abs(inputs - np.median(inputs, 0))
     typical = np.array([np.median(gap[gap > 0]) if gap.any() else np.inf for gap in gaps.T])
-    ratio = gaps.max(0) / typical
-    if ratio.max() <= OUTLYING:
-        return []
-    names = _list(_names(data, ratio > OUTLYING))
-    meaning = f"largest over median deviation in {names}: normalisation makes all other values nearly equal"
+    ratios = zip(data.features, gaps.max(0) / typical, strict=True)
+    effect = "normalisation makes all other values nearly equal"
     advice = "take logarithms, or correct the outliers"
-    usual = f"at most {OUTLYING:g}"
-    return [Finding("outliers", WARN, float(ratio.max()), usual, meaning, "", advice)]
+    return exceeding("outliers", ratios, OUTLYING, "largest over median deviation", effect, "", advice)
 
 
 def _scales(context: CheckContext) -> list[Finding]:
     """Find columns that stay uneven after normalisation, and validation or test values in another unit."""
-    parts = {name: _network_inputs(context, part.inputs) for name, part in context.base.parts.items()}
+    parts = {name: context.numeric(_some(part.inputs)) for name, part in context.base.parts.items()}
     spread = parts["train"].std(0)
     varying = spread[spread > 1e-9]
     findings = []
@@ -246,19 +196,12 @@ def _scales(context: CheckContext) -> list[Finding]:
         advice = "bring all columns to one scale"
         findings.append(Finding("uneven", WARN, ratio, f"at most {UNEVEN:g}", meaning, "", advice))
     features = context.dataset.features
+    largest = {name: np.abs(rows).max(0) for name, rows in parts.items()}
+    beyond = np.maximum(largest["train"], 1.0)
     for part in ("val", "test"):
-        beyond = np.abs(parts[part]).max(0) / np.maximum(np.abs(parts["train"]).max(0), 1.0)
-        if len(features) == len(beyond) and beyond.max() > UNLIKE:
-            names = _list(_names(context.dataset, beyond > UNLIKE))
-            meaning = f"largest {part} value over the largest training value in {names}: is it another unit?"
+        if len(features) == len(beyond):
+            ratios = zip(features, largest[part] / beyond, strict=True)
+            what = f"largest {part} value over the largest training value"
             advice = "give all rows in the same unit"
-            usual = f"at most {UNLIKE:g}"
-            findings.append(Finding("unlike", WARN, float(beyond.max()), usual, meaning, "", advice))
+            findings += exceeding("unlike", ratios, UNLIKE, what, "is it another unit?", "", advice)
     return findings
-
-
-def _network_inputs(context: CheckContext, inputs) -> np.ndarray:
-    """Return at most MANY rows as the net receives them, without the columns that hold category numbers."""
-    network = context.base.network
-    ready = network.ready(inputs[:: -(-len(inputs) // MANY)]).double().cpu().numpy()
-    return ready[:, : ready.shape[1] - network.body.embedded_columns]

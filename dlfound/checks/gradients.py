@@ -1,20 +1,21 @@
 """Check the gradient of the whole net, and of each of its parts alone, against central differences."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from dlfound.checks.context import CheckContext, hidden_modules, parameter_names
-from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
-from dlfound.config.config import Config
+from dlfound.checks import FAIL, WARN, CheckResult, Finding, count_named, enumerated, sound
+from dlfound.checks.context import CheckContext, hidden_modules, parameter_names, plain_override
 from dlfound.streams import stream
 from dlfound.training.assemble import Assembly
 
 Differentiable = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A function of a vector that returns a scalar and its gradient."""
+Errors = dict[str, list[float | None]]
+"""The relative error in each tested direction of each place; None if the direction crosses a kink."""
 
 EPSILON = 1e-6  # of the central difference (lecture, minute 43)
 TOLERANCE = 1e-4  # relative error: correct gradients stay below 1e-6, a wrong factor is far above
@@ -25,40 +26,6 @@ ENTRIES = 4  # single entries of each tensor, besides a random direction within 
 MOST_TENSORS = 60  # that are tested one by one; the projections cover the others
 ROUNDING = 1e-14  # rounding error of the objective, relative to its value
 USUAL = f"below {TOLERANCE:g}"
-PLAIN = {"activation": "relu", "batchnorm": "none", "loss": "auto", "regularizer": "none"}
-"""The option of each group that is known to be right."""
-
-
-@dataclass
-class Comparison:
-    """Relative errors of a gradient against central differences.
-
-    Attributes:
-        points: the number of directions tested.
-        kinks: the number of them that cross a kink, where no derivative exists.
-        errors: the largest relative error of each place, in the order tested.
-    """
-
-    points: int = 0
-    kinks: int = 0
-    errors: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def largest(self) -> float:
-        """The largest relative error."""
-        return max(self.errors.values(), default=0.0)
-
-    @property
-    def wrong(self) -> list[str]:
-        """The places where the gradient is wrong."""
-        return [place for place, error in self.errors.items() if error > TOLERANCE]
-
-    def add(self, place: str, function: Differentiable, at: Tensor, direction: Tensor) -> None:
-        """Test one more direction."""
-        error = relative_error(function, at, direction)
-        self.points += 1
-        self.kinks += error is None
-        self.errors[place] = max(self.errors.get(place, 0.0), error or 0.0)
 
 
 def relative_error(function: Differentiable, at: Tensor, direction: Tensor) -> float | None:
@@ -88,110 +55,94 @@ def relative_error(function: Differentiable, at: Tensor, direction: Tensor) -> f
     return min(errors, default=None)
 
 
-def check(context: CheckContext) -> CheckResult:
+def check_gradients(context: CheckContext) -> CheckResult:
     """Test the configured net, loss, penalty, normalisation and noise in double precision."""
     generator = stream(context.seed, "check gradients")
     a = context.fresh(dtype=torch.float64)
+    a.network.train()
     a.step.params += JITTER * _normal(a.step.params, generator)
-    batch = _batch(a, context, generator)
-    function = objective(a, batch)
+    rows = context.sample(a, ROWS, "gradients")
+    x = a.network.ready(rows.inputs).double()
+    y = rows.encoded.double() if rows.encoded.is_floating_point() else rows.encoded
+    noise = [n.to(x) for n in a.network.body.noise(len(x), generator)]
+
+    def objective(params: Tensor) -> tuple[Tensor, Tensor]:
+        evaluated = a.step.loss_grad(params, a.step.buffers, x, y, noise)
+        return evaluated.objective, evaluated.grads
+
     at = a.step.params.clone()
-    value, gradient = function(at)
-    if function(at)[0] != value:
+    value, gradient = objective(at)
+    if objective(at)[0] != value:
         meaning = "the loss of the same rows and weights changes between two evaluations"
-        finding = Finding("noise", WARN, None, "", meaning, advice="see the determinism check")
-        return CheckResult("gradients", [finding])
-    whole = Comparison()
-    for place, direction in directions(a, at, gradient, generator):
-        whole.add(place, function, at, direction)
-    parts = Comparison()
-    for place, part, given in _parts(a, context.config, batch, generator):
+        return CheckResult([Finding("noise", WARN, None, "", meaning, "", "see the determinism check")])
+    whole: Errors = defaultdict(list)
+    for place, direction in _directions(a, gradient, generator):
+        whole[place].append(relative_error(objective, at, direction))
+    parts: Errors = defaultdict(list)
+    for place, part, given in _parts(context, a, x, y, noise, generator):
         inside = [_unit(_normal(given, generator)) for _ in range(3)]
-        for direction in [*inside, *_entries(part(given)[1], 3, generator)]:
-            parts.add(place, part, given, direction)
-    findings = _judge(context, whole, parts) + _penalised(a)
-    kinks = whole.kinks + parts.kinks
-    points = whole.points + parts.points
-    meaning = f"largest relative error of the gradient in {points - kinks} directions"
+        for direction in [*inside, *_axes(part(given)[1], torch.arange(len(given)), 3, generator)]:
+            parts[place].append(relative_error(part, given, direction))
+    errors = {place: _largest(tested) for place, tested in (whole | parts).items()}
+    tested = [*chain(*whole.values(), *parts.values())]
+    kinks = tested.count(None)
+    meaning = f"largest relative error of the gradient in {len(tested) - kinks} directions"
     if kinks:
         meaning += f" ({kinks} others cross a kink)"
-    largest = max(whole.largest, parts.largest)
-    numbers = {"points": points, "kinks": kinks, "errors": {**whole.errors, **parts.errors}}
-    return CheckResult("gradients", findings or [sound(largest, USUAL, meaning)], numbers)
+    findings = _judge(context, whole, parts) + _penalised(a)
+    findings = findings or [sound(_largest(tested), USUAL, meaning)]
+    return CheckResult(findings, {"points": len(tested), "kinks": kinks, "errors": errors})
 
 
-def _judge(context: CheckContext, whole: Comparison, parts: Comparison) -> list[Finding]:
+def _largest(errors: Sequence[float | None]) -> float:
+    return max((error for error in errors if error is not None), default=0.0)
+
+
+def _judge(context: CheckContext, whole: Errors, parts: Errors) -> list[Finding]:
     """Blame each wrong part; blame the parameters only if every part alone is right."""
     findings = []
-    for place in parts.wrong:
-        group = place.partition("=")[0]
-        meaning = f"relative error of the gradient: the backward pass of {place} is wrong"
-        override = f"{group}={PLAIN[group]}"
-        advice = "to keep it, correct its backward pass"
-        findings.append(Finding("wrong", FAIL, parts.errors[place], USUAL, meaning, override, advice))
-    if not findings and whole.wrong:
-        meaning = f"relative error of the gradient of {', '.join(whole.wrong[:3])}"
-        groups = [group for group in ("activation", "batchnorm", "loss") if context.is_registered(group)]
-        suspects = " and ".join(f"{group}={context.config.name(group)}" for group in groups)
-        advice = f"check the code of {suspects}" if groups else "report this as a bug of dlfound"
-        findings.append(Finding("wrong", FAIL, whole.largest, USUAL, meaning, advice=advice))
-    if whole.points and whole.kinks == whole.points:
+    for place, errors in parts.items():
+        if _largest(errors) > TOLERANCE:
+            meaning = f"relative error of the gradient: the backward pass of {place} is wrong"
+            override = plain_override(place.partition("=")[0])
+            advice = "to keep it, correct its backward pass"
+            findings.append(Finding("wrong", FAIL, _largest(errors), USUAL, meaning, override, advice))
+    wrong = [place for place, errors in whole.items() if _largest(errors) > TOLERANCE]
+    if wrong and not findings:
+        meaning = f"relative error of the gradient of {enumerated(wrong)}"
+        groups = filter(context.is_registered, ("activation", "batchnorm", "loss"))
+        suspects = " and ".join(map(context.named, groups))
+        advice = f"check the code of {suspects}" if suspects else "report this as a bug of dlfound"
+        error = max(map(_largest, whole.values()))
+        findings.append(Finding("wrong", FAIL, error, USUAL, meaning, "", advice))
+    if all(error is None for error in chain(*whole.values())):
         meaning = "every direction crosses a kink, so no gradient could be tested"
-        findings.append(Finding("kinks", WARN, None, "", meaning, advice="check again with another run.seed"))
+        findings.append(Finding("kinks", WARN, None, "", meaning, "", "check again with another run.seed"))
     return findings
 
 
 # The whole net.
 
 
-class _Batch(NamedTuple):
-    """Some rows, their targets, and one draw of the noise."""
-
-    x: Tensor
-    y: Tensor
-    noise: list[Tensor]
-
-
-def _batch(a: Assembly, context: CheckContext, generator: torch.Generator) -> _Batch:
-    part = context.sample(a, ROWS, "gradients")
-    x = a.network.ready(part.inputs).double()
-    y = part.encoded.double() if part.encoded.is_floating_point() else part.encoded
-    return _Batch(x, y, [n.to(x) for n in a.network.body.noise(len(x), generator)])
-
-
-def objective(a: Assembly, batch: _Batch) -> Differentiable:
-    """Return the objective on the batch in training mode, as a function of the parameters."""
-    a.network.train()
-
-    def function(params: Tensor) -> tuple[Tensor, Tensor]:
-        evaluated = a.step.loss_grad(params, a.step.buffers, *batch)
-        return evaluated.objective, evaluated.grads
-
-    return function
-
-
-def directions(
-    a: Assembly, at: Tensor, gradient: Tensor, generator: torch.Generator
-) -> Iterator[tuple[str, Tensor]]:
+def _directions(a: Assembly, gradient: Tensor, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
     """Yield (place, direction): over all parameters, within each tensor, and along single entries."""
     for _ in range(PROJECTIONS):
-        yield "all parameters", _unit(_normal(at, generator))
-    layout = a.step.parameter_layout
-    for i, name in enumerate(parameter_names(a)[:MOST_TENSORS]):
-        inside = torch.zeros_like(at)
-        layout.views(inside)[i].copy_(_normal(layout.views(at)[i], generator))
+        yield "all parameters", _unit(_normal(gradient, generator))
+    tensors = torch.arange(len(gradient)).split(a.step.parameter_layout.sizes)
+    for name, places in list(zip(parameter_names(a), tensors, strict=True))[:MOST_TENSORS]:
+        inside = torch.zeros_like(gradient)
+        inside[places] = _normal(gradient[places], generator)
         yield name, _unit(inside)
-        for entry in _entries(layout.views(gradient)[i].flatten(), ENTRIES, generator):
-            single = torch.zeros_like(at)
-            layout.views(single)[i].copy_(entry.view(layout.shapes[i]))
-            yield name, single
+        for direction in _axes(gradient, places, ENTRIES, generator):
+            yield name, direction
 
 
-def _entries(gradient: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield unit vectors: the entry with the largest gradient, then random ones."""
-    drawn = torch.randint(len(gradient), (count - 1,), generator=generator)
-    for entry in dict.fromkeys([int(gradient.abs().argmax()), *drawn.tolist()]):
-        yield nn.functional.one_hot(torch.tensor(entry), len(gradient)).to(gradient)
+def _axes(gradient: Tensor, places: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield unit vectors along some of the places: that of the largest gradient, then random ones."""
+    drawn = places[torch.randint(len(places), (count - 1,), generator=generator)]
+    largest = places[int(gradient[places].abs().argmax())]
+    for place in dict.fromkeys([int(largest), *drawn.tolist()]):
+        yield nn.functional.one_hot(torch.tensor(place), len(gradient)).to(gradient)
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -206,41 +157,32 @@ def _unit(direction: Tensor) -> Tensor:
 
 
 def _parts(
-    a: Assembly, config: Config, batch: _Batch, generator: torch.Generator
+    context: CheckContext, a: Assembly, x: Tensor, y: Tensor, noise: list[Tensor], generator: torch.Generator
 ) -> Iterator[tuple[str, Differentiable, Tensor]]:
     """Yield (group=option, function, input) for the modules of a hidden layer, the loss and the penalty."""
-    first: dict[str, nn.Module] = {}
-    for module, group in hidden_modules(a.network).items():
-        first.setdefault(group, module)  # all layers have modules of the same kind
-    received: dict[nn.Module, Tensor] = {}
-    hooks = [module.register_forward_pre_hook(_record_input(received)) for module in first.values()]
+    body = a.network.body
     with torch.no_grad():
-        outputs = a.network.body(batch.x, batch.noise)
-    for hook in hooks:
-        hook.remove()
-    for group, module in first.items():
-        given = received[module]
-        yield f"{group}={config.name(group)}", _module(module, given, generator), given.flatten()
-    loss = _scalar(lambda out: a.step.loss(out.view(outputs.shape), batch.y))
-    yield f"loss={config.name('loss')}", loss, outputs.flatten()
-    if config.name("regularizer") != "none":
+        outputs = body(x, noise)
+        given = x if body.embeddings is None else body.embeddings(x)
+    for layer in body.hidden[:1]:  # all layers have modules of the same kind
+        given = layer.linear(given).detach()
+        for group, module in (("batchnorm", layer.norm), ("activation", layer.activation)):
+            if module is not None:
+                yield context.named(group), _module(module, given, generator), given.flatten()
+                given = module(given.clone()).detach()
+    loss = _scalar(lambda out: a.step.loss(out.view(outputs.shape), y))
+    yield context.named("loss"), loss, outputs.flatten()
+    if context.config.name("regularizer") != "none":
         views = a.step.parameter_layout.views
         penalty = _scalar(lambda p: a.step.penalty([views(p)[i] for i in a.step.weights]))
-        yield f"regularizer={config.name('regularizer')}", penalty, a.step.params.clone()
-
-
-def _record_input(received: dict[nn.Module, Tensor]) -> Callable:
-    def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        received[module] = args[0].clone()
-
-    return hook
+        yield context.named("regularizer"), penalty, a.step.params.clone()
 
 
 def _module(module: nn.Module, a: Tensor, generator: torch.Generator) -> Differentiable:
     """Reduce a module's output to one number by random weights."""
     with torch.no_grad():
-        weights = _normal(module(a), generator)
-    return _scalar(lambda flat: (module(flat.view(a.shape)) * weights).sum())
+        weights = _normal(module(a.clone()), generator)  # a module may change its input in place
+    return _scalar(lambda flat: (module(flat.view(a.shape).clone()) * weights).sum())
 
 
 def _scalar(function: Callable[[Tensor], Tensor]) -> Differentiable:
@@ -268,8 +210,6 @@ def _penalised(a: Assembly) -> list[Finding]:
     others = {id(m._parameters) for module in hidden_modules(a.network) for m in module.modules()}
     slots = zip(parameter_names(a), layout.slots, gradients, strict=True)
     names = [name for name, (owner, _), gradient in slots if id(owner) in others and gradient.any()]
-    if not names:
-        return []
-    meaning = f"parameters that are not weights but are penalised: {', '.join(names[:3])}"
     advice = "to keep the penalty, give these parameters one dimension: dlfound treats a matrix as weights"
-    return [Finding("penalised", FAIL, float(len(names)), "0", meaning, "regularizer=none", advice)]
+    meaning = "parameters that are not weights but are penalised"
+    return count_named("penalised", FAIL, meaning, names, "regularizer=none", advice)

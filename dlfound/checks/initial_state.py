@@ -4,8 +4,8 @@ import math
 
 import torch
 
+from dlfound.checks import FAIL, WARN, CheckResult, Finding, exceeding, sound
 from dlfound.checks.context import CheckContext
-from dlfound.checks.result import FAIL, WARN, CheckResult, Finding, sound
 from dlfound.training.layers import SAMPLE_ROWS, LayerProbe, LayerState
 from dlfound.training.symptoms import DEAD, FADED, SATURATED
 
@@ -14,47 +14,47 @@ USUAL_SHARE = f"at most {max(SATURATED, DEAD):g}"
 USUAL_RATIO = f"{FADED:g} to {1 / FADED:g}"
 
 
-def check(context: CheckContext) -> CheckResult:
+def check_initial_state(context: CheckContext) -> CheckResult:
     """Look at the fresh net through some training rows."""
     a = context.fresh()
     _, layers = LayerProbe(a.network, a.step, context.sample(a, SAMPLE_ROWS)).look()
     copies = {layer.name: count_copies(layers, i) for i, layer in enumerate(layers[:-1])}
-    numbers = {layer.name: _measurements(layer, copies.get(layer.name, 0)) for layer in layers}
+    numbers = {
+        layer.name: {
+            "saturated": layer.saturated,
+            "dead": layer.dead,
+            "copies": copies.get(layer.name, 0),
+            "activations": _spread(layer),
+            "gradients": layer.backprop,
+        }
+        for layer in layers
+    }
     findings = _copies(context, layers, copies)
     findings += _shares(context, [layer for layer in layers[:-1] if not copies[layer.name]])
-    findings += _spread(context, layers)
-    return CheckResult("initial_state", findings or [_sound(layers, numbers)], numbers)
+    findings += _fading(context, layers)
+    return CheckResult(findings or [_sound(layers[:-1])], numbers)
 
 
 def count_copies(layers: list[LayerState], i: int) -> int:
     """Count the units of hidden layer i with the incoming and outgoing weights of an earlier unit."""
-    incoming = layers[i].weights
     outgoing = layers[i + 1].weights.T
-    if len(incoming) != len(outgoing):  # several pre-activations a unit
-        incoming = incoming.unflatten(0, (len(outgoing), -1)).flatten(1)
+    incoming = layers[i].weights.reshape(len(outgoing), -1)  # of all pre-activations of a unit
     distinct = torch.unique(torch.cat([incoming, outgoing], 1), dim=0)
-    return len(incoming) - len(distinct)
+    return len(outgoing) - len(distinct)
 
 
-def _measurements(layer: LayerState, copies: int) -> dict:
-    return {
-        "saturated": layer.saturated,
-        "dead": layer.dead,
-        "copies": copies,
-        "activations": float(layer.activations.std(correction=0)),
-        "gradients": layer.backprop,
-    }
+def _spread(layer: LayerState) -> float:
+    return float(layer.activations.std(correction=0))
 
 
-def _sound(layers: list[LayerState], numbers: dict[str, dict]) -> Finding:
-    hidden = layers[:-1]
+def _sound(hidden: list[LayerState]) -> Finding:
     if not hidden:
         return sound(None, "", "the net has no hidden layer")
     share = max(max(layer.dead, layer.saturated or 0.0) for layer in hidden)
-    spread = _list([numbers[layer.name]["activations"] for layer in hidden])
-    gradients = _list([numbers[layer.name]["gradients"] for layer in hidden])
+    activations = _list([_spread(layer) for layer in hidden])
+    gradients = _list([layer.backprop for layer in hidden])
     meaning = "largest share of dead units or saturated activations in a layer; no units are identical; "
-    meaning += f"activations spread by {spread}, gradients by {gradients}"
+    meaning += f"activations spread by {activations}, gradients by {gradients}"
     return sound(share, USUAL_SHARE, meaning)
 
 
@@ -77,35 +77,27 @@ def _copies(context: CheckContext, layers: list[LayerState], copies: dict[str, i
 
 def _shares(context: CheckContext, hidden: list[LayerState]) -> list[Finding]:
     """Find layers of saturated and dead units; layers of identical units are another finding."""
-    findings = []
-    initializer = context.initializer_override()
-    saturated = {layer.name: layer.saturated or 0.0 for layer in hidden}
-    names = [name for name, share in saturated.items() if share > SATURATED]
-    if names:
-        meaning = f"share of saturated activations in {', '.join(names)}: almost no gradient passes through"
-        override = initializer or "batchnorm=batch"
-        share = max(saturated.values())
-        findings.append(Finding("saturated", WARN, share, f"at most {SATURATED:g}", meaning, override))
-    dead = {layer.name: layer.dead for layer in hidden}
-    names = [name for name, share in dead.items() if share > DEAD]
-    if names:
-        meaning = f"share of dead units in {', '.join(names)}: they are zero for every row and cannot learn"
-        override = initializer or "activation=leaky_relu"
-        findings.append(Finding("dead", WARN, max(dead.values()), f"at most {DEAD:g}", meaning, override))
-    return findings
+    what = "share of saturated activations"
+    effect = "almost no gradient passes through"
+    saturated = [(layer.name, layer.saturated or 0.0) for layer in hidden]
+    findings = exceeding("saturated", saturated, SATURATED, what, effect, context.weights_override())
+    effect = "they are zero for every row and cannot learn"
+    override = context.weights_override("activation=leaky_relu")
+    dead = [(layer.name, layer.dead) for layer in hidden]
+    return findings + exceeding("dead", dead, DEAD, "share of dead units", effect, override)
 
 
-def _spread(context: CheckContext, layers: list[LayerState]) -> list[Finding]:
+def _fading(context: CheckContext, layers: list[LayerState]) -> list[Finding]:
     """Find activations that fade or grow on their way up, and gradients on their way down."""
     first = layers[0]
     last = layers[-2] if len(layers) > 1 else first
-    up = float(last.activations.std(correction=0) / first.activations.std(correction=0))
+    up = _spread(last) / _spread(first) if _spread(first) else math.nan
     down = first.backprop / last.backprop if last.backprop else math.nan
     findings = []
     for signal, ratio, end, start in (("signal", up, last, first), ("gradient", down, first, last)):
         if 0 < ratio < FADED or 1 / FADED < ratio < math.inf:
             verb = "fades" if ratio < 1 else "grows"
             meaning = f"{signal} in {end.name} over that in {start.name}: it {verb} from layer to layer"
-            override = context.initializer_override() or "batchnorm=batch"
-            findings.append(Finding(f"{signal}_{verb}", WARN, ratio, USUAL_RATIO, meaning, override))
+            sign = f"{signal}_{verb}"
+            findings.append(Finding(sign, WARN, ratio, USUAL_RATIO, meaning, context.weights_override()))
     return findings

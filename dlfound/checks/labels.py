@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from dlfound.checks import WARN, Finding
 from dlfound.checks.context import CheckContext
-from dlfound.checks.result import WARN, Finding
 from dlfound.data.dataset import Dataset
 
 ROWS = 2000  # that are compared in pairs: 4 million distances, about 0.1 s
@@ -29,11 +29,10 @@ def check_targets(context: CheckContext) -> list[Finding]:
     places = places[:: -(-len(places) // ROWS)]
     if len(places) < TOO_FEW:
         return []
-    network = context.base.network
-    x = network.ready(context.base.parts["train"].inputs[places.copy()]).double().cpu().numpy()
-    x = x[:, : x.shape[1] - network.body.embedded_columns]  # a category's number is not a quantity
+    x = context.numeric(context.base.parts["train"].inputs[places.copy()])
     y = target_columns(data, train[places])
-    distances = _distances(x)
+    rows = torch.from_numpy(x)
+    distances = torch.cdist(rows, rows).fill_diagonal_(torch.inf).numpy()
     findings = _chance(x, y, distances, bool(data.classes))
     findings = findings or _contradiction(y, distances, bool(data.classes), train[places])
     return findings or _shifted(data, y, distances)
@@ -42,16 +41,15 @@ def check_targets(context: CheckContext) -> list[Finding]:
 def target_columns(data: Dataset, rows: np.ndarray) -> np.ndarray:
     """Return (rows, classes) zeros and ones, or (rows, targets) standardised numbers."""
     targets = data.targets[rows]
-    if data.classes:
-        return np.eye(len(data.classes))[targets]
-    targets = targets.astype(np.float64)
-    return (targets - targets.mean(0)) / np.where(targets.std(0) > 0, targets.std(0), 1.0)
+    return np.eye(len(data.classes))[targets] if data.classes else standardised(targets.astype(np.float64))
 
 
-def _distances(x: np.ndarray) -> np.ndarray:
-    """Return the distances of all pairs of rows; infinite between a row and itself."""
-    rows = torch.from_numpy(x)
-    return torch.cdist(rows, rows).fill_diagonal_(torch.inf).numpy()
+def standardised(values: np.ndarray) -> np.ndarray:
+    """Scale each column to mean 0 and deviation 1; a constant column becomes zeros."""
+    middle = values.mean(0)
+    spread = values.std(0)
+    constant = spread <= 1e-12 * np.abs(middle)
+    return np.where(constant, 0.0, (values - middle) / np.where(constant, 1.0, spread))
 
 
 # Chance.
@@ -86,10 +84,7 @@ def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _correlations(predicted: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return each column's correlation with its prediction; 0 if one of them is constant."""
-    p = predicted - predicted.mean(0)
-    t = y - y.mean(0)
-    norms = np.linalg.norm(p, axis=0) * np.linalg.norm(t, axis=0)
-    return np.where(norms > 1e-12, (p * t).sum(0) / np.where(norms > 1e-12, norms, 1.0), 0.0)
+    return (standardised(predicted) * standardised(y)).mean(0)
 
 
 # Contradictions.
@@ -122,14 +117,10 @@ def _is_sorted(y: np.ndarray, distances: np.ndarray, cut: int, classes: bool) ->
     """True if targets or inputs differ across a cut, as in rows sorted by class or by place."""
     difference = np.abs(y[:cut].mean(0) - y[cut:].mean(0))
     differs = difference.sum() / 2 > ALIKE if classes else difference.max() > DRIFT
-    return bool(differs or _mingling(distances, cut) < MINGLED)
-
-
-def _mingling(distances: np.ndarray, cut: int) -> float:
-    """Return how many rows have their nearest row across the cut, relative to rows without an order."""
-    behind = np.arange(len(distances)) >= cut
-    across = float((behind[distances.argmin(1)] != behind).mean())
-    return across / (2 * behind.mean() * (1 - behind.mean()))
+    behind = np.arange(len(y)) >= cut
+    across = (behind[distances.argmin(1)] != behind).mean()  # rows whose nearest row is across the cut
+    unordered = 2 * behind.mean() * (1 - behind.mean())
+    return bool(differs or across / unordered < MINGLED)
 
 
 def _agreement(y: np.ndarray, distances: np.ndarray, rows: np.ndarray, others: np.ndarray) -> float:

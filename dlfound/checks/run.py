@@ -6,24 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from dlfound.checks import (
-    NAMES,
-    determinism,
-    gradients,
-    initial_loss,
-    initial_state,
-    learning_rate,
-    overfit,
-    row_independence,
-    updates,
-)
-from dlfound.checks import data as data_check
+from dlfound.checks import FAIL, NAMES, PASS, CheckResult, Finding, worst
 from dlfound.checks.context import CheckContext
-from dlfound.checks.result import FAIL, PASS, CheckResult, Finding, as_json, worst
+from dlfound.checks.data import check_data
+from dlfound.checks.determinism import check_determinism
+from dlfound.checks.gradients import check_gradients
+from dlfound.checks.initial_loss import check_initial_loss
+from dlfound.checks.initial_state import check_initial_state
+from dlfound.checks.learning_rate import check_learning_rate
+from dlfound.checks.overfit import check_inputs, check_overfit
+from dlfound.checks.row_independence import check_rows
+from dlfound.checks.updates import check_updates
 from dlfound.config.config import Config
-from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error, Problem, printable
 from dlfound.runs.folder import RunFolder, check_place, make_folder
 from dlfound.runs.parts import RunLog, check_task
@@ -39,17 +33,11 @@ PLOT = "learning_rate.png"
 DETACHED = "does not require grad"  # torch's message if no gradient flows from the loss to the parameters
 
 CHECKS: dict[str, Callable[[CheckContext], CheckResult]] = {
-    "data": data_check.check,
-    "gradients": gradients.check,
-    "initial_loss": initial_loss.check,
-    "initial_state": initial_state.check,
-    "overfit": overfit.check,
-    "inputs": overfit.check_inputs,
-    "rows": row_independence.check,
-    "learning_rate": learning_rate.check,
-    "updates": updates.check,
-    "determinism": determinism.check,
-}
+    "data": check_data, "gradients": check_gradients, "initial_loss": check_initial_loss,
+    "initial_state": check_initial_state, "overfit": check_overfit, "inputs": check_inputs,
+    "rows": check_rows, "learning_rate": check_learning_rate, "updates": check_updates,
+    "determinism": check_determinism,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,7 +59,7 @@ class CheckReport:
     @property
     def verdict(self) -> str:
         """The worst verdict: pass, warn or fail."""
-        return worst(result.verdict for result in self.checks.values())
+        return self.content["verdict"]
 
     @property
     def code(self) -> Code:
@@ -132,19 +120,17 @@ def check_config(
     device = find_device(config["run"]["device"])
     dataset = load_data(config, data)
     check_task(config, dataset)
-    report = run_checks(resolve(config, dataset.task)[0], dataset, device, command, only, shown)
+    context = CheckContext(resolve(config, dataset.task)[0], dataset, device)
+    report = _run_checks(context, only, command, shown)
     if out is not None:
         save(report, make_folder(out))
     return report
 
 
-def run_checks(
-    config: Config, dataset: Dataset, device: torch.device, command: str, only: Sequence[str], shown: bool
-) -> CheckReport:
-    """Run the checks on a configuration without `auto` options; the arguments are those of `check_config`."""
+def _run_checks(context: CheckContext, only: Sequence[str], command: str, shown: bool) -> CheckReport:
     names = [name for name in CHECKS if not only or name in only]
-    context = CheckContext(config, dataset, device)
-    thread_count = count_threads(config["run"]["threads"], context.parameter_count, context.base.batch_size)
+    base = context.base
+    thread_count = count_threads(context.config["run"]["threads"], len(base.step.params), base.batch_size)
     results: dict[str, CheckResult] = {}
     entries = []
     with threads(thread_count), progress_bar(len(names), shown) as show:
@@ -152,16 +138,17 @@ def run_checks(
             show(done, name)
             started = time.perf_counter()
             results[name] = _run_check(context, name)
-            entries.append(as_json(results[name], time.perf_counter() - started))
-    schema = dataset.schema()
+            seconds = round(time.perf_counter() - started, 3)
+            entries.append({"name": name, **results[name].as_json(), "seconds": seconds})
+    schema = context.dataset.schema()
     source = {key: schema[key] for key in ("rows", "task", "split", "fingerprint")}
     content = {
         "format": FORMAT,
         "verdict": worst(result.verdict for result in results.values()),
         "checks": entries,
         "command": command,
-        "data": {"name": config.name("data"), **source},
-        "seed": config["run"]["seed"],
+        "data": {"name": context.config.name("data"), **source},
+        "seed": context.seed,
         "threads": thread_count,
         "versions": versions(),
     }
@@ -170,14 +157,14 @@ def run_checks(
 
 def _run_check(context: CheckContext, name: str) -> CheckResult:
     try:
-        return CHECKS[name](context)
+        return context.once(CHECKS[name])
     except RuntimeError as error:
         if DETACHED not in str(error):
             raise
-    loss = f"loss={context.config.name('loss')}"
+    loss = context.named("loss")
     meaning = f"no gradient flows from {loss}: it does not depend on the outputs, or detaches them"
     advice = f"to keep {loss}, correct it"
-    return CheckResult(name, [Finding("cut_off", FAIL, None, "", meaning, "loss=auto", advice)])
+    return CheckResult([Finding("cut_off", FAIL, None, "", meaning, "loss=auto", advice)])
 
 
 def save(report: CheckReport, folder: RunFolder) -> None:

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from dlfound.checks import WARN, CheckResult, Finding, count_named, sound
 from dlfound.checks.context import CheckContext, parameter_names, train_steps
-from dlfound.checks.result import WARN, CheckResult, Finding, sound
 from dlfound.training.assemble import Assembly
 from dlfound.training.layers import LayerProbe, LayerState
 from dlfound.training.loop import Diverged
@@ -16,36 +16,31 @@ STEPS = 30  # before the updates are measured: optimizers with moments begin wit
 LARGE = 0.3  # update over weight: the usual 0.001 renews weights in 1000 steps, this in three
 SMALL = 1e-6  # update over weight: changing a weight by its own size takes a million steps
 USUAL = f"{SMALL:g} to {LARGE:g}"
-NAMED = 4  # tensors that a message names
 
 
-def check(context: CheckContext) -> CheckResult:
+def check_updates(context: CheckContext) -> CheckResult:
     """Take some steps of the configured training, and compare the last update with the weights."""
     a = context.fresh()
     probe = LayerProbe(a.network, a.step, context.sample(a))
     steps = max(context.steps(STEPS, a.batch_size), 2)
     train = context.sample(a, steps * a.batch_size, "updates")
-    snapshots = [a.step.params.clone()]
+    start = a.step.params.clone()
     try:
-        snapshots += [a.step.params.clone() for _ in train_steps(a, train, context.seed, steps)]
+        before, _ = [a.step.params.clone() for _ in train_steps(a, train, context.seed, steps)]
     except Diverged as diverged:
         meaning = f"the training diverged within {steps} steps: {diverged.problems[0].what}"
         override = f"optim.lr={a.step.base_lr / 10:.1g}"
-        return CheckResult("updates", [Finding("diverged", WARN, None, "", meaning, override)])
-    _, layers = probe.look(snapshots[-2])
+        return CheckResult([Finding("diverged", WARN, None, "", meaning, override)])
+    _, layers = probe.look(before)
     ratios = {layer.name: layer.update_ratio for layer in layers}
-    numbers = {
-        "update_ratio": ratios,
-        "grad_norm": {layer.name: layer.grad_norm for layer in layers},
-        "steps": steps,
-    }
+    grad_norms = {layer.name: layer.grad_norm for layer in layers}
     known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
-    findings = _frozen(a, probe, snapshots[0]) or _sizes(known, a.step.base_lr)
+    findings = _frozen(a, probe, start) or _sizes(known, a.step.base_lr)
     findings += _gradients(context, layers)
     if not findings:
         meaning = f"largest update over weight of a layer after {steps} steps (0.001 is typical)"
         findings = [sound(max(known.values()), USUAL, meaning)]
-    return CheckResult("updates", findings, numbers)
+    return CheckResult(findings, {"update_ratio": ratios, "grad_norm": grad_norms, "steps": steps})
 
 
 def _frozen(a: Assembly, probe: LayerProbe, start: Tensor) -> list[Finding]:
@@ -55,11 +50,8 @@ def _frozen(a: Assembly, probe: LayerProbe, start: Tensor) -> list[Finding]:
     views = a.step.parameter_layout.views
     tensors = zip(parameter_names(a), views(start), views(a.step.params), views(grads), strict=True)
     names = [name for name, old, new, grad in tensors if torch.equal(old, new) and grad.any()]
-    if not names:
-        return []
-    meaning = f"parameter tensors that have a gradient but never change: {', '.join(names[:NAMED])}"
-    advice = "find out what keeps them constant"
-    return [Finding("frozen", WARN, float(len(names)), "0", meaning, "optim=adam", advice)]
+    meaning = "parameter tensors that have a gradient but never change"
+    return count_named("frozen", WARN, meaning, names, "optim=adam", "find out what keeps them constant")
 
 
 def _sizes(ratios: dict[str, float], lr: float) -> list[Finding]:
@@ -96,5 +88,4 @@ def _gradients(context: CheckContext, layers: list[LayerState]) -> list[Finding]
     verb = "vanishes" if ratio < 1 else "explodes"
     usual = f"{FADED:g} to {1 / FADED:g}"
     meaning = f"gradient in {hidden[0].name} over that in {hidden[-1].name}: it {verb} on its way down"
-    override = context.initializer_override() or "batchnorm=batch"
-    return [Finding(verb, WARN, ratio, usual, meaning, override)]
+    return [Finding(verb, WARN, ratio, usual, meaning, context.weights_override())]

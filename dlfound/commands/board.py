@@ -26,18 +26,10 @@ EVERYTHING = ("--samples_per_plugin", "scalars=100000,images=100,histograms=100"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
-        "runs",
-        nargs="*",
-        metavar="RUN",
-        help=f"a run's folder, a name (its newest run), latest, or a sweep (default: all below {OUTPUTS}/)",
-    )
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=FIRST_PORT,
-        help=f"serve on this port, or on the next one that is free (default: {FIRST_PORT})",
-    )
+    help_text = f"a run's folder, a name (its newest run), latest, or a sweep (default: all below {OUTPUTS}/)"
+    parser.add_argument("runs", nargs="*", metavar="RUN", help=help_text)
+    help_text = f"serve on this port, or on the next one that is free (default: {FIRST_PORT})"
+    parser.add_argument("--port", type=int, default=FIRST_PORT, help=help_text)
 
 
 def command(args: argparse.Namespace) -> int:
@@ -62,8 +54,7 @@ def _log_arguments(words: list[str]) -> list[str]:
     paths = [_sweep_trials(word) or find_run(word) for word in words]
     for path in paths:
         if path.name != TRIALS and not (path / "tensorboard").is_dir():
-            fix = "train it without logger=none to write curves"
-            raise Error(f"{path} has no curves", fix, Code.RUN)
+            raise Error(f"{path} has no curves", "train it without logger=none to write curves", Code.RUN)
     if len(paths) == 1:
         return ["--logdir", str(paths[0])]
     return ["--logdir_spec", ",".join(f"{path.parent.name}/{path.name}:{path}" for path in paths)]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dlfound.commands.text_table import print_table
-from dlfound.errors import Code, Error, printable
+from dlfound.errors import Code, Error
 from dlfound.runs.comparison import Compared, Comparison
 from dlfound.runs.find import find_runs, read_settings, read_summary
 from dlfound.sweeps.folder import is_sweep, read_trials, sweep_of
@@ -31,18 +31,11 @@ BEST = ("test_accuracy", "test_rmse")  # they stay in a narrow terminal
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
-        "runs",
-        nargs="+",
-        metavar="RUN",
-        help="a run's folder, a folder of runs or of a sweep, a name (all its runs), or latest",
-    )
-    parser.add_argument(
-        "--sort",
-        metavar="COLUMN",
-        help="sort by this column: a metric best first, anything else smallest first"
-        " (default: the monitored metric on validation)",
-    )
+    help_text = "a run's folder, a folder of runs or of a sweep, a name (all its runs), or latest"
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=help_text)
+    help_text = "sort by this column: a metric best first, anything else smallest first"
+    help_text += " (default: the monitored metric on validation)"
+    parser.add_argument("--sort", metavar="COLUMN", help=help_text)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print only CSV, with every column")
     form.add_argument("--json", action="store_true", help="print only JSON, with every column")
@@ -69,12 +62,11 @@ def read_runs(words: Iterable[str]) -> list[Compared]:
     """
     compared: list[Compared] = []
     runs, sweeps = find_compared(words)
-    readers = [*((sweep, read_trials) for sweep in sweeps), *((run, _read_run) for run in runs)]
-    for path, read in readers:
+    for path in (*sweeps, *runs):
         try:
-            compared += read(path)
+            compared += read_trials(path) if path in sweeps else _read_run(path)
         except Error as error:
-            say(printable(f"left out: {error}"))
+            say(f"left out: {error}")
     if not compared:
         raise Error("none of these runs can be read", "name others, or train them again", Code.RUN)
     return compared
@@ -112,18 +104,14 @@ def print_csv(comparison: Comparison) -> None:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the columns that matter to a person as a table."""
-    names = {name + end for name in (*METRICS, *comparison.monitors) for end in ("", "_std")}
-    metrics = [
-        column
-        for column, name in comparison.metrics.items()
-        if name in names and not column.startswith("train_")
-    ]
+    wanted = {name + end for name in (*METRICS, *comparison.monitors) for end in ("", "_std")}
+    measured = [column for column in comparison.metrics if not column.startswith("train_")]
+    metrics = [column for column in measured if comparison.metrics[column] in wanted]
     best = [column for column in metrics if column in (f"val_{comparison.monitors[0]}", *BEST)]
     settings = comparison.notable_settings()
     status = ["status"] if any(row["status"] != "done" for row in comparison.rows) else []
     columns = ["run", *status, *settings, *metrics, *comparison.results]
     ranked = dict.fromkeys(["run", *status, *best, *settings, *metrics, "epochs", "seconds", *columns])
-    rows = [
-        {name: comparison.text(row, name, "-", number_text) for name in columns} for row in comparison.rows
-    ]
+    text = comparison.text
+    rows = [{name: text(row, name, "-", number_text) for name in columns} for row in comparison.rows]
     print_table(rows, columns, list(ranked), "--csv prints all of them")

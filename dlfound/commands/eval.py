@@ -21,11 +21,8 @@ examples:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.add_argument("run", metavar="RUN", help="a run's folder, a name (its newest run), or latest")
-    parser.add_argument(
-        "--data",
-        metavar="FILE",
-        help="measure the rows of this table with the target (.csv, .parquet) instead of the run's own data",
-    )
+    help_text = "measure the rows of this table with the target (.csv, .parquet), not the run's own data"
+    parser.add_argument("--data", metavar="FILE", help=help_text)
     reading_options(parser)
     own_options(parser, config_dirs=False)
     parser.add_argument("--json", action="store_true", help="print only the metrics, as JSON")

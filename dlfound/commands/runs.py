@@ -30,12 +30,8 @@ METRICS = ("accuracy", "rmse")  # the test metrics in the list
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help=f"list the runs of this name, or below this folder (default: all runs below {OUTPUTS}/)",
-    )
+    help_text = f"list the runs of this name, or below this folder (default: all runs below {OUTPUTS}/)"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=help_text)
     parser.add_argument("--json", action="store_true", help="print only JSON")
 
 
@@ -103,21 +99,17 @@ def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
     columns = _columns(rows)
     last = ("age", "size", "epochs")
     ranked = [*(name for name in columns if name not in last), *last]
-    texts = [{name: _text(row, name) for name in columns} for row in rows]
+    texts = [{name: _text(name, row.get(name)) for name in columns} for row in rows]
     print_table(texts, columns, ranked, "--json prints all of them")
 
 
-def _text(row: dict[str, Any], name: str) -> str:
-    value = row.get(name)
-    if name == "age":
-        return age_text(value)
-    if name == "size":
-        return size_text(value)
+def _text(name: str, value: Any) -> str:
     if name == "folder":
         return printable(Path(value).name)
     if value is None or isinstance(value, str):
         return printable(value or "-")
-    return str(value) if name == "epochs" else number_text(value)
+    formats = {"age": age_text, "size": size_text, "epochs": str}
+    return formats.get(name, number_text)(value)
 
 
 def size_text(size: float) -> str:

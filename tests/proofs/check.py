@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 import dlfound
-from dlfound.checks.result import PASS
+from dlfound.checks import PASS
 from dlfound.checks.run import CheckReport
 from dlfound.errors import Error
 from dlfound.options.configure import configure
