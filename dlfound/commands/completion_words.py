@@ -183,21 +183,14 @@ class _Overrides:
 
     def __init__(self, catalog: Catalog, texts: Sequence[str]):
         self.catalog = catalog
-        self.given = {key: value for key, equals, value in (text.partition("=") for text in texts) if equals}
+        pairs = [text.partition("=") for text in texts]
+        self.given = {key: value for key, equals, value in pairs if equals}
         path = catalog.paths[EXPERIMENT].get(self.given.get(EXPERIMENT, ""))
         self.experiment = catalog.read(path) if path else {}
-        self.chosen = {**catalog.defaults, **self._choices(), **self.given}
+        entries = [e for e in self.experiment.get("defaults") or () if isinstance(e, dict)]
+        choices = {key.removeprefix("override /"): str(word) for e in entries for key, word in e.items()}
+        self.chosen = {**catalog.defaults, **choices, **self.given}  # mistakes are reported by the command
         self.settings = Suggestions(catalog, self.chosen).settings
-
-    def _choices(self) -> dict[str, str]:
-        """Group -> option, of the experiment; its mistakes are reported when it is used."""
-        entries = self.experiment.get("defaults")
-        pairs = (
-            [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
-            if entries
-            else []
-        )
-        return {key.removeprefix("override /"): str(word) for key, word in pairs}
 
     def complete(self, current: str) -> Answer:
         """The overrides that may be meant by what is typed of one."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import Any
 
-from dlfound.config import grammar
+from dlfound.config import overrides as grammar
 from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog
 from dlfound.config.config import Config
 from dlfound.config.overrides import refuse_removal

@@ -96,5 +96,5 @@ def variants(name):
 
 
 def test_no_rule_names_a_setting_that_does_not_exist():
-    keys = {*catalog().groups, *(f"{group}.name" for group in catalog().groups), *catalog().all_keys()}
+    keys = {*catalog().groups, *(f"{group}.name" for group in catalog().groups), *catalog().everything()}
     assert {key for rule in RULES for key in rule.keys} <= keys
