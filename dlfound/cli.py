@@ -64,7 +64,12 @@ def answer(words: Sequence[str]) -> str:
         return _help()
     if words[0] == "--version":
         return f"dlfound {dlfound.__version__}"
-    raise _unknown_verb(words[0], (*VERBS, "--help", "--version"))
+    from dlfound.config.suggest import similar_verb
+
+    known = (*VERBS, "--help", "--version")
+    near = similar_verb(words[0], known)
+    fix = f"did you mean {near}?" if near else "see dlfound --help"
+    raise Error(f"unknown verb {words[0]!r}; choose from: {', '.join(known)}", fix, Code.CONFIG)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace | None:
@@ -135,14 +140,6 @@ class _Parser(argparse.ArgumentParser):
         if override:
             fix = f"a setting has no dashes: write {override}"
         return Problem(f"unknown flag {flag!r}; choose from: {', '.join(flags)}", fix)
-
-
-def _unknown_verb(word: str, words: Sequence[str]) -> Error:
-    from dlfound.config.suggest import similar_verb
-
-    near = similar_verb(word, words)
-    fix = f"did you mean {near}?" if near else "see dlfound --help"
-    return Error(f"unknown verb {word!r}; choose from: {', '.join(words)}", fix, Code.CONFIG)
 
 
 # Errors.

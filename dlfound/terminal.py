@@ -33,7 +33,7 @@ def number_text(value: float | None) -> str:
 
 
 def age_text(seconds: int) -> str:
-    """A duration in days, hours, minutes or seconds: the largest unit of which it has two (of minutes, one)."""
+    """A duration in the largest unit of which it has at least two (of minutes, one)."""
     for unit, length, least in (("d", 86400, 2), ("h", 3600, 2), ("min", 60, 1)):
         if seconds >= least * length:
             return f"{seconds // length} {unit}"

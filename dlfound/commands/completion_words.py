@@ -215,7 +215,11 @@ class _Overrides:
     def _values(self, key: str) -> Answer:
         """The words for a key, and its default."""
         if key in self.catalog.paths:
-            return Answer({f"{key}={word}": text for word, text in self._options(key).items()})
+            try:
+                meanings = {word: text["summary"] for word, text in describe(self.catalog, key).items()}
+            except Error:  # a broken file that a person added: offer the words all the same
+                meanings = dict.fromkeys(self.catalog.words(key), "")
+            return Answer({f"{key}={word}": text for word, text in meanings.items()})
         node, _, name = key.partition(".")
         setting = self.settings(node).get(name)
         if setting is None:
@@ -225,13 +229,6 @@ class _Overrides:
             words[default] = "default"
         otherwise = FILES if setting in _TEXT_TYPES and not words else NOTHING
         return Answer({f"{key}={word}": text for word, text in words.items()}, otherwise)
-
-    def _options(self, group: str) -> dict[str, str]:
-        """Option -> its summary."""
-        try:
-            return {word: text["summary"] for word, text in describe(self.catalog, group).items()}
-        except Error:  # a broken file that a person added: offer the words all the same
-            return dict.fromkeys(self.catalog.words(group), "")
 
     def _defaults(self, node: str) -> dict[str, Any]:
         """The values of a node before overrides, in an experiment if the line names one."""

@@ -196,7 +196,7 @@ def _node_problems(path: Path, values: Mapping[str, Any], catalog: Catalog) -> l
 
 
 def _read_defaults(entries: Any, path: Path, problems: list[Problem], catalog: Catalog) -> dict[str, str]:
-    """The choices in an experiment's `defaults`, each `override /GROUP: OPTION`; adds what is wrong with them."""
+    """The choices in an experiment's `defaults`; adds what is wrong with them to `problems`."""
     choices = {}
     for entry in entries if isinstance(entries, list) else [entries]:
         is_pair = isinstance(entry, dict) and len(entry) == 1

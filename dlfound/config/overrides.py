@@ -1,7 +1,4 @@
-"""Overrides: parsed by Hydra's grammar into plain data, each once, and looked up in the catalog.
-
-Overrides say what a command asks for, and what is wrong with it.
-"""
+"""The overrides of a command: parsed by Hydra's grammar into plain data, then looked up in the catalog."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, OverrideType, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, RangeSweep
 from hydra.errors import HydraException
 
 from dlfound.config.catalog import EXPERIMENT, Catalog
@@ -18,12 +15,6 @@ from dlfound.config.yaml_files import has_resolver, scalar
 from dlfound.errors import Error, Problem, printable
 
 _PARSER = OverridesParser.create()
-_PREFIXES = {
-    OverrideType.CHANGE: "",
-    OverrideType.ADD: "+",
-    OverrideType.FORCE_ADD: "++",
-    OverrideType.DEL: "~",
-}
 
 
 class Choices(NamedTuple):
@@ -88,7 +79,8 @@ def parse_override(text: str) -> Override:
     except (HydraException, ValueError, RecursionError) as error:
         why = _place(error) if equals else ": it has no '='"
         return Override(text, key.lstrip("+~"), scalar(value), unreadable=why)
-    return Override(text, parsed.key_or_group, _plain_value(parsed), _PREFIXES[parsed.type], parsed.package)
+    prefix = text[: len(text) - len(text.lstrip("+~"))]
+    return Override(text, parsed.key_or_group, _plain_value(parsed), prefix, parsed.package)
 
 
 def _plain_value(parsed: Any) -> Any:
@@ -122,7 +114,7 @@ class Overrides:
     The choices of options are looked up first. `read_settings` then looks up the settings of those options.
 
     Attributes:
-        choices: group -> option; in place of a wrong one, a likely one, so that its settings can be looked up.
+        choices: group -> option; for a wrong one a likely one, so that its settings can be looked up.
         settings: node -> setting -> plain value, for each valid override of a setting.
         origins: `node.setting`, or `group.name` for a choice -> the override that set it last.
         problems: what is wrong with the others.
@@ -157,7 +149,7 @@ class Overrides:
             self.choices.setdefault(group, self._likely_option(group))
 
     def _choice_problems(self, group: str, word: Any, prefix: str) -> list[Problem]:
-        if group == EXPERIMENT and word is None:
+        if group == EXPERIMENT and word is None:  # the default
             return []
         if not isinstance(word, str) or word not in self.catalog.words(group):
             return [Suggestions(self.catalog).unknown_option(group, word)]
@@ -173,11 +165,11 @@ class Overrides:
     def _likely_option(self, group: str) -> str:
         """The option that has most of the settings typed: the default, if there are none."""
         keys = {override.key for override in self._usable}
-        counts = {
-            word: sum(f"{group}.{setting}" in keys for setting in self.catalog.keys(group, word))
-            for word in (self.catalog.defaults[group], *self.catalog.words(group))
-        }
-        return max(counts, key=counts.__getitem__)
+
+        def count(word: str) -> int:
+            return sum(f"{group}.{setting}" in keys for setting in self.catalog.keys(group, word))
+
+        return max([self.catalog.defaults[group], *self.catalog.words(group)], key=count)
 
     def read_settings(self, chosen: Mapping[str, str]) -> None:
         """Look up the overrides of settings.
@@ -214,23 +206,25 @@ def _refused(override: Override, catalog: Catalog) -> Problem | None:
     text = shown(override.text)
     is_sweep = isinstance(override.value, Sweep)
     value = NO_VALUE if is_sweep else override.value
+    for_key = Suggestions(catalog).for_key
     if override.unreadable is not None:
         return Problem(f"cannot read override {text}{override.unreadable}", _readable(override, catalog))
     if any("\ud800" <= c <= "\udfff" for c in override.text):  # bytes that the locale cannot decode
         return Problem(f"{text} is not UTF-8", "use another name, or a UTF-8 locale: LANG=C.UTF-8")
     if re.split("[./]", key)[0] == "hydra":
-        fix = Suggestions(catalog).for_key(re.sub("^hydra[./]?", "", key), value)
-        return Problem(f"{key!r} is a key of Hydra, which dlfound does not use", fix)
+        message = f"{key!r} is a key of Hydra, which dlfound does not use"
+        return Problem(message, for_key(re.sub("^hydra[./]?", "", key), value))
     if override.package is not None:
-        return Problem(f"'@' is not used here: {text}", Suggestions(catalog).for_key(key, value))
+        return Problem(f"'@' is not used here: {text}", for_key(key, value))
     if override.prefix == "~":
         return refuse_removal(key, catalog)
+    exists = key in catalog.everything()
     if is_sweep:
-        message = f"{text} gives several values, and a run takes one"
-        return Problem(message, _for_existing(key, f"give {key} one value, or use dlfound sweep", catalog))
+        fix = f"give {key} one value, or use dlfound sweep" if exists else for_key(key)
+        return Problem(f"{text} gives several values, and a run takes one", fix)
     if has_resolver(value):
-        message = f"resolvers are not allowed in a configuration: {text}"
-        return Problem(message, _for_existing(key, f"write the value of {key} itself", catalog))
+        fix = f"write the value of {key} itself" if exists else for_key(key)
+        return Problem(f"resolvers are not allowed in a configuration: {text}", fix)
     return None
 
 
@@ -258,20 +252,14 @@ def _as_override(word: str, catalog: Catalog) -> str:
     return f"did you mean {choices[0]}?" if choices else f"write KEY=VALUE; {suggestions.for_key(word)}"
 
 
-def _for_existing(key: str, fix: str, catalog: Catalog) -> str:
-    """The fix, if the key exists; else what to do about the key."""
-    return fix if key in catalog.everything() else Suggestions(catalog).for_key(key)
-
-
 def refuse_removal(key: str, catalog: Catalog) -> Problem:
     """The problem with an override that removes a key."""
     if key not in catalog.everything():
         message = f"unknown key {shown(key)}, and no key can be removed"
         return Problem(message, Suggestions(catalog).for_key(key))
-    value = "null" if key == EXPERIMENT else "none" if "none" in catalog.paths.get(key, {}) else "..."
-    return Problem(
-        f"{key} cannot be removed: a run needs every setting", f"choose another value: {key}={value}"
-    )
+    value = "none" if "none" in catalog.paths.get(key, {}) else "..."
+    fix = f"choose another value: {key}={'null' if key == EXPERIMENT else value}"
+    return Problem(f"{key} cannot be removed: a run needs every setting", fix)
 
 
 def _setting_problems(override: Override, suggestions: Suggestions) -> list[Problem]:
@@ -279,11 +267,11 @@ def _setting_problems(override: Override, suggestions: Suggestions) -> list[Prob
     key = override.key
     value = override.value
     node, _, setting = key.partition(".")
-    if problem := _key_problem(key, value, suggestions):
-        return [problem]
+    settings = suggestions.settings(node)
+    if setting not in settings and (setting or node not in suggestions.nodes):
+        return [_no_such_key(key, value, suggestions)]
     if override.prefix == "+":
         return [Problem(f"'+' is not needed: {key} already exists", f"write {override.text[1:]}")]
-    settings = suggestions.settings(node)
     if setting:
         return [wrong_value(key, settings[setting], value)] if isinstance(value, dict) else []
     if not isinstance(value, dict):
@@ -292,13 +280,10 @@ def _setting_problems(override: Override, suggestions: Suggestions) -> list[Prob
     return [suggestions.unknown_key(f"{node}.{s}", v) for s, v in value.items() if s not in settings]
 
 
-def _key_problem(key: str, value: Any, suggestions: Suggestions) -> Problem | None:
-    """What is wrong with the key of a setting."""
+def _no_such_key(key: str, value: Any, suggestions: Suggestions) -> Problem:
+    """The problem with a key that the chosen options do not have."""
     node, _, setting = key.partition(".")
     catalog = suggestions.catalog
-    settings = suggestions.settings(node)
-    if setting in settings or (not setting and node in suggestions.nodes):
-        return None
     if node in catalog.groups and setting == "name":
         words = ", ".join(catalog.words(node))
         return Problem(f"{key} is set by choosing an option", f"write {node}=...: {words}")

@@ -205,9 +205,13 @@ def _follow(path: Keys, tree: Mapping[str, Any], above: tuple[Keys, ...]) -> Any
     reference = _REFERENCE.fullmatch(value)
     if reference and not reference[1]:
         return _follow(_target(reference, path), tree, above)
-    return _REFERENCE.sub(
-        lambda match: _unescaped(match) + str(_follow(_target(match, path), tree, above)), value
-    )
+
+    def followed(match: re.Match) -> str:
+        if len(match[1]) % 2:  # of two backslashes one stays, and an odd one would make it plain text
+            raise LookupError
+        return match[1][: len(match[1]) // 2] + str(_follow(_target(match, path), tree, above))
+
+    return _REFERENCE.sub(followed, value)
 
 
 def _target(reference: re.Match, path: Keys) -> Keys:
@@ -217,10 +221,3 @@ def _target(reference: re.Match, path: Keys) -> Keys:
         raise LookupError
     head = path[: len(path) - len(dots)] if dots else ()
     return (*head, *re.findall(r"\w+", key))
-
-
-def _unescaped(reference: re.Match) -> str:
-    """The backslashes before a reference: two stand for one, and an odd one would make it plain text."""
-    if len(reference[1]) % 2:
-        raise LookupError
-    return reference[1][: len(reference[1]) // 2]

@@ -10,21 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from dlfound.config import setting_types as types
 from dlfound.config.catalog import Catalog, Option, with_registered
 from dlfound.config.config import Config
-from dlfound.config.setting_types import (
-    BatchSize,
-    Count,
-    Flag,
-    Folds,
-    OptionalText,
-    Pace,
-    Seed,
-    Text,
-    Threads,
-    Whole,
-    text,
-)
 from dlfound.data import sources
 from dlfound.errors import Code, Error
 from dlfound.nn import activation, batchnorm, dropout, initializer, model
@@ -45,21 +33,21 @@ def _is_folder_name(value: str) -> bool:
 
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
-Device = Annotated[str, text("auto, cpu, cuda or cuda:N", _DEVICE.fullmatch, ("auto", "cpu", "cuda"))]
-Name = Annotated[str, text("a valid folder name of at most 200 bytes", _is_folder_name)]
+Device = Annotated[str, types.text("auto, cpu, cuda or cuda:N", _DEVICE.fullmatch, ("auto", "cpu", "cuda"))]
+Name = Annotated[str, types.text("a valid folder name of at most 200 bytes", _is_folder_name)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How a net is trained: epochs, batches, the monitor, cross-validation, checkpoints."""
 
-    epochs: Count
-    batch_size: BatchSize
-    monitor: Text
-    folds: Folds
-    fold: Whole
-    checkpoint: Pace
-    allow_changed: Flag
+    epochs: types.Count
+    batch_size: types.BatchSize
+    monitor: types.Text
+    folds: types.Folds
+    fold: types.Whole
+    checkpoint: types.Pace
+    allow_changed: types.Flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +55,10 @@ class RunSettings:
     """The folder of a run, its seed, its device and its threads."""
 
     name: Name
-    dir: OptionalText
-    seed: Seed
+    dir: types.OptionalText
+    seed: types.Seed
     device: Device
-    threads: Threads
+    threads: types.Threads
 
 
 GROUPS = {

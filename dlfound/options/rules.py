@@ -1,5 +1,6 @@
 """Rules on settings of several groups: some are errors, some warn of a probable mistake."""
 
+from collections.abc import Callable
 from typing import Any
 
 from dlfound.config.config import Config, Rule, check_rules
@@ -17,10 +18,9 @@ def _unless(fits: bool, message: str, fix: str) -> Problem | None:
     return None if fits else Problem(message, fix)
 
 
-def loss_fits(loss: str, data: dict[str, Any]) -> Problem | None:
-    """Check the loss against the task, if the settings of the data determine the task."""
-    task = task_of(data)
-    return loss_fits_task(loss, task) if task else None
+def _if_known(check: Callable[[str, str], Problem | None]) -> Callable[[str, dict[str, Any]], Problem | None]:
+    """Check a word against the task, if the settings of the data determine the task."""
+    return lambda word, data: check(word, task) if (task := task_of(data)) else None
 
 
 def loss_fits_task(loss: str, task: str) -> Problem | None:
@@ -29,12 +29,6 @@ def loss_fits_task(loss: str, task: str) -> Problem | None:
     fitting = [name for name, its_tasks in losses.TASKS.items() if task in its_tasks]
     message = f"loss={loss} is for {' and '.join(tasks)} tasks, but this task is {task}"
     return _unless(task in tasks, message, f"use loss={fitting[0]} or loss=auto")
-
-
-def monitor_exists(monitor: str, data: dict[str, Any]) -> Problem | None:
-    """Check the monitor against the metrics, if the settings of the data determine the task."""
-    task = task_of(data)
-    return monitor_fits_task(monitor, task) if task else None
 
 
 def monitor_fits_task(monitor: str, task: str) -> Problem | None:
@@ -155,8 +149,8 @@ def cautions(config: Config) -> list[str]:
 RULES = (
     Rule(("early_stopping.look_ahead", "lr_decay.patience"), _decay_before_stop),
     Rule(("train.batch_size", "batchnorm.name", "model.name"), _batch_for_statistics),
-    Rule(("loss.name", "data"), loss_fits),
-    Rule(("train.monitor", "data"), monitor_exists),
+    Rule(("loss.name", "data"), _if_known(loss_fits_task)),
+    Rule(("train.monitor", "data"), _if_known(monitor_fits_task)),
     Rule(("train.monitor", "loss.name"), _monitor_fits_option),
     Rule(("train.fold", "train.folds"), _fold_exists),
     Rule(("data.split_by", "data.group"), _group_is_used),

@@ -42,7 +42,6 @@ class Method:
     max_failures: Count
 
 
-@dataclass(frozen=True, kw_only=True)
 class Grid(Method):
     """Every combination of the values once, in the order of the overrides.
 
@@ -50,7 +49,6 @@ class Grid(Method):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
 class Random(Method):
     """Independent random draws: choices with equal probability, numbers uniform or log-uniform.
 
@@ -58,7 +56,6 @@ class Random(Method):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
 class Sobol(Method):
     """A scrambled Sobol sequence: like random draws, but spread evenly over the whole space.
 
@@ -66,7 +63,6 @@ class Sobol(Method):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
 class TPE(Method):
     """A tree-structured Parzen estimator: draws where good trials are dense and bad trials are rare.
 
@@ -74,7 +70,6 @@ class TPE(Method):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
 class GP(Method):
     """A Gaussian process of the results: each trial maximises the expected improvement, which takes seconds.
 
