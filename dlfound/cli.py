@@ -125,15 +125,14 @@ class _Parser(argparse.ArgumentParser):
         """A flag that the verb does not have; of a flag that means a setting, the override to write."""
         from dlfound.config.suggest import Suggestions, similar
         from dlfound.config.yaml_files import scalar
-        from dlfound.options.configure import catalog, full_catalog
+        from dlfound.options.configure import CATALOGS
 
         flags = list(self._option_string_actions)
         name, equals, value = flag.partition("=")
         if not equals:
             following = next(iter(self.words[list(self.words).index(flag) + 1 :]), "")
             value = "true" if not following or following.startswith("-") or "=" in following else following
-        catalogs = {"OVERRIDE": catalog, "SPACE": full_catalog}
-        takes = [catalogs[action.metavar] for action in self._actions if action.metavar in catalogs]
+        takes = [CATALOGS[action.metavar] for action in self._actions if action.metavar in CATALOGS]
         override = Suggestions(takes[0]()).flag(name, scalar(value)) if takes else ""
         near = similar(name, flags)
         fix = f"did you mean {near}?" if near else f"see {self.prog} --help"

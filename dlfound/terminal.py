@@ -104,9 +104,8 @@ class Stop:
         training: True once there is something to save: until then a signal ends the process at once.
     """
 
-    def __init__(self) -> None:
-        self.code = 0
-        self.training = False
+    code = 0
+    training = False
 
     def __call__(self) -> bool:
         """True once a signal has come."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlfound.commands.options import describe
-from dlfound.config.catalog import EXPERIMENT, Catalog
+from dlfound.config.catalog import EXPERIMENT, Catalog, default_entries
 from dlfound.config.setting_types import OptionalText, Text, setting_type
 from dlfound.config.suggest import Suggestions
 from dlfound.data.sources import task_of
 from dlfound.errors import Error
 from dlfound.objective.tasks import METRICS
-from dlfound.options.configure import catalog, full_catalog
+from dlfound.options.configure import CATALOGS, catalog
 from dlfound.runs.find import list_runs, run_name
 
 NOTHING = "nothing"
@@ -154,10 +154,8 @@ def _values(action: argparse.Action, current: str, typed: _Typed) -> Answer:
             return _runs(current)
         case "GROUP":
             return Answer(dict.fromkeys(catalog(config_dirs).paths, ""))
-        case "OVERRIDE":
-            return _Overrides(catalog(config_dirs), typed.words).complete(current)
-        case "SPACE":
-            return _Overrides(full_catalog(config_dirs), typed.words).complete(current)
+        case "OVERRIDE" | "SPACE":
+            return _Overrides(CATALOGS[action.metavar](config_dirs), typed.words).complete(current)
     return Answer()
 
 
@@ -183,13 +181,13 @@ class _Overrides:
 
     def __init__(self, catalog: Catalog, texts: Sequence[str]):
         self.catalog = catalog
-        pairs = [text.partition("=") for text in texts]
-        self.given = {key: value for key, equals, value in pairs if equals}
+        typed = [text.partition("=") for text in texts]
+        self.given = {key: value for key, equals, value in typed if equals}
         path = catalog.paths[EXPERIMENT].get(self.given.get(EXPERIMENT, ""))
         self.experiment = catalog.read(path) if path else {}
-        entries = [e for e in self.experiment.get("defaults") or () if isinstance(e, dict)]
-        choices = {key.removeprefix("override /"): str(word) for e in entries for key, word in e.items()}
-        self.chosen = {**catalog.defaults, **choices, **self.given}  # mistakes are reported by the command
+        pairs = default_entries(self.experiment)  # the command reports their mistakes
+        choices = {key.removeprefix("override /"): str(word) for key, word in pairs}
+        self.chosen = {**catalog.defaults, **choices, **self.given}
         self.settings = Suggestions(catalog, self.chosen).settings
 
     def complete(self, current: str) -> Answer:

@@ -108,11 +108,8 @@ def with_registered(tables: Mapping[str, Mapping[str, Callable]]) -> Groups:
             del _registered[group][name]
             fix = f"register {name!r} under another name"
             raise Error(f"{group} already has a built-in option {name!r}", fix, Code.CONFIG)
-    return {
-        group: {name: _built_in_option(callable) for name, callable in table.items()}
-        | _registered.get(group, {})
-        for group, table in tables.items()
-    }
+    options = {g: {name: _built_in_option(c) for name, c in table.items()} for g, table in tables.items()}
+    return {group: table | _registered.get(group, {}) for group, table in options.items()}
 
 
 _built_in_option = cache(Option)  # so that a signature is read once
@@ -177,9 +174,8 @@ class Catalog:
     @cached_property
     def defaults(self) -> dict[str, str]:
         """Group -> the option that the root files choose."""
-        trees = self.root_files.values()
-        entries = [entry for tree in trees for entry in tree["defaults"] if entry != "_self_"]
-        return {group: word for entry in entries for group, word in entry.items() if group != EXPERIMENT}
+        entries = [entry for tree in self.root_files.values() for entry in default_entries(tree)]
+        return {group: word for group, word in entries if group in self.groups}
 
     def common(self, node: str) -> dict[str, Any]:
         """The values that the root files set in a node: for a group, settings that all its options share."""
@@ -242,6 +238,15 @@ class Catalog:
         options = [*of_groups, *self.plain.items()]
         keys = {f"{node}.{setting}" for node, option in options for setting in option.settings}
         return {*self.paths, *self.plain, *keys}
+
+
+def default_entries(tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The entries below `defaults` in a file: key and word; None for the word if an entry is not one pair."""
+    entries = tree.get("defaults", [])
+    pairs = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        pairs += entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(str(entry), None)]
+    return pairs
 
 
 @cache

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog
+from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog, default_entries
 from dlfound.config.config import Config, Rule, check_rules, check_tree, flat, not_a_mapping
 from dlfound.config.overrides import Overrides
 from dlfound.config.setting_types import MISSING
@@ -175,7 +175,7 @@ def _read_experiment(word: str | None, catalog: Catalog, ignored: Collection[str
         return _Experiment(problems=error.problems)
     nodes = {node: content for node, content in tree.items() if node not in ("defaults", *ignored)}
     problems = _file_problems(path, nodes) + _node_problems(path, nodes, catalog)
-    choices = _read_defaults(tree.get("defaults", []), path, problems, catalog)
+    choices = _read_defaults(tree, path, problems, catalog)
     values = {node: dict(content) if isinstance(content, dict) else {} for node, content in nodes.items()}
     return _Experiment(word, catalog.label(EXPERIMENT, word), choices, values, problems)
 
@@ -195,12 +195,12 @@ def _node_problems(path: Path, values: Mapping[str, Any], catalog: Catalog) -> l
     return problems
 
 
-def _read_defaults(entries: Any, path: Path, problems: list[Problem], catalog: Catalog) -> dict[str, str]:
+def _read_defaults(
+    tree: Mapping[str, Any], path: Path, problems: list[Problem], catalog: Catalog
+) -> dict[str, str]:
     """The choices in an experiment's `defaults`; adds what is wrong with them to `problems`."""
     choices = {}
-    for entry in entries if isinstance(entries, list) else [entries]:
-        is_pair = isinstance(entry, dict) and len(entry) == 1
-        key, word = next(iter(entry.items())) if is_pair else (str(entry), None)
+    for key, word in default_entries(tree):
         group = key.removeprefix("override /")
         message = f"{path}: no such choice in defaults: {key}: {word}"
         problem = Problem(message, "write - override /GROUP: OPTION; dlfound options lists both")

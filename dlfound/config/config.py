@@ -118,12 +118,13 @@ def check_tree(
         unknown = {f"{node}.{key}": value for key, value in values.items() if key not in settings}
         problems += [suggestions.unknown_key(path, value, origin(path)) for path, value in unknown.items()]
         valid[node] = {"name": name} if node in catalog.groups else {}
-        for key, setting_type in settings.items():
+        for key, kind in settings.items():
+            path = f"{node}.{key}"
             value = values.get(key, MISSING)
-            if problem := _wrong(f"{node}.{key}", value, setting_type, mappings, origin):
+            if problem := _wrong(path, value, kind, mappings, origin(path)):
                 problems.append(problem)
             else:
-                valid[node][key] = setting_type.read(value)
+                valid[node][key] = kind.read(value)
     return valid, problems
 
 
@@ -132,30 +133,24 @@ def not_a_mapping(node: str, origin: str = "") -> Problem:
     return Problem(f"{node} must be a mapping of settings{origin}", f"dlfound options {node} lists them")
 
 
-def _wrong(
-    path: str,
-    value: Any,
-    setting_type: SettingType,
-    tree: Mapping[str, dict[str, Any]],
-    origin: Callable[[str], str],
-) -> Problem | None:
-    """What is wrong with the value of a setting."""
+def _wrong(path: str, value: Any, kind: SettingType, tree: dict[str, dict], origin: str) -> Problem | None:
+    """What is wrong with the value of a setting; `tree` has the keys that references may lead to."""
     if value == MISSING:
-        return Problem(f"{path} is required: {setting_type.description}", f"give it as {path}=...")
+        return Problem(f"{path} is required: {kind.description}", f"give it as {path}=...")
     if "${" in str(value):
-        return _lost_reference(path, value, tree, origin(path))
-    return None if setting_type.accepts(value) else wrong_value(path, setting_type, value, origin(path))
+        return _lost_reference(path, value, list(flat(tree)), origin)
+    return None if kind.accepts(value) else wrong_value(path, kind, value, origin)
 
 
-def _lost_reference(path: str, value: Any, tree: Mapping[str, dict[str, Any]], origin: str) -> Problem:
+def _lost_reference(path: str, value: Any, keys: list[str], origin: str) -> Problem:
     """The problem with a reference ${...} that composing could not follow."""
-    keys = list(flat(tree))
     key = str(value).partition("${")[2].partition("}")[0].lstrip(".")
+    fix = f"write the value of {path} itself"
     if key in keys:
         message = f"{path}: {shown(value)} leads back to itself, or to a setting without a value{origin}"
-        return Problem(message, f"write the value of {path} itself")
-    near = similar(key, keys)
-    fix = f"did you mean ${{{near}}}?" if near else f"write the value of {path} itself"
+        return Problem(message, fix)
+    if near := similar(key, keys):
+        fix = f"did you mean ${{{near}}}?"
     return Problem(f"{path} refers to {shown(key)}, which does not exist{origin}", fix)
 
 

@@ -128,11 +128,9 @@ class Suggestions:
     def names(self) -> dict[str, str]:
         """Our groups and nodes, and what other tools call ours -> the template of an override."""
         ours = {folded(name): name for name in (*self.catalog.paths, *self.catalog.plain)}
-        return {
-            name: key
-            for name, key in _ours("names").items()
-            if re.split("[.=]", key.split()[-1])[0] in self.nodes
-        } | ours
+        theirs = _ours("names").items()
+        usable = {name: key for name, key in theirs if re.split("[.=]", key.split()[-1])[0] in self.nodes}
+        return usable | ours
 
     def settings(self, node: str) -> Mapping[str, SettingType]:
         """The settings of a plain node, or of the option chosen in a group; none if there is no such node."""

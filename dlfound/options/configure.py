@@ -111,6 +111,10 @@ def _catalog(
     return Catalog({group: options[group] for group in groups}, plain, folders, roots)
 
 
+CATALOGS = {"OVERRIDE": catalog, "SPACE": full_catalog}
+"""The words of a verb, as its help calls them -> the catalog of the options that they may name."""
+
+
 def configure(overrides: Sequence[str], config_dirs: ConfigDirs = ()) -> Config:
     """The configuration that overrides ask for.
 
