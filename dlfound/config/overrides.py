@@ -218,14 +218,14 @@ def _refused(override: Override, catalog: Catalog) -> Problem | None:
         return Problem(f"'@' is not used here: {text}", for_key(key, value))
     if override.prefix == "~":
         return refuse_removal(key, catalog)
-    exists = key in catalog.everything()
+    message = f"resolvers are not allowed in a configuration: {text}"
+    fix = f"write the value of {key} itself"
     if is_sweep:
-        fix = f"give {key} one value, or use dlfound sweep" if exists else for_key(key)
-        return Problem(f"{text} gives several values, and a run takes one", fix)
-    if has_resolver(value):
-        fix = f"write the value of {key} itself" if exists else for_key(key)
-        return Problem(f"resolvers are not allowed in a configuration: {text}", fix)
-    return None
+        message = f"{text} gives several values, and a run takes one"
+        fix = f"give {key} one value, or use dlfound sweep"
+    elif not has_resolver(value):
+        return None
+    return Problem(message, fix if key in catalog.everything() else for_key(key))
 
 
 def _readable(override: Override, catalog: Catalog) -> str:

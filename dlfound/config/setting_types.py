@@ -56,12 +56,12 @@ def _ensure(value: Any, condition: object) -> Any:
 
 def number(description: str, allowed: Callable[[float], bool]) -> SettingType:
     """A finite number for which `allowed` is true."""
-    return SettingType(description, lambda value: _ensure(_number(value), allowed(_number(value))))
+    return SettingType(description, lambda value: _ensure(_number(value), allowed(value)))
 
 
 def whole(description: str, low: int, high: int) -> SettingType:
     """A whole number from `low` to `high`; 64.0 counts as 64."""
-    return SettingType(description, lambda value: _ensure(_whole(value), low <= _whole(value) <= high))
+    return SettingType(description, lambda value: _ensure(_whole(value), low <= value <= high))
 
 
 def text(description: str, allowed: Callable[[str], object], words: tuple[str, ...] = ()) -> SettingType:

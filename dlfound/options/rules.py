@@ -34,11 +34,12 @@ def loss_fits_task(loss: str, task: str) -> Problem | None:
 def monitor_fits_task(monitor: str, task: str) -> Problem | None:
     """Check the monitor against the metrics of a task."""
     words = ("auto", *METRICS[task])
+    if monitor in words:
+        return None
     choices = f"{', '.join(words[:-1])} or {words[-1]}"
     message = f"train.monitor must be {choices} for a {task} task, got {shown(monitor)}"
     word = similar_word("train.monitor", monitor, words)
-    fix = f"did you mean train.monitor={word}?" if word else "use train.monitor=auto"
-    return _unless(monitor in words, message, fix)
+    return Problem(message, f"did you mean train.monitor={word}?" if word else "use train.monitor=auto")
 
 
 def _monitor_fits_option(monitor: str, loss: str) -> Problem | None:
@@ -54,10 +55,11 @@ def monitor_fits_loss(monitor: str, name: str, loss: Any) -> Problem | None:
         name: the word that chose the loss.
         loss: the loss, or its class.
     """
+    if monitor not in OF_PROBABILITIES or gives_probabilities(loss):
+        return None
     others = [metric for metric in METRICS[MULTICLASS] if metric not in OF_PROBABILITIES]
     message = f"train.monitor={monitor} needs probabilities, but loss={name} gives scores"
-    fits = monitor not in OF_PROBABILITIES or gives_probabilities(loss)
-    return _unless(fits, message, f"use train.monitor={nearest(monitor, others)}, or loss=auto")
+    return Problem(message, f"use train.monitor={nearest(monitor, others)}, or loss=auto")
 
 
 # ---- errors
