@@ -15,8 +15,8 @@ examples:
   dlfound completion --line 'dlfound tr'    the words that fit, as the script asks for them
 """
 
-# Each script, completion.SHELL, passes the line up to the cursor to dlfound. The first line of the answer says
-# what the shell completes itself if no word follows; each other line is a word, a tab and its meaning.
+# Each script, completion.SHELL, passes the line up to the cursor to dlfound. The first line of the answer
+# says what the shell completes itself if no word follows; each other line is a word, a tab and its meaning.
 SHELLS = ("bash", "zsh", "fish")
 
 
