@@ -1,4 +1,4 @@
-"""Composing: every option and experiment, which value wins, references; Hydra's own composition is the oracle."""
+"""Composing: every option and experiment, which value wins, references; Hydra itself is the oracle."""
 
 import inspect
 from functools import cache
