@@ -25,7 +25,6 @@ from dlfound.checks.result import FAIL, PASS, CheckResult, Finding, as_json, wor
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error, Problem, printable
-from dlfound.reports import learning_rate as learning_rate_plot
 from dlfound.runs.folder import RunFolder, check_place, make_folder
 from dlfound.runs.parts import RunLog, check_task
 from dlfound.runs.resume import configure_run
@@ -185,7 +184,9 @@ def save(report: CheckReport, folder: RunFolder) -> None:
     """Write check.json, and the plot of the range test if it ran."""
     folder.write_json(FILE, report.content)
     if "learning_rate" in report.checks:
-        learning_rate_plot.draw(folder, FILE, PLOT)
+        from dlfound.reports.pictures import draw_range_test  # imports matplotlib
+
+        draw_range_test(folder, FILE, PLOT)
 
 
 # Before a training.

@@ -6,13 +6,16 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dlfound.commands.options import own_options
 from dlfound.errors import Code, Error, Stopped, printable
 from dlfound.options.configure import load_options
-from dlfound.sweeps.folder import DIVERGED, DONE, FAILED, PRUNED
+from dlfound.sweeps.folder import WORKERS_LOG, State, open_folder
+from dlfound.sweeps.worker_pool import WorkerPool
 from dlfound.terminal import Stop, age_text, number_text, say, stoppable
 
 if TYPE_CHECKING:  # these import Hydra and Optuna
@@ -37,12 +40,8 @@ REFRESH_INTERVAL = 0.25  # seconds
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="SPACE",
-        help="overrides as for train; a list or a distribution in place of a value is searched",
-    )
+    help_text = "overrides as for train; a list or a distribution in place of a value is searched"
+    parser.add_argument("overrides", nargs="*", metavar="SPACE", help=help_text)
     own_options(parser)
     parser.add_argument("--cfg", action="store_true", help="print the search space; train nothing")
     parser.add_argument("--json", action="store_true", help="print only the sweep's report, as JSON")
@@ -58,36 +57,36 @@ def command(args: argparse.Namespace) -> int:
         typed = f"dlfound {shlex.join(sys.argv[1:])}"
         plan = make_plan(args.overrides, args.config_dir, args.files, typed)
         if args.cfg:
-            print(_space_text(plan, args.json))
+            _print_space(plan, args.json)
             return Code.DONE
         return _search(plan, args.json, stop)
 
 
-def _space_text(plan: "Plan", as_json: bool) -> str:
+def _print_space(plan: "Plan", as_json: bool) -> None:
     content = plan.identity | {"search.trials": plan.count}
-    if as_json:
-        return json.dumps(content, indent=2, ensure_ascii=False)
-    return "\n".join(f"{key}: {text}" for key, text in content.items())
+    lines = [f"{key}: {text}" for key, text in content.items()]
+    print(json.dumps(content, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
 def _search(plan: "Plan", as_json: bool, stop: Stop) -> int:
     """Run the sweep; returns the exit code."""
-    from dlfound.sweeps.folder import open_folder
-    from dlfound.sweeps.worker_pool import join_sweep, run_workers
-
     seconds = plan.method.seconds
     deadline = float("inf") if seconds == "none" else time.monotonic() + seconds
     open_folder(plan.path, plan.identity, plan.count, plan.command)
     if warning := plan.repetition_warning():
         say(warning)
+    from dlfound.sweeps.worker import join_study, run_worker  # imports torch, before the forks
+
     display = Display(plan.count, plan.monitor)
-    join_sweep(plan, display.listen)
+    log = plan.path / WORKERS_LOG
+    WorkerPool(1, partial(join_study, plan), log, display.listen).run()
     failure = None
     stop.training = True
-    with display:
+    with display.shown():
         try:
             if display.ended < plan.count:
-                run_workers(plan, deadline, display.listen, display.refresh, stop)
+                work = partial(run_worker, plan, deadline)
+                WorkerPool(plan.method.workers, work, log, display.listen, display.refresh, stop).run()
         except Error as error:
             failure = error
     return _finish(plan, stop, failure, as_json)
@@ -123,35 +122,30 @@ def results_text(results: "Results") -> str:
     plan = results.plan
     states = ", ".join(f"{count} {state}" for state, count in sorted(results.states.items()))
     lines = [f"{results.ended} of {plan.count} trials: {states}" if states else "no trial yet"]
-    best = results.best
-    if best is not None and best.result is not None:
-        lines.append(f"best: trial {best.number}")
-        lines += [f"  {key} = {printable(text)}" for key, text in best.values.items()]
-        names = results.best_metrics()
-        cells = []
-        for name in names:
-            cells.append(f"{name} {number_text(best.result.metrics[name])}")
-            if best.result.spread:
-                cells[-1] += f" ± {number_text(best.result.spread.get(name))}"
-        lines.append(f"  val   {'  '.join(cells)}")
-        test = results.best_test_metrics()
-        if test is not None:
-            cells = [f"{name} {number_text(test[name])}" for name in names if name in test]
-            lines.append(f"  test  {'  '.join(cells)}")
+    if best := results.report["best"]:
+        lines.append(f"best: trial {best['trial']}")
+        lines += [f"  {key} = {printable(text)}" for key, text in best["values"].items()]
+        for part in ("val", "test"):
+            if best[part] is not None:
+                spread = best["val_std"] if part == "val" else {}
+                lines.append(f"  {part:<4}  {_metrics_text(best[part], spread, results.best_metrics())}")
         if results.importances:
             shares = [f"{key} {share:.0%}" for key, share in results.importances.items()]
             lines.append(f"importance of the settings: {', '.join(shares)}")
         lines.append("to train the best configuration again:")
         lines.append(f"  dlfound train --config-dir {shlex.quote(printable(plan.path))} experiment=best")
-        lines.append(f"  {printable(results.best_command())}")
+        lines.append(f"  {printable(best['command'])}")
     return "\n".join([*lines, str(plan.path)])
 
 
-class Display:
-    """What a person sees on standard error: a live table in a terminal, else a line per trial.
+def _metrics_text(means: Mapping[str, Any], spread: Mapping[str, Any], names: Sequence[str]) -> str:
+    texts = {name: f"{name} {number_text(means[name])}" for name in names if name in means}
+    texts |= {name: f"{texts[name]} ± {number_text(spread[name])}" for name in texts if name in spread}
+    return "  ".join(texts.values())
 
-    Used as a context manager.
-    """
+
+class Display:
+    """What a person sees on standard error: a live table in a terminal, else a line per trial."""
 
     def __init__(self, count: int, monitor: str):
         self.count = count
@@ -165,28 +159,17 @@ class Display:
         self._live: Any = None
         self._refreshed = 0.0
 
-    def __enter__(self) -> "Display":
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
+    def shown(self) -> AbstractContextManager:
+        """Return a context in which the live table is shown, if standard error is a terminal."""
+        if not sys.stderr.isatty():
+            return nullcontext()
+        from rich.console import Console
+        from rich.live import Live
 
-            # Without a thread that refreshes it, since this process forks.
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def say(self, text: str) -> None:
-        """Print a line that stays above the live table."""
-        if self._live is None:
-            say(text)
-        else:
-            from rich.text import Text
-
-            self._live.console.print(Text(f"dlfound: {printable(text)}"))
+        # Without a thread that refreshes it, since this process forks. While the table is shown, rich prints
+        # what is written on standard error above it.
+        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+        return self._live
 
     # ---- messages
 
@@ -206,19 +189,19 @@ class Display:
             self._count(message)
             self.ended = max(self.ended, message["ended"])
             if self._live is None:
-                self.say(self._trial_line(message))
+                say(self._trial_line(message))
         elif kind == "killed":
             trial = self._running.pop(worker, None)
             where = f" in trial {trial['number']}, which resumes from its checkpoint" if trial else ""
-            self.say(f"a worker was killed by {message['signal']}{where}")
+            say(f"a worker was killed by {message['signal']}{where}")
         elif kind == "say":
-            self.say(message["text"])
+            say(message["text"])
 
     def _count(self, message: dict[str, Any]) -> None:
         self._states[message["state"]] += 1
         self.ended = max(self.ended, self._states.total())
-        if message["state"] == DONE and (self._best is None or _rank(message) < _rank(self._best)):
-            self._best = message
+        if message["state"] == State.DONE:
+            self._best = min(filter(None, [self._best, message]), key=lambda m: (m["value"], m["number"]))
 
     # ---- text
 
@@ -246,13 +229,15 @@ class Display:
         return f"{age_text(round(seconds_per_trial * max(0, self.count - self.ended)))} left"
 
     def _table(self) -> Any:
-        from rich.console import Group
+        """Build the live table: the progress, a line for each running trial, and the best trial."""
         from rich.table import Table
         from rich.text import Text
 
-        states = [f"{self._states[s]} {s}" for s in (DONE, PRUNED, DIVERGED, FAILED) if self._states[s]]
+        states = [f"{self._states[state]} {state}" for state in State if self._states[state]]
         head = [f"{self.ended} of {self.count} trials", ", ".join(states), self._time_left()]
-        lines: list[Any] = [Text("  ".join(filter(None, head)), no_wrap=True, overflow="ellipsis")]
+        grid = Table.grid()
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        grid.add_row(Text("  ".join(filter(None, head))))
         if self._running:
             table = Table(box=None, pad_edge=False)
             for name in ("trial", "epoch", f"val {self.monitor}", "settings"):
@@ -261,16 +246,11 @@ class Display:
                 epoch = f"{run['epoch']}/{run['epochs']}" if "epoch" in run else "-"
                 settings = Text(_values_text(run["values"]))
                 table.add_row(str(run["number"]), epoch, number_text(run.get("value")), settings)
-            lines.append(table)
+            grid.add_row(table)
         if self._best is not None:
-            text = f"best: {self._metric(self._best)}, trial {self._best['number']}: "
-            text += _values_text(self._best["values"])
-            lines.append(Text(text, no_wrap=True, overflow="ellipsis"))
-        return Group(*lines)
-
-
-def _rank(message: Mapping[str, Any]) -> tuple[float, int]:
-    return message["value"], message["number"]
+            best = f"best: {self._metric(self._best)}, trial {self._best['number']}: "
+            grid.add_row(Text(best + _values_text(self._best["values"])))
+        return grid
 
 
 def _values_text(values: Mapping[str, str]) -> str:

@@ -5,10 +5,12 @@ a person may have edited them, or received them from someone else.
 """
 
 import json
+import math
 import secrets
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,17 @@ FORMAT = 1
 JOURNAL = "journal.log"
 WORKERS_LOG = "workers.log"
 
-# The states of a trial: before its end, and how it ends.
-WAITING = "waiting"
-RUNNING = "running"
-INTERRUPTED = "interrupted"
-DONE = "done"
-PRUNED = "pruned"
-DIVERGED = "diverged"
-FAILED = "failed"
+
+class State(StrEnum):
+    """The state of a trial: before its end, and how it ends."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    DONE = "done"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -99,16 +104,13 @@ def open_folder(path: Path, identity: Mapping[str, str], count: int, command: st
     check_place(path)
     if is_sweep(path):
         _check_existing(path, identity, count)
-        return
-    if path.exists() and any(not _may_precede(entry.name) for entry in path.iterdir()):
-        raise Error(f"{path} contains other files", "choose another run.dir", Code.RUN)
-    content = {"format": FORMAT, "mark": secrets.token_hex(8), "sweep": dict(identity)}
-    make_folder(path).write_text(SWEEP, f"# {command}\n{dump_yaml(content)}")
-
-
-def _may_precede(name: str) -> bool:
-    """Tell whether a sweep whose start was interrupted may have left this file."""
-    return name.startswith(".") or name in (JOURNAL, WORKERS_LOG, TRIALS)
+    else:
+        names = [entry.name for entry in path.iterdir()] if path.exists() else []
+        # An interrupted start may have left some of the sweep's files.
+        if not all(name.startswith(".") or name in (JOURNAL, WORKERS_LOG, TRIALS) for name in names):
+            raise Error(f"{path} contains other files", "choose another run.dir", Code.RUN)
+        content = {"format": FORMAT, "mark": secrets.token_hex(8), "sweep": dict(identity)}
+        make_folder(path).write_text(SWEEP, f"# {command}\n{dump_yaml(content)}")
 
 
 def _check_existing(path: Path, identity: Mapping[str, str], count: int) -> None:
@@ -127,14 +129,13 @@ def _check_existing(path: Path, identity: Mapping[str, str], count: int) -> None
 
 def find_differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Problem]:
     """List the settings in which two sweeps differ."""
-    problems = []
-    for key in {**old, **new}:
-        before = old.get(key, "not given")
-        now = new.get(key, "not given")
-        if before != now:
-            message = f"search space differs: {key} was {before}, now {now}"
-            problems.append(Problem(message, "use the same value as before, or choose another run.dir"))
-    return problems
+    fix = "use the same value as before, or choose another run.dir"
+    pairs = {key: (old.get(key, "not given"), new.get(key, "not given")) for key in {**old, **new}}
+    return [
+        Problem(f"search space differs: {key} was {before}, now {now}", fix)
+        for key, (before, now) in pairs.items()
+        if before != now
+    ]
 
 
 def read_mark(path: Path) -> str:
@@ -145,23 +146,16 @@ def read_mark(path: Path) -> str:
 # ---- the file of each trial
 
 
-def write_trial(
-    sweep: Path, number: int, values: Mapping[str, str], params: Mapping[str, Any], result: Result | None
-) -> None:
+def write_trial(sweep: Path, entry: Mapping[str, Any], result: Result | None) -> None:
     """Write what the storage knows of a trial, so that a lost storage can be rebuilt from these files.
 
     Args:
-        values: the text of each value, as in an override.
-        params: the same values as Optuna stores them.
+        entry: its `number`, its `values` as the texts of overrides, and its `params`, the same values as
+            Optuna stores them.
         result: None while the trial runs.
     """
-    content = {
-        "number": number,
-        "values": dict(values),
-        "params": dict(params),
-        "result": None if result is None else asdict(result),
-    }
-    RunFolder(sweep / TRIALS).write_json(f"{number:04}.json", content)
+    content = {**entry, "result": None if result is None else asdict(result)}
+    RunFolder(sweep / TRIALS).write_json(f"{entry['number']:04}.json", content)
 
 
 def read_trial_files(sweep: Path) -> dict[Path, dict[str, Any]]:
@@ -172,7 +166,12 @@ def read_trial_files(sweep: Path) -> dict[Path, dict[str, Any]]:
     """
     folder = RunFolder(sweep / TRIALS)
     paths = sorted(folder.path.glob("*.json"))
-    return {path.with_suffix(""): folder.read_json(path.name) for path in paths}
+    entries = {path.with_suffix(""): folder.read_json(path.name) for path in paths}
+    for path, entry in entries.items():
+        entry.setdefault("result", None)
+        if not isinstance(entry.get("values"), dict) or not isinstance(entry["result"], dict | None):
+            raise Error(f"{path}.json is not the file of a trial", "rerun the sweep's command", Code.RUN)
+    return entries
 
 
 # ---- for `dlfound compare`
@@ -185,48 +184,39 @@ def read_trials(sweep: Path) -> list[Compared]:
         Error: a file is damaged (code 4).
     """
     entries = read_trial_files(sweep)
-    runs = {path: list_runs(path) for path in entries}
-    summaries = {path: [read_summary(run) for run in runs[path]] for path in entries}
-    monitor = next((s.monitor for found in summaries.values() for s in found), "loss")
-    trials = {
-        path: _compared(path, entry, runs[path], summaries[path], monitor) for path, entry in entries.items()
-    }
-    done = [path for path, trial in trials.items() if trial.summary.status == DONE]
-    if done:
-        best = min(done, key=lambda path: _sort_key(entries[path]))
-        test, _ = mean_and_spread([s.metrics.get("test", {}) for s in summaries[best]])
-        metrics = {**trials[best].summary.metrics, "test": test}
-        trials[best] = replace(trials[best], summary=replace(trials[best].summary, metrics=metrics))
-    return list(trials.values())
-
-
-def _sort_key(entry: Mapping[str, Any]) -> tuple[bool, float]:
-    value = finite(entry["result"].get("value"))
-    return value is None, value or 0.0
+    runs = {path: {run: read_summary(run) for run in list_runs(path)} for path in entries}
+    monitor = next((summary.monitor for found in runs.values() for summary in found.values()), "loss")
+    values = {}
+    for path, entry in entries.items():
+        if entry["result"] is not None and entry["result"].get("state") == State.DONE:
+            value = finite(entry["result"].get("value"))
+            values[path] = math.inf if value is None else value
+    best = min(values, key=lambda path: values[path], default=None)
+    return [_compared(path, entry, runs[path], monitor, path == best) for path, entry in entries.items()]
 
 
 def _compared(
-    path: Path, entry: Mapping[str, Any], runs: Sequence[Path], summaries: Sequence[Summary], monitor: str
+    path: Path, entry: Mapping[str, Any], runs: Mapping[Path, Summary], monitor: str, is_best: bool
 ) -> Compared:
-    values = entry.get("values")
-    result = entry.get("result")
-    if not isinstance(values, dict) or not isinstance(result, dict | None):
-        raise Error(f"{path}.json is not the file of a trial", "rerun the sweep's command", Code.RUN)
-    settings = {printable(key): _parsed(text) for key, text in values.items()}
-    if runs:
-        settings = read_settings(runs[0])
+    summaries = list(runs.values())
+    values = {printable(key): _parsed(text) for key, text in entry["values"].items()}
+    settings = read_settings(next(iter(runs))) if runs else values
+    result = entry["result"]
     if result is None:
-        running = any(s.status == RUNNING for s in summaries)
-        summary = Summary(RUNNING if running else INTERRUPTED, monitor)
+        running = any(summary.status == State.RUNNING for summary in summaries)
+        summary = Summary(State.RUNNING if running else State.INTERRUPTED, monitor)
         return Compared(path, summary, settings, bool(runs))
     spread = {f"{name}_std": value for name, value in read_metrics(result.get("spread")).items()}
+    metrics = {"val": read_metrics(result.get("metrics")) | spread}
+    if is_best:
+        metrics["test"], _ = mean_and_spread([summary.metrics.get("test", {}) for summary in summaries])
     summary = Summary(
         printable(result.get("state")),
         monitor,
-        {"val": read_metrics(result.get("metrics")) | spread},
-        summaries[0].best_epoch if len(summaries) == 1 else None,
-        finite(result.get("epochs")),
-        finite(result.get("seconds")),
+        metrics,
+        best_epoch=summaries[0].best_epoch if len(summaries) == 1 else None,
+        epochs=finite(result.get("epochs")),
+        seconds=finite(result.get("seconds")),
     )
     return Compared(path, summary, settings, bool(runs), printable(result.get("reason")))
 

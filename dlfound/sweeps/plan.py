@@ -1,7 +1,8 @@
 """The plan of a sweep: its space, search method and folder, checked before the first trial."""
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,15 +18,9 @@ from dlfound.options.configure import catalog, full_catalog, sweep_catalog
 from dlfound.options.rules import RULES
 from dlfound.options.search_methods import Method
 from dlfound.runs.folder import TRIALS, new_path
-from dlfound.sweeps.samplers import (
-    Values,
-    count_combinations,
-    count_trials,
-    draw_without_storage,
-    interval_settings,
-)
-from dlfound.sweeps.space import Space, check_space, experiment_words, read_space
-from dlfound.sweeps.storage import find_lock_file, mask_passwords
+from dlfound.sweeps.samplers import count_combinations, count_trials, draw_without_storage
+from dlfound.sweeps.space import Space, Values, check_space, experiment_words, read_space
+from dlfound.sweeps.storage import mask_passwords
 
 # A command that resumes or joins a sweep may have other values of these settings.
 COMMAND_SETTINGS = ("trials", "seconds", "workers", "max_failures", "storage")  # of the group `search`
@@ -48,12 +43,12 @@ class Plan:
         path: the sweep's folder.
         count: the number of trials.
         command: as typed, without passwords.
-        composer: composes the configuration of a run from its overrides.
+        compose: composes the configuration of a run from its overrides.
     """
 
-    overrides: tuple[str, ...]
-    config_dirs: tuple[str, ...]
-    files: tuple[str, ...]
+    overrides: Sequence[str]
+    config_dirs: Sequence[str]
+    files: Sequence[str]
     space: Space
     method_name: str
     method: Method
@@ -61,11 +56,7 @@ class Plan:
     path: Path
     count: int
     command: str
-    composer: Composer
-
-    def compose(self, overrides: Sequence[str]) -> Config:
-        """Compose the configuration of a run."""
-        return self.composer(overrides)
+    compose: Composer
 
     def trial_overrides(self, values: Values) -> list[str]:
         """List the overrides of a trial, without those that name the sweep's folder."""
@@ -84,21 +75,13 @@ class Plan:
     def runs(self) -> list[tuple[str, list[str]]]:
         """The runs of each trial: the folder below the trial's, and the overrides that the run adds."""
         first = self.base["run"]["seed"]
-        seeds = range(first, first + self.method.repeats)
-        folds = range(self.method.folds) if self.method.folds else [None]
-        runs = []
-        for seed in seeds:
-            for fold in folds:
-                names = []
-                overrides = []
-                if len(seeds) > 1:
-                    names.append(f"seed{seed}")
-                    overrides.append(f"run.seed={seed}")
-                if fold is not None:
-                    names.append(f"fold{fold}")
-                    overrides += [f"train.folds={self.method.folds}", f"train.fold={fold}"]
-                runs.append(("-".join(names), overrides))
-        return runs
+        repeats = self.method.repeats
+        folds = self.method.folds
+        alone = [("", [])]
+        by_seed = [(f"seed{n}", [f"run.seed={n}"]) for n in range(first, first + repeats)]
+        by_fold = [(f"fold{n}", [f"train.folds={folds}", f"train.fold={n}"]) for n in range(folds)]
+        pairs = itertools.product(by_seed if repeats > 1 else alone, by_fold or alone)
+        return [("-".join(filter(None, [seed, fold])), [*a, *b]) for (seed, a), (fold, b) in pairs]
 
     def trial_folder(self, number: int) -> Path:
         """The folder of a trial's runs."""
@@ -111,21 +94,19 @@ class Plan:
         return "loss" if monitor == "auto" else monitor
 
     @property
-    def study_name(self) -> str:
-        """The study's name in the storage. Machines that share a database find each other by `run.name`."""
-        return self.base["run"]["name"] if self.method.storage != "journal" else "sweep"
+    def address(self) -> str:
+        """Where the trials are stored: `journal`, or the address of a database."""
+        return self.method.storage
 
     @property
-    def lock_file(self) -> Path:
-        """The file with the locks on the trials."""
-        return find_lock_file(self.method.storage, self.path, self.study_name)
+    def study_name(self) -> str:
+        """The study's name in the storage. Machines that share a database find each other by `run.name`."""
+        return self.base["run"]["name"] if self.address != "journal" else "sweep"
 
     def repetition_warning(self) -> str:
         """Warn if the space has fewer configurations than the sweep has trials; else return an empty text."""
-        if self.method_name == "grid" or interval_settings(self.space):
-            return ""
         combinations = count_combinations(self.space)
-        if self.count <= combinations:
+        if self.method_name == "grid" or self.count <= combinations:
             return ""
         return (
             f"warning: the space has only {combinations} configurations, so some of the {self.count} trials"
@@ -172,12 +153,16 @@ def make_plan(
     """
     options = catalog(config_dirs)
     overrides = [*experiment_words(overrides, options), *overrides]
-    space, problems = _read_space(overrides, options, full_catalog(config_dirs))
-    composer = partial(compose, catalog=options, rules=RULES, ignored=(SPACE, SEARCH))
-    problems += check_space(space, partial(composer, rules=()))
+    refused = _refuse(overrides, {_node(key) for key in options.everything()}, full_catalog(config_dirs))
     for_search = [word for word in overrides if _node(word) == SEARCH]
-    config = _compose_search(for_search, config_dirs, problems)
-    if config is None or problems:
+    space, problems = read_space([w for w in overrides if w not in (*for_search, *refused)], options)
+    composer = partial(compose, catalog=options, rules=RULES, ignored=(SPACE, SEARCH))
+    problems += [*refused.values(), *check_space(space, partial(composer, rules=()))]
+    try:
+        config = compose(for_search, sweep_catalog(config_dirs))
+    except Error as error:
+        problems += [Problem(mask_passwords(p.what), mask_passwords(p.fix)) for p in error.problems]
+    if problems:
         raise Error.of(list(dict.fromkeys(problems)), Code.CONFIG)
     name = config.name(SEARCH)
     method = config.build(SEARCH)()
@@ -185,61 +170,32 @@ def make_plan(
     values, base = _first_valid(space, name, method, composer)
     if problems := _conflicts(space, method, base):
         raise Error.of(problems, Code.CONFIG)
+    path = Path(base["run"]["dir"] or new_path(base["run"]["name"])).expanduser()
+    command = mask_passwords(command)
     plan = Plan(
-        overrides=tuple(overrides),
-        config_dirs=tuple(map(str, config_dirs)),
-        files=tuple(files),
-        space=space,
-        method_name=name,
-        method=method,
-        base=base,
-        path=Path(base["run"]["dir"] or new_path(base["run"]["name"])).expanduser(),
-        count=count,
-        command=mask_passwords(command),
-        composer=composer,
+        overrides, config_dirs, files, space, name, method, base, path, count, command, compose=composer
     )
     plan.compose([*plan.run_overrides(values), *plan.runs[-1][1]])  # checks what the runs of a trial add
     return plan
 
 
-def _read_space(
-    overrides: Sequence[str], options: Catalog, all_options: Catalog
-) -> tuple[Space, list[Problem]]:
-    """Read the space from the overrides that are not for the search; also return what is wrong with them."""
-    misspelled = _misspelled_search(overrides, options, all_options)
-    for_runs = [word for word in overrides if _node(word) != SEARCH and word not in misspelled]
-    space, problems = read_space(for_runs, options)
-    problems += misspelled.values()
-    fix = "to resume a sweep, rerun its command with run.dir=SWEEP"
-    resume = [word for word in overrides if _node(word) == "resume"]
-    problems += [Problem(f"{word} does not apply to a sweep", fix) for word in resume]
-    return Space(space.dimensions, tuple(f for f in space.fixed if f.key != "resume")), problems
+def _refuse(overrides: Sequence[str], nodes: Collection[str], options: Catalog) -> dict[str, Problem]:
+    """Find overrides that a sweep does not take, and unknown ones whose nearest key belongs to the search.
 
-
-def _misspelled_search(
-    overrides: Sequence[str], options: Catalog, all_options: Catalog
-) -> dict[str, Problem]:
-    """Find unknown overrides whose nearest existing key belongs to the search."""
-    nodes = {key.partition(".")[0] for key in options.everything()}
+    Args:
+        nodes: the groups and nodes of a run.
+        options: those of runs and sweeps, for suggestions.
+    """
+    suggestions = Suggestions(options)
     problems = {}
-    suggestions = Suggestions(all_options)
     for word in overrides:
         key, _, value = word.lstrip("+~").partition("=")
-        unknown = _node(word) not in {*nodes, SEARCH}
-        if unknown and suggestions.key(key).startswith(SEARCH):
+        if _node(word) == "resume":
+            fix = "to resume a sweep, rerun its command with run.dir=SWEEP"
+            problems[word] = Problem(f"{word} does not apply to a sweep", fix)
+        elif _node(word) not in {*nodes, SEARCH} and suggestions.key(key).startswith(SEARCH):
             problems[word] = suggestions.unknown_key(key, scalar(value))
     return problems
-
-
-def _compose_search(
-    overrides: Sequence[str], config_dirs: Sequence[str], problems: list[Problem]
-) -> Config | None:
-    """Compose the settings of the search; add what is wrong with them to `problems`."""
-    try:
-        return compose(overrides, sweep_catalog(config_dirs))
-    except Error as error:
-        problems += [Problem(mask_passwords(p.what), mask_passwords(p.fix)) for p in error.problems]
-        return None
 
 
 def _first_valid(space: Space, name: str, method: Method, composer: Composer) -> tuple[Values, Config]:
@@ -248,28 +204,24 @@ def _first_valid(space: Space, name: str, method: Method, composer: Composer) ->
     Raises:
         Error: none of the configurations drawn does; tells why the first one does not (code 2).
     """
-    first: Error | None = None
+    errors = []
     for values in draw_without_storage(name, method, space, ATTEMPTS):
         try:
             return values, composer(space.words(values))
         except Error as error:
-            first = first or error
-    assert first is not None
-    raise first
+            errors.append(error)
+    raise errors[0]
 
 
 def _conflicts(space: Space, method: Method, base: Config) -> list[Problem]:
     """Find settings of the search that conflict with the space or with other settings."""
     keys = {d.key for d in space.dimensions}
     problems = []
+    leave_out = "leave out one of the two"
     if method.repeats > 1 and "run.seed" in keys:
-        problems.append(
-            Problem("search.repeats and the space both vary run.seed", "leave out one of the two")
-        )
+        problems.append(Problem("search.repeats and the space both vary run.seed", leave_out))
     if method.folds and keys & {"train.folds", "train.fold"}:
-        problems.append(
-            Problem("search.folds and the space both vary train.fold", "leave out one of the two")
-        )
+        problems.append(Problem("search.folds and the space both vary train.fold", leave_out))
     if method.storage != "journal" and base["run"]["dir"] is None:
         message = "search.storage needs run.dir, so that the same command finds the sweep's folder again"
         problems.append(Problem(message, "run.dir=FOLDER"))

@@ -6,6 +6,8 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,18 +18,16 @@ from dlfound.config.yaml_files import dump_yaml
 from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import CHEAP_METRICS, HIGHER_IS_BETTER
 from dlfound.runs.find import Metrics
-from dlfound.runs.folder import RunFolder, make_folder
-from dlfound.sweeps.folder import FAILED, INTERRUPTED, RUNNING, WAITING, mean_and_spread
+from dlfound.runs.folder import TRIALS, RunFolder, make_folder
+from dlfound.sweeps.folder import Result, State, mean_and_spread
 from dlfound.sweeps.plan import Plan
-from dlfound.sweeps.samplers import beyond, edge
-from dlfound.sweeps.trials import TrialRecord, best_trial, open_store
+from dlfound.sweeps.samplers import beyond
+from dlfound.sweeps.trials import TrialRecord, TrialStore, best_trial
 from dlfound.terminal import number_text
 
 FORMAT = 1
 CSV = "trials.csv"
 REPORT = "report.json"
-EXPERIMENTS = "experiment"
-BEST = "best"
 PICTURES = "pictures"
 
 
@@ -46,9 +46,9 @@ class Results:
     def __init__(self, plan: Plan, records: Sequence[TrialRecord], importances: dict[str, float]):
         self.plan = plan
         self.importances = importances
-        self.records = [record for record in records if record.state != WAITING]
+        self.records = [_at_rest(record) for record in records if record.state != State.WAITING]
         self.best = best_trial(self.records)
-        self.states = Counter(_final_state(record) for record in self.records)
+        self.states = Counter(record.state for record in self.records)
         self.ended = sum(record.result is not None for record in self.records)
 
     @property
@@ -61,7 +61,7 @@ class Results:
         failed = [record.result for record in self.records if record.result is not None]
         if not self.finished or self.best is not None or not failed:
             return None
-        first = next((result for result in failed if result.state == FAILED), failed[0])
+        first = next((result for result in failed if result.state == State.FAILED), failed[0])
         message = f"no trial finished; the first error: {first.reason or first.state}"
         fix = "change what all trials share, or the space, and choose another run.dir"
         return Error(message, fix, Code.NUMERIC)
@@ -85,61 +85,47 @@ class Results:
         }
 
     def _best_report(self) -> dict[str, Any] | None:
-        if self.best is None or self.best.result is None:
+        if self.best is None:
             return None
+        folders = [flag for folder in self.plan.config_dirs for flag in ("--config-dir", folder)]
+        files = [flag for file in self.plan.files for flag in ("--with", file)]
+        overrides = self.plan.trial_overrides(self.best.values)
         return {
             "trial": self.best.number,
             "values": self.best.values,
             "val": self.best.result.metrics,
             "val_std": self.best.result.spread,
-            "test": self.best_test_metrics(),
-            "command": self.best_command(),
-            "folder": str(self.plan.trial_folder(self.best.number).relative_to(self.plan.path)),
+            "test": self._test_metrics(self.best.number),
+            "command": shlex.join(["dlfound", "train", *folders, *files, *overrides]),
+            "folder": _folder(self.best.number),
         }
 
-    # ---- the best trial
+    def _test_metrics(self, number: int) -> Metrics | None:
+        """Average a trial's test metrics over its runs; None if another machine has the runs."""
+        folders = [RunFolder(self.plan.trial_folder(number) / name) for name, _ in self.plan.runs]
+        if not all(folder.finished for folder in folders):
+            return None
+        return mean_and_spread([folder.read_json(REPORT)["test"] for folder in folders])[0]
 
     def best_metrics(self) -> list[str]:
         """Name the metrics that a person sees of the best trial."""
-        assert self.best is not None and self.best.result is not None
-        return [name for name in self.best.result.metrics if name in (*CHEAP_METRICS, self.plan.monitor)]
-
-    def best_test_metrics(self) -> Metrics | None:
-        """Average the best trial's test metrics over its runs; None if another machine has the runs."""
-        assert self.best is not None
-        metrics = []
-        for name, _ in self.plan.runs:
-            folder = RunFolder(self.plan.trial_folder(self.best.number) / name)
-            if not folder.finished:
-                return None
-            metrics.append(folder.read_json(REPORT)["test"])
-        return mean_and_spread(metrics)[0]
-
-    def best_overrides(self) -> list[str]:
-        """List the overrides of the best configuration."""
-        assert self.best is not None
-        return self.plan.trial_overrides(self.best.values)
-
-    def best_command(self) -> str:
-        """The command that trains the best configuration."""
-        flags = []
-        for folder in self.plan.config_dirs:
-            flags += ["--config-dir", folder]
-        for file in self.plan.files:
-            flags += ["--with", file]
-        return shlex.join(["dlfound", "train", *flags, *self.best_overrides()])
+        return [name for name in self.report["best"]["val"] if name in (*CHEAP_METRICS, self.plan.monitor)]
 
 
 def read_results(plan: Plan) -> Results:
     """Read the results of a sweep from its storage."""
-    store = open_store(plan, say=lambda message: None)
-    store.find()
-    return Results(plan, store.records(plan.count), store.importances())
+    store = TrialStore(plan, say=lambda message: None)
+    return Results(plan, store.records(), store.importances())
 
 
-def _final_state(record: TrialRecord) -> str:
-    """The state of a trial once no process trains it any more."""
-    return INTERRUPTED if record.state == RUNNING else record.state
+def _at_rest(record: TrialRecord) -> TrialRecord:
+    """A trial once no process trains it any more."""
+    return replace(record, state=State.INTERRUPTED) if record.state == State.RUNNING else record
+
+
+def _folder(number: int) -> str:
+    """The folder of a trial's runs, below the sweep's."""
+    return f"{TRIALS}/{number:04}"
 
 
 # ---- files
@@ -147,57 +133,48 @@ def _final_state(record: TrialRecord) -> str:
 
 def write_results(results: Results) -> bool:
     """Write the files of a sweep, without the pictures; return True if trials.csv has changed."""
-    plan = results.plan
-    table = trials_table(results)
-    file = plan.path / CSV
-    changed = not file.exists() or file.read_text(encoding="utf-8") != table
-    folder = RunFolder(plan.path)
-    folder.write_text(CSV, table)
-    folder.write_json(REPORT, results.report)
+    path = results.plan.path
+    table = trials_table(results.records, [d.key for d in results.plan.space.dimensions])
+    changed = not (path / CSV).exists() or (path / CSV).read_text(encoding="utf-8") != table
+    RunFolder(path).write_text(CSV, table)
+    RunFolder(path).write_json(REPORT, results.report)
     if results.best is not None:
-        make_folder(plan.path / EXPERIMENTS).write_text(f"{BEST}.yaml", best_yaml(results))
+        make_folder(path / "experiment").write_text("best.yaml", best_yaml(results))
     return changed
 
 
-def trials_table(results: Results) -> str:
+def trials_table(records: Sequence[TrialRecord], keys: Sequence[str]) -> str:
     """The content of trials.csv: a line per trial, a column per setting and metric."""
-    plan = results.plan
-    keys = [d.key for d in plan.space.dimensions]
-    ended = [record.result for record in results.records if record.result is not None]
-    metrics = list(dict.fromkeys(name for result in ended for name in result.metrics))
-    repeated = [name for name in metrics if any(name in result.spread for result in ended)]
+    results = [record.result or Result(record.state) for record in records]
+    metrics = list(dict.fromkeys(name for result in results for name in result.metrics))
+    repeated = [name for name in metrics if any(name in result.spread for result in results)]
     head = [*(f"val_{name}" for name in metrics), *(f"val_{name}_std" for name in repeated)]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "state", *keys, *head, "epochs", "seconds", "folder", "reason"])
-    for record in results.records:
-        values = [record.values.get(key, "") for key in keys]
-        folder = plan.trial_folder(record.number).relative_to(plan.path)
-        result = record.result
-        if result is None:
-            outcome = [""] * (len(head) + 2) + [folder, ""]
-        else:
-            outcome = [result.metrics.get(name) for name in metrics]
-            outcome += [result.spread.get(name) for name in repeated]
-            outcome += [result.epochs, round(result.seconds, 3), folder, printable(result.reason)]
-        writer.writerow([record.number, _final_state(record), *values, *outcome])
+    columns = ["trial", "state", *keys, *head, "epochs", "seconds", "folder", "reason"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for record, result in zip(records, results, strict=True):
+        row: dict[str, Any] = {"trial": record.number, "state": record.state, **record.values}
+        row |= {f"val_{name}": value for name, value in result.metrics.items()}
+        row |= {f"val_{name}_std": value for name, value in result.spread.items()}
+        if record.result is not None:
+            row |= {"epochs": result.epochs, "seconds": round(result.seconds, 3)}
+        writer.writerow(row | {"folder": _folder(record.number), "reason": printable(result.reason)})
     return text.getvalue()
 
 
 def best_yaml(results: Results) -> str:
     """The content of experiment/best.yaml: what the best configuration changes in the defaults."""
-    best = results.best
-    assert best is not None and best.result is not None
-    metrics = [f"{name} {number_text(best.result.metrics[name])}" for name in results.best_metrics()]
+    best = results.report["best"]
+    metrics = [f"{name} {number_text(best['val'][name])}" for name in results.best_metrics()]
     head = [
         "# @package _global_",
-        f"# The best of {results.ended} trials: trial {best.number}, validation {', '.join(metrics)}.",
-        f"# {printable(results.best_command())}",
+        f"# The best of {results.ended} trials: trial {best['trial']}, validation {', '.join(metrics)}.",
+        f"# {printable(best['command'])}",
     ]
-    options, settings = non_defaults(results.plan.compose(results.best_overrides()))
-    tree: dict[str, Any] = dict(settings)
-    if options:
-        tree = {"defaults": [{f"override /{group}": name} for group, name in options.items()], **settings}
+    options, settings = non_defaults(results.plan.compose(results.plan.trial_overrides(best["values"])))
+    defaults = [{f"override /{group}": name} for group, name in options.items()]
+    tree = {"defaults": defaults, **settings} if options else settings
     return "\n".join(head) + "\n" + dump_yaml(tree)
 
 
@@ -208,20 +185,13 @@ def non_defaults(config: Config) -> tuple[dict[str, str], dict[str, dict[str, An
         group -> option, where it is not the default option; node -> settings that differ from their defaults.
     """
     catalog = config.catalog
-    options = {}
+    default_options = {g: catalog.content(g, word)["name"] for g, word in catalog.defaults.items()}
+    options = {g: config.name(g) for g in catalog.groups if config.name(g) != default_options[g]}
     nodes = {}
-    for group in catalog.groups:
-        if config.name(group) != catalog.content(group, catalog.defaults[group])["name"]:
-            options[group] = config.name(group)
     for node, settings in config.tree.items():
-        defaults = catalog.common(node)
-        if node in catalog.groups:
-            defaults = {**defaults, **catalog.node(node, config.name(node))}
-        changed = {
-            key: value
-            for key, value in settings.items()
-            if key not in ("name", "dir") and not _same(defaults.get(key), value)
-        }
+        defaults = catalog.values(node, settings.get("name", ""))
+        checked = settings.keys() - {"name", "dir"}
+        changed = {k: v for k, v in settings.items() if k in checked and not _same(defaults.get(k), v)}
         if node == "run" and config["run"]["name"] != config.name("data"):
             changed["name"] = config["run"]["name"]
         if changed:
@@ -235,16 +205,13 @@ def _same(a: Any, b: Any) -> bool:
 
 def draw_pictures(sweep: Path) -> str:
     """Draw the pictures of a sweep from its files; returns a message if there are none."""
-    from dlfound.reports.sweep_pictures import draw, read_sweep  # imports matplotlib
+    from dlfound.reports import pictures  # imports matplotlib
 
     try:
-        if not read_sweep(sweep).done:
-            return "no pictures: no trial has a value to draw"
-        make_folder(sweep / PICTURES)
-        draw(sweep, sweep / PICTURES)
+        files = pictures.draw(sweep, sweep / PICTURES)
     except (OSError, Error) as error:
         return f"no pictures: {shown(str(error))}"
-    return ""
+    return "" if files else "no pictures: no trial has a value to draw"
 
 
 # ---- warnings
@@ -252,37 +219,20 @@ def draw_pictures(sweep: Path) -> str:
 
 def edge_warnings(results: Results) -> list[str]:
     """Warn of each setting whose best value lies at an end of the space, if the space could go further."""
-    if results.best is None:
-        return []
+    best = results.best.values if results.best is not None else {}
     warnings = []
     for dimension in results.plan.space.dimensions:
-        text = results.best.values.get(dimension.key)
-        side = 0 if text is None else edge(dimension, text)
-        if side == 0 or _tried_further(results, dimension.key, side):
+        key = dimension.key
+        outside = beyond(dimension, best[key]) if key in best else None
+        if outside is None:
             continue
-        if _is_valid(results, dimension.key, beyond(dimension, side)):
-            end = "lower" if side < 0 else "upper"
-            direction = "lower" if side < 0 else "higher"
-            warnings.append(
-                f"the best {dimension.key} ({text}) lies at the {end} end of its range: search {direction}"
-            )
+        is_upper = outside > float(best[key])
+        tried = [float(r.values[key]) for r in results.records if r.result is not None and key in r.values]
+        if float(best[key]) != (max(tried) if is_upper else min(tried)):
+            continue  # a value further to this side was worse than the best
+        end = "upper" if is_upper else "lower"
+        advice = "search higher" if is_upper else "search lower"
+        with suppress(Error):  # the setting does not take a value outside
+            results.plan.compose(results.plan.trial_overrides({**best, key: json.dumps(outside)}))
+            warnings.append(f"the best {key} ({best[key]}) lies at the {end} end of its range: {advice}")
     return warnings
-
-
-def _tried_further(results: Results, key: str, side: int) -> bool:
-    """Tell whether a trial with a value further to this side has ended: it was worse than the best."""
-    assert results.best is not None
-    best = float(results.best.values[key])
-    tried = [r.values[key] for r in results.records if r.result is not None and key in r.values]
-    return any(side * (float(text) - best) > 0 for text in tried)
-
-
-def _is_valid(results: Results, key: str, value: float) -> bool:
-    """Tell whether the best configuration may have this value in place of its own."""
-    assert results.best is not None
-    values = {**results.best.values, key: json.dumps(value)}
-    try:
-        results.plan.compose(results.plan.trial_overrides(values))
-    except Error:
-        return False
-    return True

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import Any
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
 from dlfound.config import overrides as grammar
 from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog
 from dlfound.config.config import Config
@@ -18,79 +20,58 @@ from dlfound.config.suggest import shown
 from dlfound.errors import Code, Error, Problem, printable
 
 DIGITS = 6  # of a drawn number: short enough to read in a command
+RANGE_DIGITS = 12  # of a value of a range: enough to round away the errors of adding up its steps
 MAX_VALUES = 10_000  # of one range
-VARYING_RUN_SETTINGS = (
-    "run.seed",
-    "run.threads",
-)  # the others of `run` name the sweep's folder or its device
+VARYING_RUN_SETTINGS = ("run.seed", "run.threads")  # the others name the sweep's folder or its device
+Values = dict[str, str]  # key -> text of the value, as in an override
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Several values of a group or setting, as overrides write them.
+class Fixed:
+    """An override that is the same in every configuration.
 
     Attributes:
         within: the options of the group that have the setting; None if it counts with any option.
     """
 
     key: str
-    texts: tuple[str, ...]
-    within: tuple[str, ...] | None = None
-
-    @property
-    def expression(self) -> str:
-        """The override that asks for these values, without its key."""
-        return f"choice({','.join(self.texts)})"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """All numbers from `low` to `high`, or with a step, every `step`-th. `within` is that of Choice."""
-
-    key: str
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-    step: float | None = None
-    within: tuple[str, ...] | None = None
-
-    @property
-    def expression(self) -> str:
-        """The override that asks for these values, without its key."""
-        if self.step is not None:
-            stop = self.high + (1 if self.integer else self.step / 2)
-            return f"range({self.low!r},{stop!r},{self.step!r})"
-        text = f"interval({self.low!r},{self.high!r})"
-        text = f"int({text})" if self.integer else text
-        return f"tag(log,{text})" if self.log else text
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """All values, if there is a step; else none."""
-        if self.step is None:
-            return ()
-        count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
-        return tuple(self.text(self.low + i * self.step) for i in range(count))
-
-    def text(self, value: float) -> str:
-        """A value as an override writes it: rounded to six digits, but never outside the interval."""
-        if self.integer:
-            return str(int(value))
-        rounded = float(f"{value:.{12 if self.step else DIGITS}g}")
-        return repr(min(max(rounded, self.low), self.high))
-
-
-Dimension = Choice | Interval
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """An override that is the same in every configuration; `within` is that of Choice."""
-
-    key: str
     word: str
     within: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A group or setting that varies.
+
+    Attributes:
+        expression: the override that asks for its values, without the key.
+        distribution: what Optuna draws: the text of a choice, the index of a value of a range, or a number.
+        texts: all values, as overrides write them; empty for an interval.
+        within: as for Fixed.
+    """
+
+    key: str
+    expression: str
+    distribution: BaseDistribution
+    texts: tuple[str, ...] = ()
+    within: tuple[str, ...] | None = None
+
+    def text(self, param: Any) -> str:
+        """A value as an override writes it.
+
+        Args:
+            param: the value as Optuna stores it.
+        """
+        if self.texts:
+            return self.texts[int(self.distribution.to_internal_repr(param))]
+        if isinstance(self.distribution, IntDistribution):
+            return str(int(param))
+        return _rounded(param, DIGITS, self.distribution.low, self.distribution.high)
+
+
+def _rounded(value: float, digits: int, low: float, high: float) -> str:
+    """A number with so many digits, but never outside the interval."""
+    return repr(min(max(float(f"{value:.{digits}g}"), low), high))
 
 
 @dataclass(frozen=True)
@@ -111,7 +92,7 @@ class Space:
         Args:
             values: key -> text, for each dimension that counts.
         """
-        fixed = [f.word for f in self.fixed if counts(f.key, f.within, values)]
+        fixed = [f.word for f in self.fixed if counts(f, values)]
         return fixed + [f"{d.key}={values[d.key]}" for d in self.dimensions if d.key in values]
 
     def expressions(self) -> dict[str, str]:
@@ -119,10 +100,10 @@ class Space:
         return {d.key: d.expression for d in self.dimensions}
 
 
-def counts(key: str, within: Sequence[str] | None, values: Mapping[str, str]) -> bool:
+def counts(entry: Fixed | Dimension, values: Mapping[str, str]) -> bool:
     """True if the option that `values` choose has the setting, or if they choose none."""
-    chosen = values.get(key.partition(".")[0])
-    return within is None or chosen is None or chosen in within
+    chosen = values.get(entry.key.partition(".")[0])
+    return entry.within is None or chosen is None or chosen in entry.within
 
 
 # ---- from overrides
@@ -143,11 +124,20 @@ def read_space(texts: Sequence[str], catalog: Catalog) -> tuple[Space, list[Prob
         fixed = isinstance(entry, Fixed)  # composing warns of a fixed override that is repeated
         others = [e for e in entries if e.key != entry.key or (fixed and isinstance(e, Fixed))]
         entries = [*others, entry]
-    swept = {e.key: e for e in entries if isinstance(e, Choice) and e.key in catalog.groups}
+    swept = {e.key: e.texts for e in entries if isinstance(e, Dimension) and e.key in catalog.groups}
     bound = [replace(e, within=_within(e.key, swept, catalog)) for e in entries]
-    varying = [e for e in bound if not isinstance(e, Fixed)]
+    varying = [e for e in bound if isinstance(e, Dimension)]
     dimensions = sorted(varying, key=lambda d: d.key not in catalog.paths)
     return Space(tuple(dimensions), tuple(e for e in bound if isinstance(e, Fixed))), problems
+
+
+def _within(key: str, swept: Mapping[str, Sequence[str]], catalog: Catalog) -> tuple[str, ...] | None:
+    """The swept options of the key's group that have the setting; None if its group is not swept."""
+    group, _, setting = key.partition(".")
+    if not setting or group not in swept:
+        return None
+    words = [w for w in swept[group] if w in catalog.words(group) and setting in catalog.keys(group, w)]
+    return tuple(words) or None  # if no option has the setting, composing reports it
 
 
 def _read_entry(text: str, catalog: Catalog) -> Dimension | Fixed | Problem:
@@ -158,24 +148,24 @@ def _read_entry(text: str, catalog: Catalog) -> Dimension | Fixed | Problem:
     if override.prefix == "~":  # here, since a later override of the same key would replace it
         return refuse_removal(override.key, catalog)
     if isinstance(override.value, grammar.Sweep):
-        return _read_dimension(override, catalog)
+        return _read_dimension(override.key, override.value, shown(text), catalog)
     return Fixed(override.key, text)  # composing says what is wrong with it
 
 
-def _read_dimension(override: grammar.Override, catalog: Catalog) -> Dimension | Problem:
-    key = override.key
-    value = override.value
+def _read_dimension(key: str, value: grammar.Sweep, text: str, catalog: Catalog) -> Dimension | Problem:
     if key.partition(".")[0] == "run" and key not in VARYING_RUN_SETTINGS:
         return Problem(f"{key} cannot vary: it is the same for all trials", f"give {key} one value")
-    if isinstance(value, grammar.Pattern):
-        names = _matching(value, catalog.words(key)) if key in catalog.paths else []
-        problem = Problem(f"{shown(override.text)} matches nothing", "use glob(*) for the options of a group")
-        return Choice(key, tuple(names)) if names else problem
-    if isinstance(value, grammar.Choices):
-        return Choice(key, value.texts)
     if isinstance(value, grammar.Range):
-        return _read_range(key, value, shown(override.text))
-    return _read_interval(key, value, shown(override.text))
+        return _read_range(key, value, text)
+    if isinstance(value, grammar.Interval):
+        return _read_interval(key, value, text)
+    if isinstance(value, grammar.Choices):
+        texts = value.texts
+    else:
+        texts = tuple(_matching(value, catalog.words(key) if key in catalog.paths else []))
+    if not texts:
+        return Problem(f"{text} matches nothing", "use glob(*) for the options of a group")
+    return Dimension(key, f"choice({','.join(texts)})", CategoricalDistribution(texts), texts)
 
 
 def _matching(pattern: grammar.Pattern, names: Sequence[str]) -> list[str]:
@@ -193,8 +183,15 @@ def _read_range(key: str, swept: grammar.Range, text: str) -> Dimension | Proble
     if count > MAX_VALUES:
         fix = f"use {key}=interval({low},{swept.stop}), or a larger step"
         return Problem(f"{text} has {count} values; at most {MAX_VALUES} are allowed", fix)
-    integer = all(isinstance(v, int) for v in (low, swept.stop, step))
-    return Interval(key, low, low + (count - 1) * step, integer=integer, step=step)
+    high = low + (count - 1) * step
+    if all(isinstance(v, int) for v in (low, swept.stop, step)):
+        stop = high + 1
+        texts = [str(low + i * step) for i in range(count)]
+    else:
+        stop = high + step / 2
+        texts = [_rounded(low + i * step, RANGE_DIGITS, low, high) for i in range(count)]
+    indices = IntDistribution(0, count - 1)
+    return Dimension(key, f"range({low!r},{stop!r},{step!r})", indices, tuple(texts))
 
 
 def _read_interval(key: str, swept: grammar.Interval, text: str) -> Dimension | Problem:
@@ -210,16 +207,12 @@ def _read_interval(key: str, swept: grammar.Interval, text: str) -> Dimension | 
         return Problem(f"{text}: tag(log, ...) needs a low end > 0, got {low:g}", "raise the low end above 0")
     if unknown := sorted(swept.tags - {"log"}):
         return Problem(f"{text}: unknown tag {printable(unknown[0])}", "write tag(log, interval(...))")
-    return Interval(key, low, high, log, isinstance(low, int) and isinstance(high, int))
-
-
-def _within(key: str, swept: Mapping[str, Choice], catalog: Catalog) -> tuple[str, ...] | None:
-    """The swept options of the key's group that have the setting; None if its group is not swept."""
-    group, _, setting = key.partition(".")
-    if not setting or group not in swept:
-        return None
-    words = [w for w in swept[group].texts if w in catalog.words(group) and setting in catalog.keys(group, w)]
-    return tuple(words) or None  # if no option has the setting, composing reports it
+    integer = isinstance(low, int) and isinstance(high, int)
+    expression = f"interval({low!r},{high!r})"
+    expression = f"int({expression})" if integer else expression
+    expression = f"tag(log,{expression})" if log else expression
+    distribution = IntDistribution if integer else FloatDistribution
+    return Dimension(key, expression, distribution(low, high, log=log))
 
 
 # ---- checks
@@ -231,9 +224,8 @@ def check_space(space: Space, compose: Callable[[Sequence[str]], Config]) -> lis
     Args:
         compose: composes a configuration from overrides; raises Error with all that is wrong with it.
     """
-    problems: dict[
-        str, Problem
-    ] = {}  # by what is wrong: several values of one key share a mistake in the key
+    # By what is wrong: several values of one key share a mistake in the key.
+    problems: dict[str, Problem] = {}
     for dimension, words in _trials(space):
         try:
             compose(words)
@@ -245,32 +237,31 @@ def check_space(space: Space, compose: Callable[[Sequence[str]], Config]) -> lis
 
 def _with_int(dimension: Dimension | None, problem: Problem) -> Problem:
     """If a setting takes whole numbers only, suggest an interval of whole numbers."""
-    if not isinstance(dimension, Interval) or dimension.integer:
-        return problem
-    if f"{dimension.key} must be a whole" not in problem.what:
-        return problem
-    return Problem(problem.what, f"write {dimension.key}=int(interval({dimension.low:g},{dimension.high:g}))")
+    numbers = dimension.distribution if dimension is not None else None
+    if isinstance(numbers, FloatDistribution) and f"{dimension.key} must be a whole" in problem.what:
+        fix = f"write {dimension.key}=int(interval({numbers.low:g},{numbers.high:g}))"
+        return Problem(problem.what, fix)
+    return problem
 
 
 def _trials(space: Space) -> Iterator[tuple[Dimension | None, list[str]]]:
     """The overrides of configurations that together try every dimension."""
-    groups = {d.key: d for d in space.dimensions if isinstance(d, Choice)}
+    by_key = {d.key: d for d in space.dimensions}
     for d in space.dimensions:
-        group = d.key.partition(".")[0]
-        swept_option = (
-            {group: (d.within or groups[group].texts)[0]} if group != d.key and group in groups else {}
-        )
+        group = by_key.get(d.key.partition(".")[0], d)
+        swept_option = {} if group is d else {group.key: (d.within or group.texts)[0]}
         for text in _samples(d):
             yield d, space.words({**swept_option, d.key: text})
     if not space.dimensions:
         yield None, space.words({})
 
 
-def _samples(dimension: Dimension) -> tuple[str, ...]:
-    if isinstance(dimension, Choice):
+def _samples(dimension: Dimension) -> Sequence[str]:
+    if dimension.texts:
         return dimension.texts
-    between = dimension.low + (dimension.high - dimension.low) * 0.382
-    return tuple(dimension.text(v) for v in (dimension.low, between, dimension.high))
+    low = dimension.distribution.low
+    high = dimension.distribution.high
+    return [dimension.text(value) for value in (low, low + (high - low) * 0.382, high)]
 
 
 def experiment_words(texts: Sequence[str], catalog: Catalog) -> list[str]:
@@ -283,15 +274,14 @@ def experiment_words(texts: Sequence[str], catalog: Catalog) -> list[str]:
     path = catalog.paths[EXPERIMENT].get(chosen[-1]) if chosen else None
     if path is None:
         return []
-    tree = catalog.read(path)
     words = []
     for node in (SPACE, SEARCH):
-        settings: Any = tree.get(node, {})
+        settings: Any = catalog.read(path).get(node, {})
         if not isinstance(settings, dict) or any(isinstance(v, list | dict) for v in settings.values()):
             fix = f"write lines such as optim.lr: interval(0.001, 0.1) below {node}"
             raise Error(f"{path}: {node} must be a mapping of words to values", fix, Code.CONFIG)
         for key, value in settings.items():
-            text = value if isinstance(value, str) else "null" if value is None else str(value)
+            text = "null" if value is None else str(value)
             head = key if node == SPACE else SEARCH if key == "name" else f"{SEARCH}.{key}"
             words.append(f"{head}={text}")
     return words

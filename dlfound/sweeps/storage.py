@@ -1,6 +1,7 @@
 """Where the trials of a sweep are stored for all its processes: a journal file, or a database."""
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -22,7 +23,6 @@ optuna = lazy_loader.load("optuna")
 TORN = "journal.log.torn"  # what was cut off the end of a damaged journal
 JOURNAL_LOCK = ".journal.lock"
 TRIAL_LOCKS = ".trials.lock"
-DRIVERS = {"postgresql": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg", "sqlite": "sqlite"}
 ATTEMPTS = 10  # to create the tables of a database while other processes create them too
 TIMEOUT = 25  # seconds to wait for a locked database; Optuna retries, so a minute may pass in all
 _PASSWORD = re.compile(  # up to the last @ before the next address, since a password may hold any character
@@ -42,8 +42,9 @@ def _passwords(address: str) -> set[str]:
 
 
 def silence_optuna() -> None:
-    """Keep Optuna from writing messages of its own."""
+    """Keep Optuna from writing messages of its own, and warnings that a part of it is new."""
     optuna.logging.disable_default_handler()
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
 # ---- opening
@@ -65,29 +66,25 @@ def open_storage(address: str, folder: Path, say: Callable[[str], None]) -> Any:
         scheme, _, rest = address.partition("://")
         if scheme == "grpc":
             host, _, port = rest.rpartition(":")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.storages.GrpcStorageProxy(host=host, port=int(port))
+            return optuna.storages.GrpcStorageProxy(host=host, port=int(port))
+        driver = {"postgresql": "postgresql+psycopg"}.get(scheme, scheme)
         option = "timeout" if scheme == "sqlite" else "connect_timeout"
-        database = _open_database(f"{DRIVERS[scheme]}://{rest}", {option: TIMEOUT})
+        database = _open_database(f"{driver}://{rest}", {option: TIMEOUT})
         return optuna.storages.get_storage(database)  # adds a cache of finished trials
 
 
 def _open_database(url: str, connect_args: dict[str, int]) -> Any:
     """Open a database and create its tables; try again if another process creates them at the same moment."""
-    import sqlalchemy.exc as exceptions
+    from sqlalchemy.exc import DBAPIError, IntegrityError
 
-    for remaining in reversed(range(ATTEMPTS)):
+    for attempt in itertools.count(1):
         try:
             return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": connect_args})
-        except exceptions.IntegrityError:
-            if not remaining:
-                raise
-        except (exceptions.OperationalError, exceptions.ProgrammingError) as error:
-            if not remaining or "already exists" not in str(error):
+        except DBAPIError as error:
+            created_meanwhile = isinstance(error, IntegrityError) or "already exists" in str(error)
+            if not created_meanwhile or attempt == ATTEMPTS:
                 raise
         time.sleep(0.2)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def is_shared_file(address: str) -> bool:
@@ -123,15 +120,14 @@ def storage_errors(address: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (Error, optuna.exceptions.DuplicatedStudyError, optuna.exceptions.UpdateFinishedTrialError):
+    except (Error, optuna.exceptions.UpdateFinishedTrialError):
         raise
     except json.JSONDecodeError as error:
         message = f"{folder / JOURNAL} is not a dlfound study, or is damaged: {printable(error)}"
         fix = "move it away; the same command rebuilds it from the folders of the trials"
         raise Error(message, fix, Code.RUN) from None
     except Exception as error:
-        translated = _translate(error, address)
-        if translated is None:
+        if (translated := _translate(error, address)) is None:
             raise
         raise translated from None
 
@@ -160,11 +156,9 @@ def _translate(error: BaseException, address: str) -> Error | None:
 
 def _chain(error: BaseException) -> list[BaseException]:
     """List an error and what caused it, the root cause last."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
     return chain
 
 
@@ -181,59 +175,53 @@ def _first_line(error: BaseException, address: str) -> str:
 
 
 class JournalLock:
-    """A kernel lock, released however its holder ends; where the file system has none, Optuna's own lock."""
+    """A kernel lock, released however its holder ends; where the file system has none, Optuna's own lock.
 
-    def __init__(self, folder: Path):
-        from optuna.storages.journal import JournalFileOpenLock
+    Once it is acquired, the journal ends with a complete record.
 
-        self._path = folder / JOURNAL_LOCK
-        self._fallback = JournalFileOpenLock(str(folder / JOURNAL))
-        self._file = -1
+    Args:
+        say: receives a message if the journal had to be repaired.
+    """
 
-    def acquire(self) -> bool:
-        """Wait for the lock."""
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    def __init__(self, folder: Path, say: Callable[[str], None]):
+        self._folder = folder
+        self._say = say
+        self._fallback = optuna.storages.journal.JournalFileOpenLock(str(folder / JOURNAL))
+        self._file: int | None = None
+
+    def acquire(self, check_records: bool = False) -> bool:
+        """Wait for the lock, then repair the journal."""
+        path = self._folder / JOURNAL_LOCK
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
+            self._file = file
         except OSError:
             os.close(file)
-            return self._fallback.acquire()
-        self._file = file
+            self._fallback.acquire()
+        try:
+            repair_journal(self._folder / JOURNAL, self._say, check_records)
+        except BaseException:
+            self.release()
+            raise
         return True
 
     def release(self) -> None:
         """Give up the lock."""
-        if self._file < 0:
+        if self._file is None:
             self._fallback.release()
         else:
             os.close(self._file)
-            self._file = -1
+            self._file = None
 
 
 def open_journal(folder: Path, say: Callable[[str], None]) -> Any:
     """Open Optuna's journal file; a torn end is repaired at once, and before each record is added."""
-    from optuna.storages.journal import JournalFileBackend
-
-    path = folder / JOURNAL
-
-    class Journal(JournalFileBackend):
-        def __init__(self) -> None:
-            self._repair_lock = JournalLock(folder)
-            super().__init__(str(path), JournalLock(folder))
-            self._repair(check_records=True)
-
-        def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            self._repair(check_records=False)
-            super().append_logs(logs)
-
-        def _repair(self, check_records: bool) -> None:
-            self._repair_lock.acquire()
-            try:
-                repair_journal(path, say, check_records)
-            finally:
-                self._repair_lock.release()
-
-    return Journal()
+    lock = JournalLock(folder, say)
+    journal = optuna.storages.journal.JournalFileBackend(str(folder / JOURNAL), lock)  # creates the file
+    lock.acquire(check_records=True)
+    lock.release()
+    return journal
 
 
 def repair_journal(path: Path, say: Callable[[str], None], check_records: bool = True) -> None:
@@ -245,10 +233,8 @@ def repair_journal(path: Path, say: Callable[[str], None], check_records: bool =
     """
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) == b"\n" and not check_records:
+        file.seek(max(0, size - 1))
+        if file.read() in (b"\n", b"") and not check_records:
             return
         file.seek(0)
         content = file.read()
@@ -269,6 +255,6 @@ def sound_length(content: bytes) -> int:
         begin = content.rfind(b"\n", 0, end - 1) + 1
         with suppress(ValueError):
             if isinstance(json.loads(content[begin:end]), dict):
-                return end
+                break
         end = begin
     return end

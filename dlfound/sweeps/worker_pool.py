@@ -14,14 +14,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from dlfound.errors import Code, Error, Problem, printable
-from dlfound.sweeps.folder import WORKERS_LOG
-from dlfound.sweeps.plan import Plan
-from dlfound.terminal import SIGNAL_CODES, Stop, stoppable
+from dlfound.terminal import SIGNAL_CODES
 
 FORK = multiprocessing.get_context("fork")
 POLL_INTERVAL = 0.2  # seconds
@@ -32,43 +31,7 @@ Send = Callable[[Message], None]
 Listen = Callable[[int, Message], None]
 
 
-def join_sweep(plan: Plan, listen: Listen) -> None:
-    """Find or create the study of a sweep, in a process of its own.
-
-    Args:
-        listen: as for `WorkerPool`; gets a message "joined" with the trials that have ended before.
-
-    Raises:
-        Error: the study belongs to another sweep (code 4), or the storage cannot be used (codes 4 and 6).
-    """
-    from dlfound.sweeps.worker import join_study  # imports torch
-
-    def target(send: Send) -> int:
-        join_study(plan, send)
-        return Code.DONE
-
-    WorkerPool(1, target, plan.path / WORKERS_LOG, listen).run()
-
-
-def run_workers(plan: Plan, deadline: float, listen: Listen, refresh: Callable[[], None], stop: Stop) -> None:
-    """Train the trials of a sweep in worker processes.
-
-    Args:
-        deadline: when the last trial may begin, on the clock of `time.monotonic`.
-        listen, refresh, stop: as for `WorkerPool`.
-
-    Raises:
-        Error: that would end every trial.
-    """
-    from dlfound.sweeps.worker import WorkerStop, run_worker  # imports torch, before the forks
-
-    def target(send: Send) -> int:
-        with stoppable(WorkerStop()) as worker_stop:
-            return run_worker(plan, deadline, send, worker_stop)
-
-    WorkerPool(plan.method.workers, target, plan.path / WORKERS_LOG, listen, refresh, stop).run()
-
-
+@dataclass
 class WorkerPool:
     """A number of worker processes, which end by themselves when no work is left.
 
@@ -80,25 +43,16 @@ class WorkerPool:
         stop: true once the workers should stop.
     """
 
-    def __init__(
-        self,
-        count: int,
-        target: Callable[[Send], int],
-        log: Path,
-        listen: Listen,
-        refresh: Callable[[], None] = lambda: None,
-        stop: Callable[[], bool] = lambda: False,
-    ):
-        self.count = count
-        self.target = target
-        self.log = log
-        self.listen = listen
-        self.refresh = refresh
-        self.stop = stop
-        self._workers: dict[int, _Worker] = {}
-        self._failure: Error | None = None
-        self._killed = 0
-        self._asked_at: float | None = None  # when the workers were asked to stop
+    count: int
+    target: Callable[[Send], int]
+    log: Path
+    listen: Listen
+    refresh: Callable[[], None] = lambda: None
+    stop: Callable[[], bool] = lambda: False
+    _workers: dict[int, "_Worker"] = field(default_factory=dict, init=False)
+    _failure: Error | None = field(default=None, init=False)
+    _killed: int = field(default=0, init=False)
+    _asked_at: float | None = field(default=None, init=False)  # when the workers were asked to stop
 
     def run(self) -> None:
         """Run the workers until the last one has ended.
@@ -126,18 +80,16 @@ class WorkerPool:
         ready = wait([worker.read_end for worker in self._workers.values()], POLL_INTERVAL)
         for index, worker in list(self._workers.items()):
             if worker.read_end in ready:
-                message = worker.receive()
-                if message is None:
-                    self._bury(index)
-                else:
-                    self._handle(index, message)
+                self._handle(index, worker.receive())
         if self._failure is not None or self.stop():
             self._ask_to_stop()
         self.refresh()
 
-    def _handle(self, index: int, message: Message) -> None:
+    def _handle(self, index: int, message: Message | None) -> None:
+        if message is None:
+            return self._bury(index)
         if message["kind"] == "fatal" and self._failure is None:
-            problems = [Problem(*problem) for problem in message["problems"]]
+            problems = [Problem(**problem) for problem in message["problems"]]
             self._failure = Error.of(problems, Code(message["code"]))
         elif message["kind"] == "end":
             self._killed = 0
@@ -204,7 +156,7 @@ class _Worker:
 def _run(
     target: Callable[[Send], int], log: Path, inherited: Sequence[Connection], write_end: Connection
 ) -> None:
-    """Do the work of a worker, in its own process."""
+    """Do the work of a worker, in its own process; an exception becomes a message that ends the sweep."""
     for connection in inherited:  # with these closed, a write fails once the parent process is gone
         connection.close()
     for number in SIGNAL_CODES:
@@ -215,25 +167,19 @@ def _run(
         with suppress(BrokenPipeError):  # the parent process is gone; `WorkerStop` notices that
             write_end.send_bytes(json.dumps(message).encode())
 
-    sys.exit(_work(target, send, log))
-
-
-def _work(target: Callable[[Send], int], send: Send, log: Path) -> int:
-    """Do the work; an exception becomes a message that ends the sweep."""
     try:
         _redirect_output(log)
-        return int(target(send))
+        sys.exit(int(target(send)))
     except Error as error:
-        code = error.code
-        problems = [[problem.what, problem.fix] for problem in error.problems]
+        failure = error
     except Exception as error:
         traceback.print_exc()
-        code = Code.BUG
         first_line = printable(str(error).partition("\n")[0])
         message = f"{type(error).__name__}: {first_line}"
-        problems = [[message, f"this is a bug in dlfound; {log} has the traceback"]]
-    send({"kind": "fatal", "code": int(code), "problems": problems})
-    return int(code)
+        failure = Error(message, f"this is a bug in dlfound; {log} has the traceback", Code.BUG)
+    problems = [asdict(problem) for problem in failure.problems]
+    send({"kind": "fatal", "code": int(failure.code), "problems": problems})
+    sys.exit(int(failure.code))
 
 
 def _redirect_output(log: Path) -> None:

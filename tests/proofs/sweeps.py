@@ -40,7 +40,7 @@ from dlfound.sweeps.plan import Plan, make_plan
 from dlfound.sweeps.results import CSV
 from dlfound.sweeps.samplers import make_sampler
 from dlfound.sweeps.storage import JOURNAL_LOCK, TORN
-from dlfound.sweeps.trials import open_store
+from dlfound.sweeps.trials import TrialStore
 from proofs.forked import begin
 
 EPOCHS = 12
@@ -168,8 +168,7 @@ def read_table(sweep: Path) -> list[dict[str, str]]:
 
 def find_faults(plan: Plan, undisturbed: list[dict[str, str]]) -> Iterator[str]:
     """Check the sweep's storage and folder, and compare its table with that of the undisturbed sweep."""
-    store = open_store(plan, lambda message: None)
-    store.find()
+    store = TrialStore(plan, lambda message: None)
     trials = store.trials()
     states = Counter(trial.state.name for trial in trials[: plan.count])
     if states != Counter({"COMPLETE": plan.count}):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.processes import exit_code, fork
 
-from dlfound.reports import sweep_pictures
+from dlfound.reports import pictures
 from proofs import sweeps
 
 PROOFS = Path(__file__).parent
@@ -23,7 +23,7 @@ def run_proof(*arguments, change=lambda: None):
 
     def call():
         change()
-        sweep_pictures.draw = lambda path, out: []
+        pictures.draw = lambda path, out: []
         return sweeps.main(arguments)
 
     return exit_code(fork(call, LOG)), LOG.read_text()

@@ -3,13 +3,14 @@
 from functools import partial
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dlfound.config.catalog import SEARCH, SPACE
 from dlfound.config.compose import compose
 from dlfound.errors import Error
 from dlfound.options.configure import catalog
 from dlfound.options.rules import RULES
-from dlfound.sweeps.space import Choice, Interval, check_space, experiment_words, read_space
+from dlfound.sweeps.space import check_space, experiment_words, read_space
 
 CATALOG = catalog()
 
@@ -26,36 +27,52 @@ def problems(*words):
 
 
 @pytest.mark.parametrize(
-    ("word", "dimension"),
+    ("word", "texts"),
     [
-        ("optim=adam,sgd", Choice("optim", ("adam", "sgd"))),
-        ("optim=choice(adam,sgd)", Choice("optim", ("adam", "sgd"))),
-        ("optim=adam,sgd,adam", Choice("optim", ("adam", "sgd"))),
-        ("model.hidden=choice([256],[256,256])", Choice("model.hidden", ("[256]", "[256,256]"))),
-        ("optim.lr=1,2", Choice("optim.lr", ("1", "2"))),
-        ("optim.lr=interval(0.1, 0.5)", Interval("optim.lr", 0.1, 0.5)),
-        ("optim.lr=tag(log, interval(1e-4, 1e-1))", Interval("optim.lr", 1e-4, 0.1, log=True)),
-        ("train.batch_size=int(interval(16,256))", Interval("train.batch_size", 16, 256, integer=True)),
-        (
-            "train.batch_size=tag(log, int(interval(16,256)))",
-            Interval("train.batch_size", 16, 256, True, True),
-        ),
-        ("train.epochs=range(5,20,5)", Interval("train.epochs", 5, 15, integer=True, step=5)),
-        ("train.epochs=range(3)", Interval("train.epochs", 0, 2, integer=True, step=1)),
-        ("dropout.hidden=range(0.1,0.5,0.1)", Interval("dropout.hidden", 0.1, 0.4, step=0.1)),
-        ("batchnorm=glob(*)", Choice("batchnorm", ("batch", "layer", "none"))),
-        ("optim=glob(ada*, exclude=*m)", Choice("optim", ("adadelta", "adagrad", "adamw"))),
+        ("optim=adam,sgd", ("adam", "sgd")),
+        ("optim=choice(adam,sgd)", ("adam", "sgd")),
+        ("optim=adam,sgd,adam", ("adam", "sgd")),
+        ("model.hidden=choice([256],[256,256])", ("[256]", "[256,256]")),
+        ("optim.lr=1,2", ("1", "2")),
+        ("batchnorm=glob(*)", ("batch", "layer", "none")),
+        ("optim=glob(ada*, exclude=*m)", ("adadelta", "adagrad", "adamw")),
     ],
 )
-def test_the_grammar(word, dimension):
+def test_the_grammar_of_choices(word, texts):
     (found,) = space(word).dimensions
-    if isinstance(dimension, Interval):
-        assert (found.low, found.high) == pytest.approx((dimension.low, dimension.high), rel=1e-12)
-        assert (found.key, found.log, found.integer, found.step) == (
-            dimension.key, dimension.log, dimension.integer, dimension.step,
-        )  # fmt: skip
-    else:
-        assert found == dimension
+    assert (found.key, found.texts, found.within) == (word.partition("=")[0], texts, None)
+    assert found.distribution == CategoricalDistribution(texts)
+
+
+@pytest.mark.parametrize(
+    ("word", "distribution"),
+    [
+        ("optim.lr=interval(0.1, 0.5)", FloatDistribution(0.1, 0.5)),
+        ("optim.lr=tag(log, interval(1e-4, 1e-1))", FloatDistribution(1e-4, 0.1, log=True)),
+        ("train.batch_size=int(interval(16,256))", IntDistribution(16, 256)),
+        ("train.batch_size=tag(log, int(interval(16,256)))", IntDistribution(16, 256, log=True)),
+    ],
+)
+def test_the_grammar_of_intervals(word, distribution):
+    (found,) = space(word).dimensions
+    assert (found.key, found.texts) == (word.partition("=")[0], ())
+    assert found.distribution == distribution
+
+
+@pytest.mark.parametrize(
+    ("word", "texts"),
+    [
+        ("train.epochs=range(5,20,5)", ("5", "10", "15")),
+        ("train.epochs=range(3)", ("0", "1", "2")),
+        ("train.epochs=range(1,10,2)", ("1", "3", "5", "7", "9")),
+        ("dropout.hidden=range(0.1,0.5,0.1)", ("0.1", "0.2", "0.3", "0.4")),
+    ],
+)
+def test_the_values_of_a_range(word, texts):
+    """Optuna draws the index of a value: adding up the steps would round."""
+    (found,) = space(word).dimensions
+    assert found.texts == texts and found.distribution == IntDistribution(0, len(texts) - 1)
+    assert [found.text(index) for index in range(len(texts))] == list(texts)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +84,6 @@ def test_the_expression_of_a_dimension_gives_the_same_dimension(word):
     (dimension,) = space(word).dimensions
     (again,) = space(f"{dimension.key}={dimension.expression}").dimensions
     assert again.texts == dimension.texts and again.expression == dimension.expression
-
-
-def test_the_values_of_a_range():
-    assert space("train.epochs=range(1,10,2)").dimensions[0].texts == ("1", "3", "5", "7", "9")
-    assert space("dropout.hidden=range(0.1,0.5,0.1)").dimensions[0].texts == ("0.1", "0.2", "0.3", "0.4")
 
 
 def test_drawn_numbers_have_six_digits_and_stay_within_the_interval():
@@ -137,7 +149,7 @@ def test_an_interval_of_whole_numbers_is_suggested():
 
 
 def test_a_shuffled_choice_keeps_its_order():
-    """A sampler draws the order from the seed; Hydra would draw one here, another at each start of the sweep."""
+    """A sampler draws the order from the seed; Hydra would draw another at each start of the sweep."""
     assert {space("optim.lr=shuffle(1,2,3,4,5)").dimensions[0].texts for _ in range(20)} == {
         ("1", "2", "3", "4", "5")
     }

@@ -20,7 +20,7 @@ import sqlalchemy.dialects.sqlite  # noqa: F401
 from support.processes import exit_code, fork
 
 from dlfound.cli import main
-from dlfound.reports import sweep_pictures
+from dlfound.reports import pictures
 
 COMMON = [
     "data=moons", "data.rows=400", "train.batch_size=8", "model.hidden=[8]", "logger=none",
@@ -39,7 +39,7 @@ LOG = Path("log.txt")
 
 def fork_sweep(overrides, log=LOG):
     def call():
-        sweep_pictures.draw = lambda path, out: []
+        pictures.draw = lambda path, out: []
         return main(["sweep", *overrides])
 
     return fork(call, log)

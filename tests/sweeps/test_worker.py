@@ -7,7 +7,7 @@ import pytest
 
 from dlfound.options.search_methods import TABLE
 from dlfound.sweeps.folder import mean_and_spread
-from dlfound.sweeps.worker import make_pruner
+from dlfound.sweeps.samplers import make_pruner
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,77 @@
-"""The pictures of a sweep, drawn from the files in its folder.
-
-They show each setting against the metric, the importances, the best value so far and the best curves.
-"""
+"""Pictures drawn from files: those of a sweep, and of the range test in a check's folder."""
 
 import csv
+import io
+import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.figure import Figure  # pyplot would keep figures in memory and look for a display
 
 from dlfound.errors import Code, Error, printable
+from dlfound.runs.folder import RunFolder, make_folder
 
 DPI = 120
 COLUMNS = 3  # panels side by side
 CURVES = 5  # best trials whose curves are drawn
 BLUE = "#3b6fb6"
+GREEN = "#2ca02c"
 RED = "#c8553d"
 GREY = "#9a9a9a"
 Row = dict[str, str]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Create a figure of so many inches."""
+    return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Create a figure with a single panel."""
+    return new_figure(width, height).subplots()
+
+
+# ---- the range test
+
+
+def draw_range_test(folder: RunFolder, source: str, target: str) -> None:
+    """Draw the range test in a folder's `source`, a check.json, into its `target`, a PNG file.
+
+    Crosses at the top mark the rates at which training diverged.
+    """
+    checks = folder.read_json(source)["checks"]
+    numbers = next(entry["numbers"] for entry in checks if entry["name"] == "learning_rate")
+    initial = numbers["initial_loss"]
+    trained = [trial for trial in numbers["tried"] if trial["loss"] is not None]
+    # Well above the loss before the first step; if that is unknown or not positive, above all losses.
+    top = 1.5 * initial if (initial or 0) > 0 else max([0.0, *(trial["loss"] for trial in trained)]) + 1.0
+    shown = [trial for trial in trained if trial["loss"] <= top]
+    diverged = [trial["lr"] for trial in numbers["tried"] if trial not in shown]
+    axes = new_axes(7.0, 4.0)
+    axes.axvspan(*numbers["learns"], color=GREEN, alpha=0.12, label="learns")
+    if initial is not None:
+        axes.axhline(initial, color=GREY, linewidth=1, linestyle=":", label="before the first step")
+    rates = [trial["lr"] for trial in shown]
+    axes.plot(rates, [trial["loss"] for trial in shown], color=BLUE, marker="o", markersize=3)
+    tops = [top] * len(diverged)
+    axes.plot(diverged, tops, color=RED, marker="x", linestyle="", label="diverges", clip_on=False)
+    configured = numbers["configured"]
+    axes.axvline(configured, color=RED, linewidth=1, label=f"configured: {configured:g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel=f"loss after {numbers['steps']} steps")
+    axes.set_ylim(top=top)
+    axes.legend(loc="lower left", frameon=False, fontsize="small")
+    content = io.BytesIO()
+    axes.figure.savefig(content)
+    folder.write_bytes(target, content.getvalue())
+
+
+# ---- a sweep
 
 
 @dataclass(frozen=True)
@@ -47,11 +94,6 @@ class Sweep:
     def done(self) -> list[Row]:
         """The successful trials."""
         return [row for row in self.rows if row["state"] == "done" and row[self.metric]]
-
-    @property
-    def unsuccessful(self) -> list[Row]:
-        """The trials that diverged or failed."""
-        return [row for row in self.rows if row["state"] in ("diverged", "failed")]
 
     @property
     def ranked(self) -> list[Row]:
@@ -88,22 +130,20 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def draw(path: Path, out: Path) -> list[Path]:
-    """Draw the pictures of the sweep in `path` into the folder `out`; returns their files."""
+    """Draw the pictures of the sweep in `path` into the folder `out`; returns their files.
+
+    There are none if no trial has a value to draw; then the folder is not made.
+    """
     sweep = read_sweep(path)
     if not sweep.done:
         return []
-    drawings: dict[str, Callable[[Sweep], Figure | None]] = {
-        "settings.png": settings,
-        "importances.png": importances,
-        "history.png": history,
-        "curves.png": curves,
-    }
+    make_folder(out)
     files = []
-    for name, drawing in drawings.items():
+    for drawing in (settings, importances, history, curves):
         figure = drawing(sweep)
         if figure is not None:
-            figure.savefig(out / name, dpi=DPI)
-            files.append(out / name)
+            files.append(out / f"{drawing.__name__}.png")
+            figure.savefig(files[-1])
     return files
 
 
@@ -114,7 +154,7 @@ def settings(sweep: Sweep) -> Figure | None:
         return None
     columns = min(len(keys), COLUMNS)
     rows = math.ceil(len(keys) / columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    figure = new_figure(4.2 * columns, 3.2 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
     limits = _limits([sweep.value(row) for row in sweep.done], sweep.growing)
     for key, panel in zip(keys, panels, strict=False):
@@ -122,10 +162,8 @@ def settings(sweep: Sweep) -> Figure | None:
         panel.set_ylim(limits)
     for panel in panels:  # those that no setting needs
         panel.set_visible(False)
-    marks = {}
-    for axes in figure.axes:
-        handles, labels = axes.get_legend_handles_labels()
-        marks |= dict(zip(labels, handles, strict=True))
+    drawn = [axes.get_legend_handles_labels() for axes in figure.axes]
+    marks = {label: handle for pairs in drawn for handle, label in zip(*pairs, strict=True)}
     figure.legend(marks.values(), marks.keys(), loc="outside upper right", ncols=len(marks), frameon=False)
     figure.supylabel(sweep.label)
     return figure
@@ -133,7 +171,7 @@ def settings(sweep: Sweep) -> Figure | None:
 
 def _draw_setting(panel: Axes, sweep: Sweep, key: str) -> None:
     done = [row for row in sweep.done if row[key]]
-    unsuccessful = [row for row in sweep.unsuccessful if row[key]]
+    unsuccessful = [row for row in sweep.rows if row["state"] in ("diverged", "failed") and row[key]]
     place = _x_axis(panel, key, sweep.report["space"][key], [*done, *unsuccessful])
     if unsuccessful:  # they have no value, so they are drawn at the top
         at_top = {"transform": panel.get_xaxis_transform(), "clip_on": False}
@@ -180,81 +218,72 @@ def _limits(values: Sequence[float], growing: bool) -> tuple[float, float]:
     ordered = sorted(values, reverse=growing)
     best = ordered[0]
     worst = ordered[-1]
-    reach = 4 * abs(ordered[len(ordered) // 2] - best)
-    far = worst
-    if 0 < reach <= abs(worst - best):
-        far = best + math.copysign(reach, worst - best)
-    low = min(best, far)
-    high = max(best, far)
+    reach = 4 * abs(ordered[len(ordered) // 2] - best) or math.inf
+    far = best + math.copysign(min(reach, abs(worst - best)), worst - best)
+    low, high = sorted([best, far])
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
 
 
 def importances(sweep: Sweep) -> Figure | None:
     """Draw how much of the variance each setting explains."""
-    shares = sweep.report["importances"]
+    shares = sorted(sweep.report["importances"].items(), key=lambda item: item[1])
     if not shares:
         return None
-    keys = sorted(shares, key=lambda key: shares[key])
-    figure = Figure(figsize=(6, 0.8 + 0.4 * len(keys)), layout="constrained")
-    axes = figure.subplots()
-    bars = axes.barh([_shortened(key, 40) for key in keys], [shares[key] for key in keys], color=BLUE)
-    axes.bar_label(bars, [f"{shares[key]:.0%}" for key in keys], padding=4)
-    axes.set_xlim(0, 1.12 * max(shares.values()))
+    keys, values = zip(*shares, strict=True)
+    axes = new_axes(6, 0.8 + 0.4 * len(keys))
+    bars = axes.barh([_shortened(key, 40) for key in keys], values, color=BLUE)
+    axes.bar_label(bars, [f"{share:.0%}" for share in values], padding=4)
+    axes.set_xlim(0, 1.12 * max(values))
     axes.set_xlabel(f"share of the variance of {sweep.label}")
-    return figure
+    return axes.figure
 
 
-def history(sweep: Sweep) -> Figure | None:
+def history(sweep: Sweep) -> Figure:
     """Draw each trial, and the best so far."""
     numbers = [int(row["trial"]) for row in sweep.done]
     values = [sweep.value(row) for row in sweep.done]
-    better = max if sweep.growing else min
-    best = [better(values[: i + 1]) for i in range(len(values))]
+    best = list(itertools.accumulate(values, max if sweep.growing else min))
     last = int(sweep.rows[-1]["trial"])
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.subplots()
+    axes = new_axes(7, 3.6)
     axes.scatter(numbers, values, s=18, color=BLUE, alpha=0.7, linewidths=0, label="trial")
     axes.step([*numbers, last], [*best, best[-1]], where="post", color=RED, label="best so far")
-    axes.set_ylim(_limits(values, sweep.growing))
-    _label_axes(axes, "trial", sweep.label)
-    return figure
+    _finish(axes, sweep, "trial", values)
+    return axes.figure
 
 
 def curves(sweep: Sweep) -> Figure | None:
     """Draw the metric after each epoch, for the best trials."""
-    name = sweep.report["monitor"]
-    lines = {}
+    axes = new_axes(7, 3.6)
+    values: list[float] = []
     for row in sweep.ranked[:CURVES]:
-        values = [epoch["val"].get(name) for epoch in _read_epochs(sweep.path / row["folder"])]
-        if values:
-            lines[row["trial"]] = [math.nan if value is None else value for value in values]
-    if not lines:
+        curve = _read_curve(sweep.path / row["folder"], sweep.report["monitor"])
+        if curve:
+            marker = "o" if len(curve) == 1 else None
+            axes.plot(range(1, len(curve) + 1), curve, marker=marker, label=f"trial {row['trial']}")
+            values += curve
+    if not values:
         return None
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for trial, values in lines.items():
-        marker = "o" if len(values) == 1 else None
-        axes.plot(range(1, len(values) + 1), values, marker=marker, label=f"trial {trial}")
-    finite = [value for values in lines.values() for value in values if math.isfinite(value)]
-    axes.set_ylim(_limits(finite, sweep.growing) if finite else None)
-    _label_axes(axes, "epoch", sweep.label)
-    return figure
+    _finish(axes, sweep, "epoch", [value for value in values if math.isfinite(value)])
+    return axes.figure
 
 
-def _label_axes(axes: Axes, counter: str, label: str) -> None:
+def _finish(axes: Axes, sweep: Sweep, counter: str, values: Sequence[float]) -> None:
+    """Set the limits and labels of axes that show the metric over a counter."""
+    axes.set_ylim(_limits(values, sweep.growing) if values else None)
     axes.set_xlabel(counter)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(label)
+    axes.locator_params("x", integer=True)
+    axes.set_ylabel(sweep.label)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
 
 
-def _read_epochs(trial: Path) -> Iterator[dict[str, Any]]:
-    """Read the metrics of a trial's run, or of the first of its runs."""
+def _read_curve(trial: Path, metric: str) -> list[float]:
+    """Read a metric after each epoch of a trial's run, or of the first of its runs."""
     files = sorted([*trial.glob("metrics.jsonl"), *trial.glob("*/metrics.jsonl")])
-    for line in files[0].read_text(encoding="utf-8").splitlines() if files else ():
-        yield json.loads(line)
+    lines = files[0].read_text(encoding="utf-8").splitlines() if files else []
+    values = [json.loads(line)["val"].get(metric) for line in lines]
+    return [math.nan if value is None else value for value in values]
 
 
 def _shortened(text: str, length: int = 16) -> str:

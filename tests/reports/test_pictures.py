@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlfound.errors import Error
-from dlfound.reports.sweep_pictures import curves, draw, history, importances, read_sweep, settings
+from dlfound.reports.pictures import curves, draw, history, importances, read_sweep, settings
 
 SPACE = {
     "optim": "choice(adam,sgd)",
