@@ -1,12 +1,15 @@
-"""The command line: it picks the verb, and turns failures into two lines and an exit code. Imports nothing heavy."""
+"""The command line: it picks the verb, and turns failures into two lines and an exit code.
+
+It imports nothing heavy.
+"""
 
 import argparse
 import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import traceback
+from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
@@ -20,62 +23,35 @@ DOC = "train feed-forward nets from the command line: every choice is one word"
 _ALLOCATION = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGT]iB))")  # in the errors of torch and NumPy
 
 
-class Outcome:
-    """The exit code of a command."""
-
-    code: int = Code.DONE
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; returns its exit code. A calling program that passes `argv` keeps its streams."""
     words = list(sys.argv[1:] if argv is None else argv)
-    outcome = Outcome()
-    with standard_output(outcome, own=argv is None), reported(outcome):
-        if words and words[0] in VERBS:
-            if (args := parse(words)) is not None:
-                outcome.code = importlib.import_module(f"dlfound.commands.{words[0]}").command(args)
-        else:
-            print(answer(words))
-    return int(outcome.code)
-
-
-@contextmanager
-def standard_output(outcome: Outcome, own: bool) -> Iterator[None]:
-    """Print to streams that never raise, and report at the end if the output could not be written.
-
-    Args:
-        own: False leaves the streams of a calling program alone.
-    """
-    if not own:
-        yield
-        return
-    out = ready_streams()
-    yield
-    sys.stdout.flush()
-    if reason := out.lost():
-        fix = "free some space, or write to another place"
-        _print_error(Error(f"cannot write to standard output: {reason}", fix, Code.RESOURCES))
-        outcome.code = outcome.code or Code.RESOURCES
-
-
-@contextmanager
-def reported(outcome: Outcome) -> Iterator[None]:
-    """Turn every exception into lines on standard error and an exit code."""
+    out = ready_streams() if argv is None else None
+    code: int = Code.DONE
     try:
-        yield
+        if not words or words[0] not in VERBS:
+            print(answer(words))
+        elif (args := parse(words)) is not None:
+            code = importlib.import_module(f"dlfound.commands.{words[0]}").command(args)
     except Error as error:
-        outcome.code = error.code
-        _print_error(error)
+        code = _report(error)
     except Stopped as stopped:
-        outcome.code = stopped.code
+        code = stopped.code
         print(f"dlfound: {printable(stopped)}", file=sys.stderr)
     except KeyboardInterrupt:
-        outcome.code = 130
+        code = 130
         print("dlfound: interrupted", file=sys.stderr)
     except Exception as error:
         if os.environ.get("DLFOUND_DEBUG") and not _is_out_of_memory(error):
             raise
-        outcome.code = _print_unexpected(error)
+        code = _report(_unexpected(error))
+    if out is not None:
+        sys.stdout.flush()
+        if reason := out.lost():
+            fix = "free some space, or write to another place"
+            lost = _report(Error(f"cannot write to standard output: {reason}", fix, Code.RESOURCES))
+            code = code or lost
+    return int(code)
 
 
 def answer(words: Sequence[str]) -> str:
@@ -88,7 +64,12 @@ def answer(words: Sequence[str]) -> str:
         return _help()
     if words[0] == "--version":
         return f"dlfound {dlfound.__version__}"
-    raise _unknown_verb(words[0], (*VERBS, "--help", "--version"))
+    from dlfound.config.suggest import similar_verb
+
+    known = (*VERBS, "--help", "--version")
+    near = similar_verb(words[0], known)
+    fix = f"did you mean {near}?" if near else "see dlfound --help"
+    raise Error(f"unknown verb {words[0]!r}; choose from: {', '.join(known)}", fix, Code.CONFIG)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace | None:
@@ -120,14 +101,12 @@ def _parser(name: str) -> "_Parser":
 
 
 def _help() -> str:
-    lines = [f"dlfound: {DOC}", "", "usage: dlfound VERB ...", ""]
     width = max(map(len, VERBS))
+    lines = [f"dlfound: {DOC}", "", "usage: dlfound VERB ...", ""]
     for verb in VERBS:
-        summary = importlib.import_module(f"dlfound.commands.{verb}").SUMMARY
-        lines.append(f"  {verb:<{width}}  {summary}")
-    return "\n".join(
-        [*lines, "", "first:  dlfound train model=mlp optim=adam", "more:   dlfound VERB --help"]
-    )
+        lines.append(f"  {verb:<{width}}  {importlib.import_module(f'dlfound.commands.{verb}').SUMMARY}")
+    lines += ["", "first:  dlfound train model=mlp optim=adam", "more:   dlfound VERB --help"]
+    return "\n".join(lines)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -139,23 +118,21 @@ class _Parser(argparse.ArgumentParser):
         _, _, rest = message.partition("unrecognized arguments: ")
         if flags := [word for word in rest.split() if word.startswith("-")]:
             raise Error.of([self._unknown_flag(flag) for flag in flags], Code.CONFIG)
-        if rest:
-            raise Error(f"unexpected argument: {rest}", f"see {self.prog} --help", Code.CONFIG)
-        raise Error(message, f"see {self.prog} --help", Code.CONFIG)
+        what = f"unexpected argument: {rest}" if rest else message
+        raise Error(what, f"see {self.prog} --help", Code.CONFIG)
 
     def _unknown_flag(self, flag: str) -> Problem:
         """A flag that the verb does not have; of a flag that means a setting, the override to write."""
         from dlfound.config.suggest import Suggestions, similar
         from dlfound.config.yaml_files import scalar
-        from dlfound.options.configure import catalog, full_catalog
+        from dlfound.options.configure import CATALOGS
 
-        flags = [flag for action in self._actions for flag in action.option_strings]
+        flags = list(self._option_string_actions)
         name, equals, value = flag.partition("=")
         if not equals:
             following = next(iter(self.words[list(self.words).index(flag) + 1 :]), "")
             value = "true" if not following or following.startswith("-") or "=" in following else following
-        catalogs = {"OVERRIDE": catalog, "SPACE": full_catalog}
-        takes = [catalogs[action.metavar] for action in self._actions if action.metavar in catalogs]
+        takes = [CATALOGS[action.metavar] for action in self._actions if action.metavar in CATALOGS]
         override = Suggestions(takes[0]()).flag(name, scalar(value)) if takes else ""
         near = similar(name, flags)
         fix = f"did you mean {near}?" if near else f"see {self.prog} --help"
@@ -164,26 +141,16 @@ class _Parser(argparse.ArgumentParser):
         return Problem(f"unknown flag {flag!r}; choose from: {', '.join(flags)}", fix)
 
 
-def _unknown_verb(word: str, words: Sequence[str]) -> Error:
-    from dlfound.config.suggest import similar_verb
-
-    near = similar_verb(word, words)
-    fix = f"did you mean {near}?" if near else "see dlfound --help"
-    return Error(f"unknown verb {word!r}; choose from: {', '.join(words)}", fix, Code.CONFIG)
-
-
 # Errors.
 
 
-def _print_error(error: Error) -> None:
+def _report(error: Error) -> int:
+    """Print an error on standard error; returns its exit code."""
     kind = Code(error.code).name.lower()
     for problem in error.problems:
-        _print_problem(kind, problem)
-
-
-def _print_problem(kind: str, problem: Problem) -> None:
-    text = f"dlfound: error[{kind}]: {printable(problem.what)}\n  fix: {printable(problem.fix)}"
-    print(text, file=sys.stderr)
+        text = f"dlfound: error[{kind}]: {printable(problem.what)}\n  fix: {printable(problem.fix)}"
+        print(text, file=sys.stderr)
+    return error.code
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -192,31 +159,19 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or is_torch
 
 
-def _print_unexpected(error: Exception) -> Code:
-    """Print an exception that is no `Error`: memory, a fault in a file of the person's own, or a bug."""
+def _unexpected(error: Exception) -> Error:
+    """Explain an exception that is no `Error`: memory, a fault in a file of the person's own, or a bug."""
     if _is_out_of_memory(error):
         request = _ALLOCATION.search(str(error))
         size = f": cannot allocate another {request[1]}" if request else ""
-        _print_problem(
-            "resources",
-            Problem(f"not enough memory{size}", "use a smaller net, train.batch_size, or less data"),
-        )
-        return Code.RESOURCES
+        fix = "use a smaller net, train.batch_size, or less data"
+        return Error(f"not enough memory{size}", fix, Code.RESOURCES)
     message = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
-    if place := _line_of_own_file(error):
-        _print_problem("config", Problem(f"{place}: {message}", "correct the file that --with names"))
-        return Code.CONFIG
-    _print_problem("bug", Problem(message, "this is a bug in dlfound; DLFOUND_DEBUG=1 shows the traceback"))
-    return Code.BUG
-
-
-def _line_of_own_file(error: Exception) -> str | None:
-    """The innermost line of a file named by --with in the traceback."""
-    place = None
-    traceback = error.__traceback__
-    while traceback is not None:
-        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
-        if module.startswith("dlfound_options_"):
-            place = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return place
+    own_lines = [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith("dlfound_options_")  # a file named by --with
+    ]
+    if own_lines:
+        return Error(f"{own_lines[-1]}: {message}", "correct the file that --with names", Code.CONFIG)
+    return Error(message, "this is a bug in dlfound; DLFOUND_DEBUG=1 shows the traceback", Code.BUG)

@@ -33,7 +33,7 @@ def number_text(value: float | None) -> str:
 
 
 def age_text(seconds: int) -> str:
-    """A duration in days, hours, minutes or seconds: the largest unit of which it has at least two (one minute)."""
+    """A duration in the largest unit of which it has at least two (of minutes, one)."""
     for unit, length, least in (("d", 86400, 2), ("h", 3600, 2), ("min", 60, 1)):
         if seconds >= least * length:
             return f"{seconds // length} {unit}"
@@ -80,7 +80,7 @@ class Stream(io.FileIO):
             return len(data)
 
     def lost(self) -> str:
-        """Why output is missing where somebody would look for it; empty if nothing is missing or nobody reads it."""
+        """Why output is missing; empty if nothing is missing or nobody reads it."""
         if self.failed is None or self.failed.errno == errno.EPIPE:
             return ""
         if self.failed.errno == errno.EIO and not stat.S_ISREG(os.fstat(self.fileno()).st_mode):
@@ -89,15 +89,14 @@ class Stream(io.FileIO):
 
 
 def ready_streams() -> Stream:
-    """Replace the standard streams by streams that never raise; a stream that the caller closed goes to /dev/null.
+    """Replace the standard streams by streams that never raise; a closed stream goes to /dev/null.
 
     Returns:
         Standard output.
     """
-    while (
-        file := os.open(os.devnull, os.O_RDWR)
-    ) <= 2:  # else a file of ours would get the number of a stream
-        pass
+    file = 0
+    while file <= 2:  # else a file of ours would get the number of a stream
+        file = os.open(os.devnull, os.O_RDWR)
     os.close(file)
     out = Stream(1, "w", closefd=False)
     err = Stream(2, "w", closefd=False)
@@ -124,9 +123,8 @@ class Stop:
         training: True once there is something to save: until then a signal ends the process at once.
     """
 
-    def __init__(self) -> None:
-        self.code = 0
-        self.training = False
+    code = 0
+    training = False
 
     def __call__(self) -> bool:
         """True once a signal has come."""
@@ -144,12 +142,13 @@ class Stop:
 
 @contextmanager
 def stoppable(stop: Stop | None = None) -> Iterator[Stop]:
-    """Listen to SIGINT, SIGTERM and SIGHUP; a signal that the caller ignores (SIGHUP under nohup) stays ignored."""
+    """Listen to SIGINT, SIGTERM and SIGHUP.
+
+    A signal that the caller ignores, such as SIGHUP under nohup, stays ignored.
+    """
     stop = stop or Stop()
-    before = {}
-    for number in SIGNAL_CODES:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            before[number] = signal.signal(number, stop.handle)
+    heard = [number for number in SIGNAL_CODES if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop.handle) for number in heard}
     try:
         yield stop
     finally:

@@ -14,8 +14,8 @@ from dlfound.commands.options import describe
 from dlfound.config.catalog import EXPERIMENT, Catalog, conf_folder
 from dlfound.config.setting_types import MISSING
 from dlfound.config.yaml_files import read_yaml
-from dlfound.options import groups
-from dlfound.options.configure import full_catalog
+from dlfound.options import configure
+from dlfound.options.configure import GROUPS, SWEEP_GROUPS, full_catalog
 
 DOCS = Path(__file__).parent.parent / "docs"
 MARK = "<!-- Written by scripts/docs.py from conf/ and the docstrings: change those and run the script. -->"
@@ -162,12 +162,12 @@ def _experiment(word: str, path: Path) -> list[str]:
 # ---- blocks
 
 
-_TABLES = groups.GROUPS | groups.SWEEP_GROUPS
+_TABLES = GROUPS | SWEEP_GROUPS
 
 
 def _about(group: str) -> str:
     """The first paragraph of the docstring of the module that has the table of the group."""
-    modules = [m for m in vars(groups).values() if inspect.ismodule(m)]
+    modules = [m for m in vars(configure).values() if inspect.ismodule(m)]
     return _doc(next(m for m in modules if getattr(m, "TABLE", None) is _TABLES[group])).split("\n\n")[0]
 
 
@@ -186,7 +186,7 @@ def _prose(doc: str) -> str:
 
 
 def _command(choice: str, default: bool) -> list[str]:
-    verb = "sweep" if choice.partition("=")[0] in groups.SWEEP_GROUPS else "train"
+    verb = "sweep" if choice.partition("=")[0] in SWEEP_GROUPS else "train"
     words = [f"    dlfound {verb}", "" if default else choice, WITH.get(choice, "")]
     return ["This is the default; it needs no override:" if default else "", " ".join(filter(None, words))]
 
@@ -241,7 +241,7 @@ def reasons(path: Path) -> dict[str, str]:
 
 def _root_comments(node: str) -> dict[str, str]:
     """The comments in the root file that has the node."""
-    return reasons(conf_folder() / ("sweep.yaml" if node in groups.SWEEP_GROUPS else "config.yaml"))
+    return reasons(conf_folder() / ("sweep.yaml" if node in SWEEP_GROUPS else "config.yaml"))
 
 
 def _root_reasons(node: str) -> dict[str, str]:

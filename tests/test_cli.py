@@ -84,7 +84,8 @@ def test_the_examples_of_options_work(capsys):
 
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys):
     words = {
-        "trian": "train", "optoins": "options", "evl": "eval", "--hlp": "--help", "help": "--help", "-v": "--version",
+        "trian": "train", "optoins": "options", "evl": "eval", "--hlp": "--help", "help": "--help",
+        "-v": "--version",
         "--verison": "--version", "": None, "train ": "train", "../train": "train", "_train": "train",
         "dlfound.train": None,
     }  # fmt: skip
@@ -100,7 +101,8 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys):
     ("words", "flag", "near"),
     [
         (["train", "--cgf"], "--cgf", "--cfg"), (["train", "--jsn", "optim=adam"], "--jsn", "--json"),
-        (["train", "--conf-dir", "x"], "--conf-dir", "--config-dir"), (["options", "--jason"], "--jason", "--json"),
+        (["train", "--conf-dir", "x"], "--conf-dir", "--config-dir"),
+        (["options", "--jason"], "--jason", "--json"),
         (["options", "optim", "--cfg"], "--cfg", None), (["train", "--cf"], "--cf", "--cfg"),
         (["eval", "latest", "--jso"], "--jso", "--json"),
     ],

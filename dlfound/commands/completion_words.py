@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlfound.commands.options import describe
-from dlfound.config.catalog import EXPERIMENT, Catalog
+from dlfound.config.catalog import EXPERIMENT, Catalog, default_entries
 from dlfound.config.setting_types import OptionalText, Text, setting_type
 from dlfound.config.suggest import Suggestions
 from dlfound.data.sources import task_of
 from dlfound.errors import Error
 from dlfound.objective.tasks import METRICS
-from dlfound.options.configure import catalog, full_catalog
+from dlfound.options.configure import CATALOGS, catalog
 from dlfound.runs.find import list_runs, run_name
 
 NOTHING = "nothing"
@@ -154,10 +154,8 @@ def _values(action: argparse.Action, current: str, typed: _Typed) -> Answer:
             return _runs(current)
         case "GROUP":
             return Answer(dict.fromkeys(catalog(config_dirs).paths, ""))
-        case "OVERRIDE":
-            return _Overrides(catalog(config_dirs), typed.words).complete(current)
-        case "SPACE":
-            return _Overrides(full_catalog(config_dirs), typed.words).complete(current)
+        case "OVERRIDE" | "SPACE":
+            return _Overrides(CATALOGS[action.metavar](config_dirs), typed.words).complete(current)
     return Answer()
 
 
@@ -183,21 +181,14 @@ class _Overrides:
 
     def __init__(self, catalog: Catalog, texts: Sequence[str]):
         self.catalog = catalog
-        self.given = {key: value for key, equals, value in (text.partition("=") for text in texts) if equals}
+        typed = [text.partition("=") for text in texts]
+        self.given = {key: value for key, equals, value in typed if equals}
         path = catalog.paths[EXPERIMENT].get(self.given.get(EXPERIMENT, ""))
         self.experiment = catalog.read(path) if path else {}
-        self.chosen = {**catalog.defaults, **self._choices(), **self.given}
+        pairs = default_entries(self.experiment)  # the command reports their mistakes
+        choices = {key.removeprefix("override /"): str(word) for key, word in pairs}
+        self.chosen = {**catalog.defaults, **choices, **self.given}
         self.settings = Suggestions(catalog, self.chosen).settings
-
-    def _choices(self) -> dict[str, str]:
-        """Group -> option, of the experiment; its mistakes are reported when it is used."""
-        entries = self.experiment.get("defaults")
-        pairs = (
-            [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
-            if entries
-            else []
-        )
-        return {key.removeprefix("override /"): str(word) for key, word in pairs}
 
     def complete(self, current: str) -> Answer:
         """The overrides that may be meant by what is typed of one."""
@@ -222,7 +213,11 @@ class _Overrides:
     def _values(self, key: str) -> Answer:
         """The words for a key, and its default."""
         if key in self.catalog.paths:
-            return Answer({f"{key}={word}": text for word, text in self._options(key).items()})
+            try:
+                meanings = {word: text["summary"] for word, text in describe(self.catalog, key).items()}
+            except Error:  # a broken file that a person added: offer the words all the same
+                meanings = dict.fromkeys(self.catalog.words(key), "")
+            return Answer({f"{key}={word}": text for word, text in meanings.items()})
         node, _, name = key.partition(".")
         setting = self.settings(node).get(name)
         if setting is None:
@@ -232,13 +227,6 @@ class _Overrides:
             words[default] = "default"
         otherwise = FILES if setting in _TEXT_TYPES and not words else NOTHING
         return Answer({f"{key}={word}": text for word, text in words.items()}, otherwise)
-
-    def _options(self, group: str) -> dict[str, str]:
-        """Option -> its summary."""
-        try:
-            return {word: text["summary"] for word, text in describe(self.catalog, group).items()}
-        except Error:  # a broken file that a person added: offer the words all the same
-            return dict.fromkeys(self.catalog.words(group), "")
 
     def _defaults(self, node: str) -> dict[str, Any]:
         """The values of a node before overrides, in an experiment if the line names one."""

@@ -1,13 +1,14 @@
 """`dlfound options`: all groups, options and settings; and the flags with which verbs take added ones."""
 
 import argparse
+import inspect
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from dlfound.config.catalog import EXPERIMENT, Catalog, Option
 from dlfound.config.suggest import Suggestions
+from dlfound.config.yaml_files import read_text
 from dlfound.errors import Code, Error
 from dlfound.options.configure import full_catalog, load_options
 
@@ -23,9 +24,8 @@ examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
-        "group", nargs="?", metavar="GROUP", help="show one group in detail, or train, or run"
-    )
+    help_text = "show one group in detail, or train, or run"
+    parser.add_argument("group", nargs="?", metavar="GROUP", help=help_text)
     own_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
@@ -53,9 +53,9 @@ def command(args: argparse.Namespace) -> int:
         raise Error.of([Suggestions(catalog).unknown_key(args.group)], Code.CONFIG)
     if args.group in catalog.plain:
         settings = _settings(catalog.plain[args.group], catalog.values(args.group))
-        print(json.dumps(settings, indent=2) if args.json else "\n".join(_lines(args.group, settings, "")))
+        print(json.dumps(settings, indent=2) if args.json else "\n".join(_lines(args.group, settings)))
     elif args.json:
-        groups = [args.group] if args.group else list(catalog.paths)
+        groups = [args.group] if args.group else catalog.paths
         described = {group: describe(catalog, group) for group in groups}
         print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
@@ -70,42 +70,33 @@ def describe(catalog: Catalog, group: str) -> dict[str, Any]:
 
 def _describe(catalog: Catalog, group: str, word: str) -> dict[str, Any]:
     if group == EXPERIMENT:
-        lines = _text(catalog.paths[group][word]).splitlines()
-        comments = [line.lstrip("# ") for line in lines if line.startswith("# ") and "@package" not in line]
-        sources = [line.removeprefix("Source: ") for line in comments if line.startswith("Source:")]
-        return {"summary": "".join(comments[:1]), "source": "".join(sources[:1]), "settings": {}}
-    option = catalog.option(group, word)
-    settings = _settings(option, catalog.values(group, word))
-    return {"summary": option.summary, "source": option.source, "settings": settings}
+        lines = read_text(catalog.paths[group][word]).splitlines()
+        doc = [line.lstrip("# ") for line in lines if line.startswith("# ") and "@package" not in line]
+        settings = {}
+    else:
+        option = catalog.option(group, word)
+        doc = (inspect.getdoc(option.callable) or "").splitlines()
+        settings = _settings(option, catalog.values(group, word))
+    sources = [line.removeprefix("Source:").strip() for line in doc if line.startswith("Source:")]
+    return {"summary": "".join(doc[:1]), "source": "".join(sources[:1]), "settings": settings}
 
 
 def _settings(option: Option, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Setting -> its type and default."""
-    return {
-        name: {"type": setting.description, "default": defaults.get(name)}
-        for name, setting in option.settings.items()
-    }
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise Error(f"cannot read {path}: {error}", "save it as UTF-8 text", Code.CONFIG) from None
+    types = option.settings.items()
+    return {name: {"type": kind.description, "default": defaults.get(name)} for name, kind in types}
 
 
 def _overview(catalog: Catalog) -> str:
     width = max(map(len, catalog.paths))
-    groups = [f"{group:<{width}}  {' '.join(_starred(catalog, group))}" for group in catalog.paths]
+    groups = []
+    for group in catalog.paths:
+        default = catalog.defaults.get(group)
+        words = [f"{word}*" if word == default else word for word in catalog.words(group)]
+        groups.append(f"{group:<{width}}  {' '.join(words)}")
     nodes = [f"{node:<{width}}  {' '.join(option.settings)}" for node, option in catalog.plain.items()]
     note = "* default; more: dlfound options GROUP"
     return "\n".join([*groups, "", "settings of the training and the run:", *nodes, "", note])
-
-
-def _starred(catalog: Catalog, group: str) -> list[str]:
-    """The options of a group, the default with a star."""
-    default = catalog.defaults.get(group)
-    return [f"{word}*" if word == default else word for word in catalog.words(group)]
 
 
 def _detail(catalog: Catalog, group: str) -> str:
@@ -113,11 +104,9 @@ def _detail(catalog: Catalog, group: str) -> str:
     for word, described in describe(catalog, group).items():
         lines.append(f"{group}={word}{'  (default)' if word == catalog.defaults.get(group) else ''}")
         lines += [f"    {text}" for text in (described["summary"], described["source"]) if text]
-        lines += _lines(group, described["settings"], "    ")
+        lines += [f"    {line}" for line in _lines(group, described["settings"])]
     return "\n".join(lines)
 
 
-def _lines(group: str, settings: Mapping[str, Any], indent: str) -> list[str]:
-    return [
-        f"{indent}{group}.{name}={json.dumps(s['default'])}  ({s['type']})" for name, s in settings.items()
-    ]
+def _lines(node: str, settings: Mapping[str, Any]) -> list[str]:
+    return [f"{node}.{name}={json.dumps(s['default'])}  ({s['type']})" for name, s in settings.items()]

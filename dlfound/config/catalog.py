@@ -46,23 +46,8 @@ class Option:
     def settings(self) -> dict[str, SettingType]:
         """Name -> type, in the order of the signature."""
         parameters = inspect.signature(self.callable).parameters.values()
-        return {
-            p.name: setting_type(p.annotation)
-            for p in parameters
-            if p.kind is p.KEYWORD_ONLY or p.name in self.defaults
-        }
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.callable) or "").partition("\n")[0]
-
-    @property
-    def source(self) -> str:
-        """The docstring's text after "Source:"; empty if there is none."""
-        lines = (inspect.getdoc(self.callable) or "").splitlines()
-        sources = [line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")]
-        return sources[0] if sources else ""
+        own = [p for p in parameters if p.kind is p.KEYWORD_ONLY or p.name in self.defaults]
+        return {p.name: setting_type(p.annotation) for p in own}
 
 
 Groups = Mapping[str, Mapping[str, Option]]
@@ -87,20 +72,15 @@ def register(group: str, name: str, callable: Callable, **defaults: Any) -> None
     if not re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII) or name.lower() in _NOT_NAMES:
         fix = "use a letter, then letters, digits, _ and -"
         raise Error(f"{name!r} cannot name an option", fix, Code.CONFIG)
-    settings = {**_signature_defaults(callable), **defaults}
-    option = Option(callable, {key: _plain_default(name, key, value) for key, value in settings.items()})
+    parameters = inspect.signature(callable).parameters.values()
+    settings = {
+        p.name: MISSING if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY
+    }
+    option = Option(callable, {k: _plain_default(name, k, v) for k, v in (settings | defaults).items()})
     if unknown := set(defaults) - set(option.settings):
         fix = "pass only parameters of the callable"
         raise Error(f"{name} of {group} takes no setting {min(unknown)!r}", fix, Code.CONFIG)
     _registered.setdefault(group, {})[name] = option
-
-
-def _signature_defaults(callable: Callable) -> dict[str, Any]:
-    """Keyword-only parameter -> its default, or MISSING if it has none."""
-    parameters = inspect.signature(callable).parameters.values()
-    return {
-        p.name: MISSING if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY
-    }
 
 
 def _plain_default(name: str, key: str, value: Any) -> Any:
@@ -128,11 +108,8 @@ def with_registered(tables: Mapping[str, Mapping[str, Callable]]) -> Groups:
             del _registered[group][name]
             fix = f"register {name!r} under another name"
             raise Error(f"{group} already has a built-in option {name!r}", fix, Code.CONFIG)
-    return {
-        group: {name: _built_in_option(callable) for name, callable in table.items()}
-        | _registered.get(group, {})
-        for group, table in tables.items()
-    }
+    options = {g: {name: _built_in_option(c) for name, c in table.items()} for g, table in tables.items()}
+    return {group: table | _registered.get(group, {}) for group, table in options.items()}
 
 
 _built_in_option = cache(Option)  # so that a signature is read once
@@ -178,22 +155,10 @@ class Catalog:
                     words[path.stem] = path
         return paths
 
-    @cached_property
-    def labels(self) -> dict[str, dict[str, str]]:
-        """Group -> word -> its file, as a message or --cfg names it."""
-        return {
-            group: {word: _label(path) for word, path in words.items()} for group, words in self.paths.items()
-        }
-
-    @cached_property
-    def _built_in(self) -> set[tuple[str, str]]:
-        return {
-            (g, w) for g, words in self.paths.items() for w, p in words.items() if conf_folder() in p.parents
-        }
-
     def label(self, group: str, word: str) -> str:
         """The file of an option, as --cfg names it."""
-        return self.labels[group].get(word, "registered")
+        path = self.paths[group].get(word)
+        return _label(path) if path else "registered"
 
     def read(self, path: Path) -> dict[str, Any]:
         """The content of a YAML file; each file is read once."""
@@ -209,23 +174,24 @@ class Catalog:
     @cached_property
     def defaults(self) -> dict[str, str]:
         """Group -> the option that the root files choose."""
-        entries = [entry for tree in self.root_files.values() for entry in tree["defaults"]]
-        choices = {
-            group: word for entry in entries if isinstance(entry, dict) for group, word in entry.items()
-        }
-        return {group: word for group, word in choices.items() if group != EXPERIMENT}
+        entries = [entry for tree in self.root_files.values() for entry in default_entries(tree)]
+        return {group: word for group, word in entries if group in self.groups}
 
     def common(self, node: str) -> dict[str, Any]:
         """The values that the root files set in a node: for a group, settings that all its options share."""
         return {key: value for tree in self.root_files.values() for key, value in tree.get(node, {}).items()}
 
     def words(self, group: str) -> list[str]:
-        """The words that choose an option of the group: its files, and what was registered from Python."""
-        return sorted({*self.paths[group], *self.groups.get(group, {})})
+        """The words that choose an option of the group: its files, and what was registered from Python.
+
+        A node that is not a group has none.
+        """
+        return sorted({*self.paths.get(group, ()), *self.groups.get(group, ())})
 
     def is_own(self, group: str, word: str) -> bool:
         """True if a person added the option or experiment, by a file or by registering it."""
-        return (group, word) not in self._built_in
+        path = self.paths[group].get(word)
+        return path is None or not _is_built_in(path)
 
     def content(self, group: str, word: str) -> dict[str, Any]:
         """The name and values in the option's file, or those that were registered.
@@ -257,8 +223,7 @@ class Catalog:
 
     def option(self, group: str, word: str) -> Option:
         """The option that a word of the group chooses."""
-        built_in = (group, word) in self._built_in  # a file of conf/ has the name of its callable
-        return self.groups[group][word if built_in else self.content(group, word)["name"]]
+        return self.groups[group][self.content(group, word)["name"]]
 
     def keys(self, group: str, word: str) -> list[str]:
         """The settings of an option; none if its file is broken, which composing reports if it is chosen."""
@@ -267,18 +232,31 @@ class Catalog:
         except Error:
             return []
 
-    def all_keys(self) -> list[str]:
-        """Every `node.setting` of any option."""
-        keys = {f"{g}.{s}" for g, table in self.groups.items() for o in table.values() for s in o.settings}
-        return sorted(keys | {f"{n}.{s}" for n, o in self.plain.items() for s in o.settings})
-
-    def everything(self) -> list[str]:
-        """All that may stand before a `=`: groups, nodes and keys."""
-        return [*self.paths, *self.plain, *self.all_keys()]
+    def everything(self) -> set[str]:
+        """All that may stand before a `=`: groups, nodes and every `node.setting` of any option."""
+        of_groups = [(group, option) for group, table in self.groups.items() for option in table.values()]
+        options = [*of_groups, *self.plain.items()]
+        keys = {f"{node}.{setting}" for node, option in options for setting in option.settings}
+        return {*self.paths, *self.plain, *keys}
 
 
+def default_entries(tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The entries below `defaults` in a file: key and word; None for the word if an entry is not one pair."""
+    entries = tree.get("defaults", [])
+    pairs = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        pairs += entry.items() if isinstance(entry, dict) and len(entry) == 1 else [(str(entry), None)]
+    return pairs
+
+
+@cache
+def _is_built_in(path: Path) -> bool:
+    return path.is_relative_to(conf_folder())
+
+
+@cache
 def _label(path: Path) -> str:
     """A path as messages name it; a file of the program by its place in `conf/`."""
-    if path.is_relative_to(conf_folder()):
+    if _is_built_in(path):
         return f"conf/{path.relative_to(conf_folder()).as_posix()}"
     return str(path)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog
-from dlfound.config.config import Config, Rule, check_rules, check_tree
+from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog, default_entries
+from dlfound.config.config import Config, Rule, check_rules, check_tree, flat, not_a_mapping
 from dlfound.config.overrides import Overrides
 from dlfound.config.setting_types import MISSING
-from dlfound.config.yaml_files import follow_references, has_resolver, plain
+from dlfound.config.yaml_files import follow_references, has_resolver, plain, read_text
 from dlfound.errors import Code, Error, Problem, printable
 
 _HEAD = "# @package _global_"  # lets Hydra itself compose the file too
@@ -39,23 +39,21 @@ def compose(
     start = {group: base.name(group) for group in catalog.groups} if base else catalog.defaults
     experiment = _read_experiment(overrides.choices.get(EXPERIMENT), catalog, ignored)
     before = {**start, **experiment.choices}
-    chosen = {**before, **overrides.assumed, **overrides.choices}
+    chosen = {**before, **overrides.choices}
     overrides.read_settings(chosen)
     notes = _drop_unfitting(experiment, before, overrides.choices, catalog)
 
     layers = _Layers()
-    file_problems = _add_files(layers, base, chosen, experiment, catalog)
-    problems = overrides.problems + experiment.problems + file_problems
-    if file_problems or experiment.problems:  # what these files leave out would look like mistakes
-        raise Error.of(problems, Code.CONFIG)
+    file_problems = experiment.problems + _add_files(layers, base, chosen, experiment, catalog)
+    if file_problems:  # what these files leave out would look like mistakes
+        raise Error.of(overrides.problems + file_problems, Code.CONFIG)
     layers.add_overrides(overrides)
     tree, value_problems = check_tree(follow_references(layers.tree), catalog, layers.source)
     rule_problems, rule_warnings = check_rules(tree, rules)
-    if problems := problems + value_problems + rule_problems:
+    if problems := overrides.problems + value_problems + rule_problems:
         raise Error.of(problems, Code.CONFIG)
-    origins = {f"{node}.{key}": layers.label(f"{node}.{key}") for node in tree for key in tree[node]}
-    warnings = overrides.warnings + notes + [f"{w.what}; {w.fix}" for w in rule_warnings]
-    return Config(tree, catalog, origins, warnings)
+    origins = {key: layers.origins.get(key, "") for key in flat(tree)}
+    return Config(tree, catalog, origins, overrides.warnings + notes + rule_warnings)
 
 
 # ---- files laid over each other
@@ -66,46 +64,33 @@ class _Layers:
 
     Attributes:
         tree: node -> setting -> value.
-        origins: "node.setting", or a node -> the label of the tree that set it.
+        origins: "node.setting", or a node -> the file or override that set it; empty if it is the base's.
     """
 
     def __init__(self) -> None:
-        self.tree: dict[str, Any] = {}
+        self.tree: dict[str, dict[str, Any]] = {}
         self.origins: dict[str, str] = {}
         self._typed: set[str] = set()
 
-    def label(self, key: str) -> str:
-        """The file or override that set a value; empty if it is the base's."""
-        return self.origins.get(key, "")
-
     def source(self, key: str) -> str:
         """The file that set a value, for a message; empty if the person has just typed it."""
-        label = self.label(key)
+        label = self.origins.get(key)
         return f" ({label})" if label and label not in self._typed else ""
 
-    def set(self, key: str, value: Any, label: str) -> None:
-        """Set one value of `node.setting`."""
-        node, _, setting = key.partition(".")
-        self.tree.setdefault(node, {})[setting] = value
-        self.origins[key] = label
-
-    def add(self, tree: Mapping[str, Any], label: str) -> None:
+    def add(self, tree: Mapping[str, Mapping[str, Any]], label: str) -> None:
         """Lay a tree over the others; a value that is missing in it does not replace one."""
         for node, settings in tree.items():
-            self.origins[node] = label
-            if not isinstance(settings, dict):
-                self.tree[node] = settings
-                continue
-            for setting, value in settings.items():
-                if value != MISSING or setting not in self.tree.get(node, {}):
-                    self.set(f"{node}.{setting}", value, label)
+            values = self.tree.setdefault(node, {})
+            added = {key: value for key, value in settings.items() if value != MISSING or key not in values}
+            values |= added
+            self.origins |= {node: label} | {f"{node}.{key}": label for key in added}
 
     def add_overrides(self, overrides: Overrides) -> None:
         """Lay the overrides over the files; _add_files has laid the options that they choose."""
-        for key, value in overrides.settings.items():
-            self.set(key, value, overrides.origins[key])
-        self.origins |= {f"{group}.name": overrides.origins[f"{group}.name"] for group in overrides.choices}
-        self._typed |= set(overrides.origins.values())
+        for node, settings in overrides.settings.items():
+            self.tree[node] |= settings
+        self.origins |= overrides.origins
+        self._typed = set(overrides.origins.values())
 
 
 def _add_files(
@@ -128,17 +113,14 @@ def _add_files(
             problems += error.problems
             continue
         problems += _option_problems(group, word, content, catalog)
-        if base and content["name"] == base.name(group):
-            continue
-        if base:
-            layers.tree[group] = dict(catalog.common(group))
         name = content["name"]
-        inherited = {k: v for k, v in catalog.content(group, name).items() if k not in content}
-        layers.add({group: inherited}, catalog.label(group, name))
-        layers.add({group: content}, catalog.label(group, word))
+        if base is None or name != base.name(group):
+            inherited = {k: v for k, v in catalog.content(group, name).items() if k not in content}
+            layers.tree[group] = dict(catalog.common(group))
+            layers.add({group: inherited}, catalog.label(group, name))
+            layers.add({group: content}, catalog.label(group, word))
     layers.add(experiment.values, experiment.label)
-    for group in experiment.choices:
-        layers.origins[f"{group}.name"] = experiment.label
+    layers.origins |= {f"{group}.name": experiment.label for group in experiment.choices}
     return problems
 
 
@@ -158,9 +140,8 @@ def _file_problems(path: Path, tree: Mapping[str, Any]) -> list[Problem]:
     """What the values of an added file must not be."""
     problems = []
     for node, content in tree.items():
-        settings = content if isinstance(content, dict) else {"": content}
-        for key, value in settings.items():
-            name = f"{node}.{key}" if key else node
+        values = flat({node: content}) if isinstance(content, dict) else {node: content}
+        for name, value in values.items():
             if node == "hydra" or not plain(value):
                 fix = "write only names and plain values in an option's file"
                 problems.append(Problem(f"{path}: {name} is not allowed", fix))
@@ -180,7 +161,7 @@ class _Experiment:
     word: str = ""
     label: str = ""
     choices: dict[str, str] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -188,51 +169,46 @@ def _read_experiment(word: str | None, catalog: Catalog, ignored: Collection[str
     if word is None:
         return _Experiment()
     path = catalog.paths[EXPERIMENT][word]
-    experiment = _Experiment(word, catalog.label(EXPERIMENT, word))
     try:
         tree = catalog.read(path)
     except Error as error:
-        experiment.problems += error.problems
-        return experiment
-    values = {node: settings for node, settings in tree.items() if node not in ("defaults", *ignored)}
-    experiment.problems += _file_problems(path, values) + _node_problems(path, values, catalog)
-    entries = tree.get("defaults", [])
-    for entry in entries if isinstance(entries, list) else [entries]:
-        _read_default(entry, path, experiment, catalog)
-    experiment.values = values
-    return experiment
+        return _Experiment(problems=error.problems)
+    nodes = {node: content for node, content in tree.items() if node not in ("defaults", *ignored)}
+    problems = _file_problems(path, nodes) + _node_problems(path, nodes, catalog)
+    choices = _read_defaults(tree, path, problems, catalog)
+    values = {node: dict(content) if isinstance(content, dict) else {} for node, content in nodes.items()}
+    return _Experiment(word, catalog.label(EXPERIMENT, word), choices, values, problems)
 
 
 def _node_problems(path: Path, values: Mapping[str, Any], catalog: Catalog) -> list[Problem]:
     problems = []
     for node in [node for node in (*catalog.plain, *catalog.groups) if node in values]:
         if not isinstance(values[node], dict):
-            message = f"{path}: {node} must be a mapping of settings"
-            problems.append(Problem(message, f"dlfound options {node} lists them"))
+            problems.append(not_a_mapping(node, f" ({path})"))
         elif node in catalog.groups and "name" in values[node]:
             fix = f"write - override /{node}: {printable(values[node]['name'])} below defaults"
             problems.append(Problem(f"{path}: {node}.name is set by choosing an option", fix))
     for node in [node for node in (SPACE, SEARCH) if node in values]:
         problems.append(Problem(f"{path}: {node} is for a sweep", f"dlfound sweep experiment={path.stem}"))
-    if not path.read_text(encoding="utf-8").lstrip().startswith(_HEAD):
+    if not read_text(path).lstrip().startswith(_HEAD):
         problems.append(Problem(f"{path} must begin with the line '{_HEAD}'", "make it the first line"))
     return problems
 
 
-def _read_default(entry: Any, path: Path, experiment: _Experiment, catalog: Catalog) -> None:
-    """Read one entry of an experiment's `defaults`: `override /GROUP: OPTION`, or `_self_`."""
-    if entry == "_self_":
-        return
-    pairs = list(entry.items()) if isinstance(entry, dict) else []
-    key, word = pairs[0] if len(pairs) == 1 else (str(entry), None)
-    group = key.removeprefix("override /")
-    if f"override /{group}" == key and group in catalog.groups and word in catalog.words(group):
-        experiment.choices[group] = word
-        return
-    message = f"{path}: no such choice in defaults: {key}: {word}"
-    problem = Problem(message, "write - override /GROUP: OPTION; dlfound options lists both")
-    if problem not in experiment.problems:
-        experiment.problems.append(problem)
+def _read_defaults(
+    tree: Mapping[str, Any], path: Path, problems: list[Problem], catalog: Catalog
+) -> dict[str, str]:
+    """The choices in an experiment's `defaults`; adds what is wrong with them to `problems`."""
+    choices = {}
+    for key, word in default_entries(tree):
+        group = key.removeprefix("override /")
+        message = f"{path}: no such choice in defaults: {key}: {word}"
+        problem = Problem(message, "write - override /GROUP: OPTION; dlfound options lists both")
+        if f"override /{group}" == key and word in catalog.words(group) and group in catalog.groups:
+            choices[group] = word
+        elif key != "_self_" and problem not in problems:
+            problems.append(problem)
+    return choices
 
 
 def _drop_unfitting(
@@ -243,14 +219,11 @@ def _drop_unfitting(
     So one word is enough for a contrast: experiment=mnist_dropout dropout=none. Returns a note for each.
     """
     notes = []
-    for group, word in choices.items():
-        settings = experiment.values.get(group)
-        if group not in before or not isinstance(settings, dict):
-            continue
-        available = catalog.keys(group, before[group])
-        dropped = [key for key in settings if key in available and key not in catalog.keys(group, word)]
-        experiment.values[group] = {key: value for key, value in settings.items() if key not in dropped}
-        for key in dropped:
+    for group in [group for group in choices if group in before and group in experiment.values]:
+        values = experiment.values[group]
+        lost = {*catalog.keys(group, before[group])} - {*catalog.keys(group, choices[group])}
+        for key in [key for key in values if key in lost]:
+            del values[key]
             choice = f"{group}={before[group]}"
             notes.append(f"dlfound ignores {group}.{key} of experiment={experiment.word}: it needs {choice}")
     return notes

@@ -1,9 +1,10 @@
 """A checked configuration: its values against the types of the settings; built, shown, saved and reopened."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,13 @@ class Config:
     def choose(self, group: str, word: str) -> "Config":
         """The same configuration with another option of the group, at the values of its file."""
         node = {"name": word} | self.catalog.node(group, word)
-        return Config({**deepcopy(self.tree), group: node}, self.catalog, self.origins, self.warnings)
+        return replace(self, tree={**deepcopy(self.tree), group: node})
 
     def having(self, node: str, **settings: Any) -> "Config":
         """The same configuration with other values in a node; they are not checked."""
         tree = deepcopy(self.tree)
         tree[node].update(settings)
-        return Config(tree, self.catalog, self.origins, self.warnings)
+        return replace(self, tree=tree)
 
     def flat(self) -> dict[str, Any]:
         """ "node.setting" -> value; a group's option is its "group.name"."""
@@ -77,7 +78,7 @@ class Config:
         return "\n".join(f"{text:<{width}}  # {origin}" if origin else text for text, origin in lines)
 
 
-def flat(tree: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def flat(tree: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """ "node.setting" -> value."""
     return {f"{node}.{key}": value for node, settings in tree.items() for key, value in settings.items()}
 
@@ -99,71 +100,57 @@ def check_tree(
         The valid values, in the order of the signatures, and the problems with the others.
     """
     valid: dict[str, dict[str, Any]] = {}
-    nodes = [*catalog.plain, *catalog.groups]
-    suggestions = Suggestions(catalog, {group: _option_name(tree, group) for group in catalog.groups})
+    nodes = {node: tree.get(node) for node in (*catalog.plain, *catalog.groups)}
+    mappings = {node: values for node, values in nodes.items() if isinstance(values, dict)}
+    names = {group: str(mappings.get(group, {}).get("name")) for group in catalog.groups}
+    suggestions = Suggestions(catalog, names)
     problems = [suggestions.unknown_key(node, origin=origin(node)) for node in tree if node not in nodes]
     for node in nodes:
-        values = tree.get(node)
-        if not isinstance(values, dict):
-            message = f"{node} must be a mapping of settings{origin(node)}"
-            problems.append(Problem(message, f"dlfound options {node} lists them"))
+        if node not in mappings:
+            problems.append(not_a_mapping(node, origin(node)))
             continue
-        is_group = node in catalog.groups
-        name = _option_name(tree, node)
-        if is_group and name not in catalog.groups[node]:
-            problems.append(suggestions.unknown_option(node, values.get("name"), origin(f"{node}.name")))
+        values = dict(mappings[node])
+        name = values.pop("name", None) if node in catalog.groups else None
+        if node in catalog.groups and names[node] not in catalog.groups[node]:
+            problems.append(suggestions.unknown_option(node, name, origin(f"{node}.name")))
             continue
-        option = catalog.groups[node][name] if is_group else catalog.plain[node]
-        for key in values:
-            if key not in option.settings and not (is_group and key == "name"):
-                path = f"{node}.{key}"
-                problems.append(suggestions.unknown_key(path, values[key], origin(path)))
-        valid[node] = {"name": name} if is_group else {}
-        valid[node] |= _check_node(node, tree, option.settings, origin, problems)
+        settings = suggestions.settings(node)
+        unknown = {f"{node}.{key}": value for key, value in values.items() if key not in settings}
+        problems += [suggestions.unknown_key(path, value, origin(path)) for path, value in unknown.items()]
+        valid[node] = {"name": name} if node in catalog.groups else {}
+        for key, kind in settings.items():
+            path = f"{node}.{key}"
+            value = values.get(key, MISSING)
+            if problem := _wrong(path, value, kind, mappings, origin(path)):
+                problems.append(problem)
+            else:
+                valid[node][key] = kind.read(value)
     return valid, problems
 
 
-def _option_name(tree: Mapping[str, Any], group: str) -> str:
-    """The option that a tree names for a group; empty if it is not even a word."""
-    values = tree.get(group)
-    name = values.get("name") if isinstance(values, dict) else None
-    return name if isinstance(name, str) else ""
+def not_a_mapping(node: str, origin: str = "") -> Problem:
+    """The problem with a node that is a single value."""
+    return Problem(f"{node} must be a mapping of settings{origin}", f"dlfound options {node} lists them")
 
 
-def _check_node(
-    node: str,
-    tree: Mapping[str, Any],
-    settings: Mapping[str, SettingType],
-    origin: Callable[[str], str],
-    problems: list[Problem],
-) -> dict[str, Any]:
-    """The valid values of a node; adds what is wrong with the others to `problems`."""
-    valid = {}
-    for key, setting_type in settings.items():
-        path = f"{node}.{key}"
-        value = tree[node].get(key, MISSING)
-        try:
-            if value == MISSING:
-                message = f"{path} is required: {setting_type.description}"
-                problems.append(Problem(message, f"give it as {path}=..."))
-            elif "${" in str(value):
-                problems.append(_lost_reference(path, value, tree, origin(path)))
-            else:
-                valid[key] = setting_type.read(value)
-        except (ValueError, TypeError, OverflowError):
-            problems.append(wrong_value(path, setting_type, value, origin(path)))
-    return valid
+def _wrong(path: str, value: Any, kind: SettingType, tree: dict[str, dict], origin: str) -> Problem | None:
+    """What is wrong with the value of a setting; `tree` has the keys that references may lead to."""
+    if value == MISSING:
+        return Problem(f"{path} is required: {kind.description}", f"give it as {path}=...")
+    if "${" in str(value):
+        return _lost_reference(path, value, list(flat(tree)), origin)
+    return None if kind.accepts(value) else wrong_value(path, kind, value, origin)
 
 
-def _lost_reference(path: str, value: Any, tree: Mapping[str, Any], origin: str) -> Problem:
+def _lost_reference(path: str, value: Any, keys: list[str], origin: str) -> Problem:
     """The problem with a reference ${...} that composing could not follow."""
-    keys = [f"{node}.{key}" for node, values in tree.items() if isinstance(values, dict) for key in values]
     key = str(value).partition("${")[2].partition("}")[0].lstrip(".")
+    fix = f"write the value of {path} itself"
     if key in keys:
         message = f"{path}: {shown(value)} leads back to itself, or to a setting without a value{origin}"
-        return Problem(message, f"write the value of {path} itself")
-    near = similar(key, keys)
-    fix = f"did you mean ${{{near}}}?" if near else f"write the value of {path} itself"
+        return Problem(message, fix)
+    if near := similar(key, keys):
+        fix = f"did you mean ${{{near}}}?"
     return Problem(f"{path} refers to {shown(key)}, which does not exist{origin}", fix)
 
 
@@ -185,17 +172,18 @@ class Rule:
     warns: bool = False
 
 
-def check_rules(tree: Mapping[str, Any], rules: Iterable[Rule]) -> tuple[list[Problem], list[Problem]]:
+def check_rules(tree: Mapping[str, Any], rules: Iterable[Rule]) -> tuple[list[Problem], list[str]]:
     """Apply the rules; returns the problems and the warnings."""
-    flat_tree = {**tree, **flat(tree)}
-    broken = [
-        (rule, problem)
-        for rule in rules
-        if all(key in flat_tree for key in rule.keys)
-        and (problem := rule.check(*(flat_tree[key] for key in rule.keys)))
-    ]
-    problems = [problem for rule, problem in broken if not rule.warns]
-    return problems, [problem for rule, problem in broken if rule.warns]
+    values = {**tree, **flat(tree)}
+    problems = []
+    warnings = []
+    for rule in rules:
+        problem = rule.check(*map(values.get, rule.keys)) if values.keys() >= set(rule.keys) else None
+        if problem and rule.warns:
+            warnings.append(f"{problem.what}; {problem.fix}")
+        elif problem:
+            problems.append(problem)
+    return problems, warnings
 
 
 # ---- saved configurations
@@ -211,9 +199,11 @@ def reopen(path: Path, catalog: Catalog) -> Config:
     tree = read_yaml(path, Code.RUN)
     version = tree.pop("format", None)
     if version != FORMAT:
-        newer = isinstance(version, int) and version > FORMAT
-        problem = f"is newer than this dlfound ({FORMAT})" if newer else f"is not {FORMAT}"
-        fix = "upgrade dlfound" if newer else "check that the file is a run's config.yaml"
+        problem = f"is not {FORMAT}"
+        fix = "check that the file is a run's config.yaml"
+        if isinstance(version, int) and version > FORMAT:
+            problem = f"is newer than this dlfound ({FORMAT})"
+            fix = "upgrade dlfound"
         raise Error(f"{path}: config format {printable(version)} {problem}", fix, Code.RUN)
     if keys := _unsafe_keys(tree):
         message = f"{path}: {', '.join(keys)}: not allowed in a run's configuration"
@@ -230,7 +220,6 @@ def _unsafe_keys(tree: Any, prefix: str = "") -> list[str]:
     if isinstance(tree, list):
         return [key for value in tree for key in _unsafe_keys(value, prefix)]
     if not isinstance(tree, dict):
-        return [prefix.rstrip(".")] if isinstance(tree, str) and "${" in tree else []
-    unsafe = [k for k in tree if k in ("hydra", "defaults") or (k.startswith("_") and k.endswith("_"))]
-    nested = [key for k, value in tree.items() for key in _unsafe_keys(value, f"{prefix}{k}.")]
-    return [f"{prefix}{k}" for k in unsafe] + nested
+        return [prefix.rstrip(".")] if "${" in str(tree) else []
+    unsafe = [f"{prefix}{key}" for key in tree if re.fullmatch("hydra|defaults|_(.*_)?", key, re.DOTALL)]
+    return unsafe + [key for k, value in tree.items() for key in _unsafe_keys(value, f"{prefix}{k}.")]

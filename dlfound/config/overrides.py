@@ -1,14 +1,111 @@
-"""The overrides of a command, looked up in the catalog: what they ask for, and what is wrong with them."""
+"""The overrides of a command: parsed by Hydra's grammar into plain data, then looked up in the catalog."""
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, RangeSweep
+from hydra.errors import HydraException
 
 from dlfound.config.catalog import EXPERIMENT, Catalog
-from dlfound.config.grammar import Override, Sweep, parse_override
 from dlfound.config.suggest import NO_VALUE, Suggestions, override_text, shown, wrong_value
-from dlfound.config.yaml_files import has_resolver
+from dlfound.config.yaml_files import has_resolver, scalar
 from dlfound.errors import Error, Problem, printable
+
+_PARSER = OverridesParser.create()
+
+
+class Choices(NamedTuple):
+    """Several values, as overrides write them: `optim=adam,sgd` or `choice(...)`."""
+
+    texts: tuple[str, ...]
+
+
+class Range(NamedTuple):
+    """`range(start, stop, step)`."""
+
+    start: float | None
+    stop: float | None
+    step: float
+
+
+class Interval(NamedTuple):
+    """`interval(low, high)`, with the words of `tag(...)` around it."""
+
+    low: float | None
+    high: float | None
+    tags: frozenset[str]
+
+
+class Pattern(NamedTuple):
+    """`glob(...)`: the options of a group whose names match a pattern."""
+
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+
+Sweep = Choices | Range | Interval | Pattern
+
+
+class Override(NamedTuple):
+    """One override, parsed.
+
+    Attributes:
+        text: the override as typed.
+        key: a group, a node, or `node.setting`.
+        value: a plain value, or several of them as one of `Sweep`.
+        prefix: `+`, `++`, `~`, or empty.
+        package: what follows an `@` in the key, or None.
+        unreadable: why Hydra's grammar does not accept the text; None if it does.
+    """
+
+    text: str
+    key: str
+    value: Any = None
+    prefix: str = ""
+    package: str | None = None
+    unreadable: str | None = None
+
+
+@lru_cache(maxsize=10_000)
+def parse_override(text: str) -> Override:
+    """Parse one override."""
+    key, equals, value = text.partition("=")
+    home = value.startswith("~/") and "'" not in value  # Hydra's grammar wants quotes, a shell none
+    try:
+        parsed = _PARSER.parse_override(f"{key}='{value}'" if home else text)
+    except (HydraException, ValueError, RecursionError) as error:
+        why = _place(error) if equals else ": it has no '='"
+        return Override(text, key.lstrip("+~"), scalar(value), unreadable=why)
+    prefix = text[: len(text) - len(text.lstrip("+~"))]
+    return Override(text, parsed.key_or_group, _plain_value(parsed), prefix, parsed.package)
+
+
+def _plain_value(parsed: Any) -> Any:
+    """The value without Hydra's classes."""
+    value = parsed.value()
+    if isinstance(value, ChoiceSweep):
+        value.shuffle = False  # a sampler draws the order
+        return Choices(tuple(dict.fromkeys(parsed.sweep_string_iterator())))
+    if isinstance(value, RangeSweep):
+        return Range(value.start, value.stop, value.step)
+    if isinstance(value, IntervalSweep):
+        return Interval(value.start, value.end, frozenset(value.tags))
+    if isinstance(value, Glob):
+        return Pattern(tuple(value.include), tuple(value.exclude))
+    return value
+
+
+def _place(error: Exception) -> str:
+    """The character where Hydra's lexer or parser stopped, if known."""
+    token = getattr(error.__cause__, "offendingToken", None)
+    at = getattr(error.__cause__, "startIndex", getattr(token, "column", None))
+    return "" if at is None else f" (at character {at + 1})"
+
+
+# ---- the overrides of a command
 
 
 class Overrides:
@@ -17,9 +114,8 @@ class Overrides:
     The choices of options are looked up first. `read_settings` then looks up the settings of those options.
 
     Attributes:
-        choices: group -> option, for each valid choice.
-        assumed: group -> option, in place of each wrong choice, so that its settings can be looked up.
-        settings: `node.setting` -> plain value, for each valid override of a setting.
+        choices: group -> option; for a wrong one a likely one, so that its settings can be looked up.
+        settings: node -> setting -> plain value, for each valid override of a setting.
         origins: `node.setting`, or `group.name` for a choice -> the override that set it last.
         problems: what is wrong with the others.
         warnings: one for each override that a later one replaces.
@@ -28,8 +124,7 @@ class Overrides:
     def __init__(self, texts: Sequence[str], catalog: Catalog):
         self.catalog = catalog
         self.choices: dict[str, str] = {}
-        self.assumed: dict[str, str] = {}
-        self.settings: dict[str, Any] = {}
+        self.settings: dict[str, dict[str, Any]] = {}
         self.origins: dict[str, str] = {}
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
@@ -41,22 +136,21 @@ class Overrides:
                 self._usable.append(override)
         for override in self._usable:
             if override.key in catalog.paths:
-                self._read_choice(override)
+                self._read_choice(override.key, override)
 
-    def _read_choice(self, override: Override) -> None:
-        group = override.key
+    def _read_choice(self, group: str, override: Override) -> None:
         word = override.value
-        if group == EXPERIMENT and word is None:
-            return
-        if problems := self._choice_problems(group, word, override.prefix):
-            self.problems += problems
-            if group in self.catalog.groups:
-                self.assumed[group] = self._likely_option(group)
-            return
-        self._note_origin(f"{group}.name", override)
-        self.choices[group] = word
+        problems = self._choice_problems(group, word, override.prefix)
+        self.problems += problems
+        if not problems and word is not None:
+            self._note_origin(f"{group}.name", override)
+            self.choices[group] = word
+        elif group in self.catalog.groups:
+            self.choices.setdefault(group, self._likely_option(group))
 
     def _choice_problems(self, group: str, word: Any, prefix: str) -> list[Problem]:
+        if group == EXPERIMENT and word is None:  # the default
+            return []
         if not isinstance(word, str) or word not in self.catalog.words(group):
             return [Suggestions(self.catalog).unknown_option(group, word)]
         if prefix == "+":
@@ -71,10 +165,11 @@ class Overrides:
     def _likely_option(self, group: str) -> str:
         """The option that has most of the settings typed: the default, if there are none."""
         keys = {override.key for override in self._usable}
-        words = [self.catalog.defaults[group], *self.catalog.words(group)]
-        return max(
-            words, key=lambda word: sum(f"{group}.{s}" in keys for s in self.catalog.keys(group, word))
-        )
+
+        def count(word: str) -> int:
+            return sum(f"{group}.{setting}" in keys for setting in self.catalog.keys(group, word))
+
+        return max([self.catalog.defaults[group], *self.catalog.words(group)], key=count)
 
     def read_settings(self, chosen: Mapping[str, str]) -> None:
         """Look up the overrides of settings.
@@ -91,9 +186,9 @@ class Overrides:
                 continue
             node, _, setting = override.key.partition(".")
             values = {setting: override.value} if setting else override.value
-            for name, value in values.items():
+            self.settings.setdefault(node, {}).update(values)
+            for name in values:
                 self._note_origin(f"{node}.{name}", override)
-                self.settings[f"{node}.{name}"] = value
 
     def _note_origin(self, key: str, override: Override) -> None:
         if key in self.origins:
@@ -111,24 +206,26 @@ def _refused(override: Override, catalog: Catalog) -> Problem | None:
     text = shown(override.text)
     is_sweep = isinstance(override.value, Sweep)
     value = NO_VALUE if is_sweep else override.value
+    for_key = Suggestions(catalog).for_key
     if override.unreadable is not None:
         return Problem(f"cannot read override {text}{override.unreadable}", _readable(override, catalog))
     if any("\ud800" <= c <= "\udfff" for c in override.text):  # bytes that the locale cannot decode
         return Problem(f"{text} is not UTF-8", "use another name, or a UTF-8 locale: LANG=C.UTF-8")
     if re.split("[./]", key)[0] == "hydra":
-        fix = Suggestions(catalog).for_key(re.sub("^hydra[./]?", "", key), value)
-        return Problem(f"{key!r} is a key of Hydra, which dlfound does not use", fix)
+        message = f"{key!r} is a key of Hydra, which dlfound does not use"
+        return Problem(message, for_key(re.sub("^hydra[./]?", "", key), value))
     if override.package is not None:
-        return Problem(f"'@' is not used here: {text}", Suggestions(catalog).for_key(key, value))
+        return Problem(f"'@' is not used here: {text}", for_key(key, value))
     if override.prefix == "~":
         return refuse_removal(key, catalog)
+    message = f"resolvers are not allowed in a configuration: {text}"
+    fix = f"write the value of {key} itself"
     if is_sweep:
         message = f"{text} gives several values, and a run takes one"
-        return Problem(message, _for_existing(key, f"give {key} one value, or use dlfound sweep", catalog))
-    if has_resolver(value):
-        message = f"resolvers are not allowed in a configuration: {text}"
-        return Problem(message, _for_existing(key, f"write the value of {key} itself", catalog))
-    return None
+        fix = f"give {key} one value, or use dlfound sweep"
+    elif not has_resolver(value):
+        return None
+    return Problem(message, fix if key in catalog.everything() else for_key(key))
 
 
 def _readable(override: Override, catalog: Catalog) -> str:
@@ -138,7 +235,7 @@ def _readable(override: Override, catalog: Catalog) -> str:
         return _as_override(override.text, catalog)
     if key in catalog.plain:
         return f"write {key}.SETTING=VALUE"
-    if key not in (*catalog.groups, *catalog.all_keys()):
+    if key == EXPERIMENT or key not in catalog.everything():
         return Suggestions(catalog).for_key(key, override.value)
     quotable = value == printable(value) and not value.startswith("'") and not set(value) & set('[]{}()"\\')
     quoted = override_text(key, value) if quotable else f"{key}='...'"
@@ -155,20 +252,14 @@ def _as_override(word: str, catalog: Catalog) -> str:
     return f"did you mean {choices[0]}?" if choices else f"write KEY=VALUE; {suggestions.for_key(word)}"
 
 
-def _for_existing(key: str, fix: str, catalog: Catalog) -> str:
-    """The fix, if the key exists; else what to do about the key."""
-    return fix if key in catalog.everything() else Suggestions(catalog).for_key(key)
-
-
 def refuse_removal(key: str, catalog: Catalog) -> Problem:
     """The problem with an override that removes a key."""
     if key not in catalog.everything():
         message = f"unknown key {shown(key)}, and no key can be removed"
         return Problem(message, Suggestions(catalog).for_key(key))
-    value = "null" if key == EXPERIMENT else "none" if "none" in catalog.paths.get(key, {}) else "..."
-    return Problem(
-        f"{key} cannot be removed: a run needs every setting", f"choose another value: {key}={value}"
-    )
+    value = "none" if "none" in catalog.paths.get(key, {}) else "..."
+    fix = f"choose another value: {key}={'null' if key == EXPERIMENT else value}"
+    return Problem(f"{key} cannot be removed: a run needs every setting", fix)
 
 
 def _setting_problems(override: Override, suggestions: Suggestions) -> list[Problem]:
@@ -176,11 +267,11 @@ def _setting_problems(override: Override, suggestions: Suggestions) -> list[Prob
     key = override.key
     value = override.value
     node, _, setting = key.partition(".")
-    if problem := _key_problem(key, value, suggestions):
-        return [problem]
+    settings = suggestions.settings(node)
+    if setting not in settings and (setting or node not in suggestions.nodes):
+        return [_no_such_key(key, value, suggestions)]
     if override.prefix == "+":
         return [Problem(f"'+' is not needed: {key} already exists", f"write {override.text[1:]}")]
-    settings = suggestions.settings(node)
     if setting:
         return [wrong_value(key, settings[setting], value)] if isinstance(value, dict) else []
     if not isinstance(value, dict):
@@ -189,18 +280,14 @@ def _setting_problems(override: Override, suggestions: Suggestions) -> list[Prob
     return [suggestions.unknown_key(f"{node}.{s}", v) for s, v in value.items() if s not in settings]
 
 
-def _key_problem(key: str, value: Any, suggestions: Suggestions) -> Problem | None:
-    """What is wrong with the key of a setting."""
+def _no_such_key(key: str, value: Any, suggestions: Suggestions) -> Problem:
+    """The problem with a key that the chosen options do not have."""
     node, _, setting = key.partition(".")
     catalog = suggestions.catalog
-    settings = suggestions.settings(node)
-    if setting in settings or (not setting and node in suggestions.nodes):
-        return None
     if node in catalog.groups and setting == "name":
         words = ", ".join(catalog.words(node))
         return Problem(f"{key} is set by choosing an option", f"write {node}=...: {words}")
-    words = catalog.words(node) if node in catalog.groups else []
-    if others := [f"{node}={word}" for word in words if setting in catalog.keys(node, word)]:
+    if others := [f"{node}={w}" for w in catalog.words(node) if setting in catalog.keys(node, w)]:
         message = f"{node}={suggestions.chosen[node]} has no setting {key!r}"
         return Problem(message, f"choose an option that has it: {' or '.join(others)}")
     return suggestions.unknown_key(key, value)

@@ -1,6 +1,8 @@
 """Types of settings: each allowed range is a type, written as the annotation of a callable's parameter."""
 
+import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -22,6 +24,14 @@ class SettingType:
     read: Callable[[Any], Any]
     words: tuple[str, ...] = ()
 
+    def accepts(self, value: Any) -> bool:
+        """True if the value is allowed."""
+        try:
+            self.read(value)
+        except (ValueError, TypeError, OverflowError):
+            return False
+        return True
+
 
 LARGEST = 1e30  # far enough below float32's limit that a scaled value is finite too
 
@@ -38,7 +48,7 @@ def _whole(value: Any) -> int:
     return int(value)
 
 
-def _ensure(value: Any, condition: bool) -> Any:
+def _ensure(value: Any, condition: object) -> Any:
     if not condition:
         raise ValueError
     return value
@@ -46,27 +56,30 @@ def _ensure(value: Any, condition: bool) -> Any:
 
 def number(description: str, allowed: Callable[[float], bool]) -> SettingType:
     """A finite number for which `allowed` is true."""
-    return SettingType(description, lambda value: _ensure(_number(value), allowed(_number(value))))
+    return SettingType(description, lambda value: _ensure(_number(value), allowed(value)))
 
 
 def whole(description: str, low: int, high: int) -> SettingType:
     """A whole number from `low` to `high`; 64.0 counts as 64."""
-    return SettingType(description, lambda value: _ensure(_whole(value), low <= _whole(value) <= high))
+    return SettingType(description, lambda value: _ensure(_whole(value), low <= value <= high))
+
+
+def text(description: str, allowed: Callable[[str], object], words: tuple[str, ...] = ()) -> SettingType:
+    """A text for which `allowed` returns something true."""
+    return SettingType(
+        description, lambda value: _ensure(value, isinstance(value, str) and allowed(value)), words
+    )
 
 
 def word(*words: str) -> SettingType:
     """One of the words."""
-
-    def read(value: Any) -> str:
-        return _ensure(value, isinstance(value, str) and value in words)
-
-    return SettingType(" or ".join(words), read, words)
+    return text(" or ".join(words), words.__contains__, words)
 
 
 def _name(value: Any) -> str:
     """Read a column's name or a cell's content, which YAML may have read as something other than text."""
     if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
+        return json.dumps(value)
     return _ensure(str(value), isinstance(value, str | int | float) and str(value).strip() != "")
 
 
@@ -79,10 +92,8 @@ def either(*types: SettingType) -> SettingType:
 
     def read(value: Any) -> Any:
         for setting_type in types:
-            try:
+            if setting_type.accepts(value):
                 return setting_type.read(value)
-            except ValueError:
-                continue
         raise ValueError
 
     words = tuple(word for setting_type in types for word in setting_type.words)
@@ -103,34 +114,26 @@ def _widths(value: Any) -> list[int]:
     return _LAYERS.read(value if isinstance(value, list) else [value])
 
 
-def _fractions(count: int) -> SettingType:
+def _fractions(number_word: str, count: int) -> SettingType:
     """A list of `count` fractions of a whole."""
     parts = listed("", number("", lambda v: 0 < v < 1), count, count)
 
     def read(value: Any) -> list[float]:
         return _ensure(parts.read(value), math.isclose(sum(value), 1, abs_tol=1e-6))
 
-    return SettingType(f"{'two' if count == 2 else 'three'} numbers in (0, 1) that add up to 1", read)
+    return SettingType(f"{number_word} numbers in (0, 1) that add up to 1", read)
 
 
-def _seconds(value: Any) -> str:
-    digits = value.removesuffix("s") if isinstance(value, str) and value.endswith("s") else ""
-    return _ensure(value, digits.isascii() and digits.isdecimal() and 0 < int(digits) <= 10**9)
-
-
-def _character(value: Any) -> str:
-    return _ensure(value, isinstance(value, str) and len(value) == 1 and not value.isalnum())
-
-
-def _text(value: Any) -> str:
-    return _ensure(value, isinstance(value, str) and value.strip() != "")
+def _is_some_seconds(value: str) -> bool:
+    return re.fullmatch(r"[0-9]+s", value) is not None and 0 < int(value[:-1]) <= 10**9
 
 
 _LAYERS = listed("", whole("", 1, 65536), 1, 100)
 _NULL = SettingType("null", lambda value: _ensure(value, value is None))
-_TEXT = SettingType("text", _text)
+_TEXT = text("text", str.strip)
 _FLAG = SettingType("true or false", lambda value: _ensure(value, isinstance(value, bool)))
-SIGN = SettingType("a single character", _character)
+_SECONDS = text("seconds like 30s", _is_some_seconds)
+SIGN = text("a single character", lambda value: len(value) == 1 and not value.isalnum())
 
 Number = Annotated[float, number("a finite number", lambda v: True)]
 Positive = Annotated[float, number("a finite number > 0", lambda v: v > 0)]
@@ -144,21 +147,16 @@ Whole = Annotated[int, whole("a whole number >= 0", 0, 10**12)]
 Seed = Annotated[int, whole("a whole number in 0...4294967295", 0, 2**32 - 1)]
 Betas = Annotated[list, listed("a list of two numbers in [0, 1)", number("", lambda v: 0 <= v < 1), 2, 2)]
 Widths = Annotated[list, SettingType("a list of 1 to 100 whole numbers in 1...65536", _widths)]
-Split = Annotated[list, _fractions(3)]
-TrainVal = Annotated[list, _fractions(2)]
+Split = Annotated[list, _fractions("three", 3)]
+TrainVal = Annotated[list, _fractions("two", 2)]
 Pixels = Annotated[int, whole("a whole number in 1...1024", 1, 1024)]
 Text = Annotated[str, _TEXT]
-File = Annotated[str, SettingType("a path, such as data/train.csv", _text)]
+File = Annotated[str, text("a path, such as data/train.csv", str.strip)]
 OptionalText = Annotated[str | None, either(_TEXT, _NULL)]
 OptionalName = Annotated[str | None, either(_NULL, SettingType("a name", _name))]
 Names = Annotated[list, SettingType("a name, or a list of names", _names)]
 BatchSize = Annotated[int | str, either(whole("a whole number >= 1", 1, 10**12), word("full", "auto"))]
-Pace = Annotated[
-    int | str,
-    either(
-        whole("a whole number of epochs", 1, 10**12), SettingType("seconds like 30s", _seconds), word("auto")
-    ),
-]
+Pace = Annotated[int | str, either(whole("a whole number of epochs", 1, 10**12), _SECONDS, word("auto"))]
 Folds = Annotated[int, either(whole("0", 0, 0), whole("a whole number in 2...1000", 2, 1000))]
 Threads = Annotated[int | str, either(whole("a whole number in 1...1024", 1, 1024), word("auto"))]
 Flag = Annotated[bool, _FLAG]
@@ -176,7 +174,5 @@ ANYTHING = SettingType("a plain value", lambda value: value)
 
 def setting_type(annotation: Any) -> SettingType:
     """The type in Annotated[..., SettingType], the type for a plain annotation, or ANYTHING."""
-    for extra in getattr(annotation, "__metadata__", ()):
-        if isinstance(extra, SettingType):
-            return extra
-    return _OF_PLAIN_ANNOTATIONS.get(annotation, ANYTHING)
+    types = [extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, SettingType)]
+    return types[0] if types else _OF_PLAIN_ANNOTATIONS.get(annotation, ANYTHING)

@@ -128,7 +128,9 @@ class Suggestions:
     def names(self) -> dict[str, str]:
         """Our groups and nodes, and what other tools call ours -> the template of an override."""
         ours = {folded(name): name for name in (*self.catalog.paths, *self.catalog.plain)}
-        return {name: key for name, key in _ours("names").items() if _node(key) in self.nodes} | ours
+        theirs = _ours("names").items()
+        usable = {name: key for name, key in theirs if re.split("[.=]", key.split()[-1])[0] in self.nodes}
+        return usable | ours
 
     def settings(self, node: str) -> Mapping[str, SettingType]:
         """The settings of a plain node, or of the option chosen in a group; none if there is no such node."""
@@ -137,8 +139,6 @@ class Suggestions:
         word = self.chosen.get(node)
         exists = node in self.catalog.groups and word in self.catalog.words(node)
         return self.catalog.option(node, word).settings if exists else {}
-
-    # ---- problems
 
     def unknown_option(self, group: str, value: Any, origin: str = "") -> Problem:
         """An option that its group does not have."""
@@ -161,8 +161,6 @@ class Suggestions:
         if settings := [f"{node}.{setting}" for setting in self.settings(node)]:
             return f"choose from: {', '.join(settings)}"
         return f"{node}={self.chosen[node]} has no settings: see dlfound options {node}"
-
-    # ---- overrides to write instead
 
     def option(self, group: str, value: Any) -> str:
         """The choice that a slip, another tool's word, a truth value or a number means; empty if unknown."""
@@ -216,15 +214,15 @@ class Suggestions:
         exact = folded(key) in self.names or folded(setting) in self._templates(self.nodes)
         return self.key(key, value) if exact else ""
 
-    def _templates(self, nodes: Iterable[str]) -> dict[str, str]:
+    def _templates(self, nodes: Sequence[str]) -> dict[str, str]:
         """Setting of the nodes -> its key, after a choice of option if the chosen one lacks it."""
         templates = {}
         for node in nodes:
-            usual = [_tables()["switched_on"][node]] if node in _tables()["switched_on"] else []
-            for word in [*usual, *self.catalog.words(node)] if node in self.catalog.groups else []:
+            usual = _tables()["switched_on"].get(node)
+            for word in sorted(self.catalog.words(node), key=lambda word: word != usual):
                 for setting in self.catalog.keys(node, word):
                     templates.setdefault(folded(setting), f"{node}={word} {node}.{setting}")
-        chosen = {folded(s): f"{node}.{s}" for node in reversed(list(nodes)) for s in self.settings(node)}
+        chosen = {folded(s): f"{node}.{s}" for node in reversed(nodes) for s in self.settings(node)}
         return templates | chosen
 
     def _filled(self, template: str, value: Any) -> str:
@@ -248,11 +246,11 @@ class Suggestions:
         node, _, setting = key.partition(".")
         if value is NO_VALUE:
             return key
-        word = _ours("words", key).get(folded(value))
+        numbers = [int(n) for n in re.findall(r"\d+", value)] if _TUPLE.fullmatch(str(value)) else None
         default = self.catalog.values(node, self.chosen.get(node, "")).get(setting)
         default = None if default == MISSING or "${" in str(default) else default
-        for candidate in (word, value, _numbers(value), str(value), default):
-            if candidate is not None and _fits(self.settings(node)[setting], candidate):
+        for candidate in (_ours("words", key).get(folded(value)), value, numbers, str(value), default):
+            if candidate is not None and self.settings(node)[setting].accepts(candidate):
                 return _assigned(key, candidate)
         return key
 
@@ -263,11 +261,6 @@ class Suggestions:
         return [f"{group}.{setting}={setting.upper()}" for setting in missing]
 
 
-def _node(template: str) -> str:
-    """The group or node of a template's last word."""
-    return re.split("[.=]", template.split()[-1])[0]
-
-
 def _assigned(key: str, value: Any) -> str:
     """An override that gives a plain value."""
     if isinstance(value, str) and not isinstance(scalar(value), str):  # a text such as "1"
@@ -275,17 +268,3 @@ def _assigned(key: str, value: Any) -> str:
     if isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value)):
         return override_text(key, value)
     return f"{key}={json.dumps(value, separators=(',', ':'))}"
-
-
-def _numbers(value: Any) -> list[int] | None:
-    """The numbers of a Python tuple, which Hydra's grammar does not have."""
-    digits = re.findall(r"\d+", value) if isinstance(value, str) and _TUPLE.fullmatch(value) else None
-    return digits and [int(number) for number in digits]
-
-
-def _fits(setting_type: SettingType, value: Any) -> bool:
-    try:
-        setting_type.read(value)
-    except (ValueError, TypeError, OverflowError):
-        return False
-    return True

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -26,11 +26,10 @@ _Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C reader, if PyYAML
 class _Loader(_Safe):
     """YAML's safe loader; it also reads 1e-3 as a number, and no sexagesimals, octals or dates."""
 
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class _Dumper(yaml.SafeDumper):
@@ -60,10 +59,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
     result = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            raise yaml.MarkedYAMLError(problem=f"key {key!r} is not text", problem_mark=key_node.start_mark)
-        if key in result:
-            raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=key_node.start_mark)
+        if not isinstance(key, str) or key in result:
+            problem = f"duplicate key {key!r}" if isinstance(key, str) else f"key {key!r} is not text"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
         result[key] = loader.construct_object(value_node, deep=True)
     return result
 
@@ -96,43 +94,42 @@ def read_yaml(path: Path, code: Code = Code.CONFIG) -> dict[str, Any]:
         Error: the file is unreadable, not UTF-8, too large or deep, not YAML or not a mapping, or a key
             occurs twice.
     """
-    text = _text(path, code)
+    text = read_text(path, code)
     try:
         _check_shape(text)
         tree = yaml.load(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:  # has no mark
         line = text.encode()[: error.position].count(b"\n") + 1
         raise Error(f"{path}:{line}: {error.reason}", "remove the character", code) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        problem = printable(getattr(error, "problem", None) or "not YAML")
-        if mark and "".join(text.split("\n")[mark.line : mark.line + 1]).lstrip(" ").startswith("\t"):
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        problem = printable(error.problem)
+        if "".join(text.split("\n")[mark.line : mark.line + 1]).lstrip(" ").startswith("\t"):
             problem = "tabs are not allowed; indent with spaces"
-        raise Error(
-            f"{path}{place}: {problem}", "write one name: value per line, as in conf/", code
-        ) from None
+        message = f"{path}:{mark.line + 1}:{mark.column + 1}: {problem}"
+        raise Error(message, "write one name: value per line, as in conf/", code) from None
     if not isinstance(tree, dict):
-        raise Error(
-            f"{path} must be a mapping of names to values", "write lines of the form name: value", code
-        )
+        message = f"{path} must be a mapping of names to values"
+        raise Error(message, "write lines of the form name: value", code)
     return tree
 
 
-def _text(path: Path, code: Code) -> str:
+def read_text(path: Path, code: Code = Code.CONFIG) -> str:
+    """Read a small text.
+
+    Raises:
+        Error: the file is unreadable, not UTF-8 or too large.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise Error(f"{path} is too complex (more than {MAX_BYTES // 1024} KiB)", "shorten it", code)
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise Error(
-            f"{path} is not UTF-8 (byte 0x{byte:02x} at {error.start})", "save it as UTF-8", code
-        ) from None
+        message = f"{path} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})"
+        raise Error(message, "save it as UTF-8", code) from None
     except OSError as error:
-        raise Error(
-            f"cannot read {path}: {error.strerror}", "check the name and the permissions", code
-        ) from None
+        message = f"cannot read {path}: {error.strerror}"
+        raise Error(message, "check the name and the permissions", code) from None
 
 
 def _check_shape(text: str) -> None:
@@ -140,6 +137,7 @@ def _check_shape(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Safe):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        value = getattr(event, "value", "")
         why = None
         if getattr(event, "anchor", None) is not None:
             why = "too complex (anchors and aliases are not allowed)"
@@ -147,25 +145,17 @@ def _check_shape(text: str) -> None:
             why = f"tags are not allowed ({event.tag})"
         elif depth > MAX_DEPTH:
             why = f"too complex (nested more than {MAX_DEPTH} deep)"
-        elif _long_number(getattr(event, "value", "")):
-            why = f"too complex (a number of {len(event.value)} digits)"
+        elif len(value) > MAX_DIGITS and value.strip("+-").isdigit():
+            why = f"too complex (a number of {len(value)} digits)"
         if why:
             raise yaml.MarkedYAMLError(problem=why, problem_mark=event.start_mark)
-
-
-def _long_number(text: str) -> bool:
-    return len(text) > MAX_DIGITS and text.strip("+-").isdigit()
 
 
 def plain(value: Any) -> bool:
     """True for a text, finite number, truth value, null, or a list of them."""
     if isinstance(value, list):
-        return all(plain(v) for v in value)
-    return (
-        value is None
-        or isinstance(value, str | bool | int)
-        or (isinstance(value, float) and math.isfinite(value))
-    )
+        return all(map(plain, value))
+    return isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))
 
 
 # ---- references
@@ -173,27 +163,21 @@ def plain(value: Any) -> bool:
 
 def has_resolver(value: Any) -> bool:
     """True if a text in the value has a `${...}` that is not a plain reference to another key."""
-    if isinstance(value, dict):
-        return any(has_resolver(part) for pair in value.items() for part in pair)
-    if isinstance(value, list):
-        return any(has_resolver(part) for part in value)
-    return isinstance(value, str) and "${" in _REFERENCE.sub("", value)
+    return "${" in _REFERENCE.sub("", str(value))
 
 
-def follow_references(tree: Mapping[str, Any]) -> dict[str, Any]:
+def follow_references(tree: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """A copy of node -> setting -> value with its references `${node.setting}` followed.
 
     The syntax is OmegaConf's: `${.x}` is a setting of the same node, and each further dot goes up one level.
     A value whose reference leads nowhere remains as written.
     """
-    followed = {}
-    for node, settings in tree.items():
-        followed[node] = {} if isinstance(settings, dict) else settings
-        for key in settings if isinstance(settings, dict) else ():
-            try:
-                followed[node][key] = _follow((node, key), tree, ())
-            except LookupError:
-                followed[node][key] = settings[key]
+    followed: dict[str, Any] = {node: {} for node in tree}
+    for node, key in [(node, key) for node, settings in tree.items() for key in settings]:
+        try:
+            followed[node][key] = _follow((node, key), tree, ())
+        except LookupError:
+            followed[node][key] = tree[node][key]
     return followed
 
 
@@ -221,9 +205,13 @@ def _follow(path: Keys, tree: Mapping[str, Any], above: tuple[Keys, ...]) -> Any
     reference = _REFERENCE.fullmatch(value)
     if reference and not reference[1]:
         return _follow(_target(reference, path), tree, above)
-    return _REFERENCE.sub(
-        lambda match: _unescaped(match) + str(_follow(_target(match, path), tree, above)), value
-    )
+
+    def followed(match: re.Match) -> str:
+        if len(match[1]) % 2:  # of two backslashes one stays, and an odd one would make it plain text
+            raise LookupError
+        return match[1][: len(match[1]) // 2] + str(_follow(_target(match, path), tree, above))
+
+    return _REFERENCE.sub(followed, value)
 
 
 def _target(reference: re.Match, path: Keys) -> Keys:
@@ -233,10 +221,3 @@ def _target(reference: re.Match, path: Keys) -> Keys:
         raise LookupError
     head = path[: len(path) - len(dots)] if dots else ()
     return (*head, *re.findall(r"\w+", key))
-
-
-def _unescaped(reference: re.Match) -> str:
-    """The backslashes before a reference: two stand for one, and an odd one would make it plain text."""
-    if len(reference[1]) % 2:
-        raise LookupError
-    return reference[1][: len(reference[1]) // 2]

@@ -1,41 +1,118 @@
-"""From the overrides of a command to a checked configuration, with the options that a person adds."""
+"""All groups, joined, and what people add to them; from the overrides of a command to a configuration.
+
+Importing this module does not import torch.
+"""
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from dlfound.config import setting_types as types
 from dlfound.config.catalog import Catalog, Option, with_registered
 from dlfound.config.config import Config
+from dlfound.data import sources
 from dlfound.errors import Code, Error
-from dlfound.options.groups import GROUPS, NODES, SWEEP_GROUPS
+from dlfound.nn import activation, batchnorm, dropout, initializer, model
+from dlfound.objective import constraint, loss, regularizer
+from dlfound.optim import early_stopping, lr_decay, optimizers
+from dlfound.options import search_methods
 from dlfound.options.rules import RULES
+from dlfound.training import loggers
 
 ConfigDirs = Sequence[str | Path]
+
+# ---- the groups and nodes
+
+
+def _is_folder_name(value: str) -> bool:
+    taken = value in ("", ".", "..", "latest")
+    return not taken and value.isprintable() and not set(value) & set("/\\") and len(value.encode()) <= 200
+
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
+Device = Annotated[str, types.text("auto, cpu, cuda or cuda:N", _DEVICE.fullmatch, ("auto", "cpu", "cuda"))]
+Name = Annotated[str, types.text("a valid folder name of at most 200 bytes", _is_folder_name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a net is trained: epochs, batches, the monitor, cross-validation, checkpoints."""
+
+    epochs: types.Count
+    batch_size: types.BatchSize
+    monitor: types.Text
+    folds: types.Folds
+    fold: types.Whole
+    checkpoint: types.Pace
+    allow_changed: types.Flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """The folder of a run, its seed, its device and its threads."""
+
+    name: Name
+    dir: types.OptionalText
+    seed: types.Seed
+    device: Device
+    threads: types.Threads
+
+
+GROUPS = {
+    "data": sources.TABLE,
+    "model": model.TABLE,
+    "activation": activation.TABLE,
+    "initializer": initializer.TABLE,
+    "batchnorm": batchnorm.TABLE,
+    "dropout": dropout.TABLE,
+    "loss": loss.TABLE,
+    "regularizer": regularizer.TABLE,
+    "constraint": constraint.TABLE,
+    "optim": optimizers.TABLE,
+    "lr_decay": lr_decay.TABLE,
+    "early_stopping": early_stopping.TABLE,
+    "logger": loggers.TABLE,
+}
+
+SWEEP_GROUPS = {"search": search_methods.TABLE}
+"""The groups that only a sweep has."""
+
+NODES = {"train": TrainSettings, "run": RunSettings}
+"""The nodes that are not groups: their settings do not depend on an option."""
+
+
+# ---- catalogs and configurations
 
 
 def catalog(config_dirs: ConfigDirs = ()) -> Catalog:
     """The options of a run: the built-in ones, those in the folders, and those registered from Python."""
-    return _catalog(GROUPS, NODES, config_dirs, ("config",))
+    return _catalog(GROUPS, NODES, config_dirs, "config")
 
 
 def sweep_catalog(config_dirs: ConfigDirs = ()) -> Catalog:
     """The options that only a sweep has."""
-    return _catalog(SWEEP_GROUPS, {}, config_dirs, ("sweep",))
+    return _catalog(SWEEP_GROUPS, {}, config_dirs, "sweep")
 
 
 def full_catalog(config_dirs: ConfigDirs = ()) -> Catalog:
     """The options of runs and sweeps."""
-    return _catalog(GROUPS | SWEEP_GROUPS, NODES, config_dirs, ("config", "sweep"))
+    return _catalog(GROUPS | SWEEP_GROUPS, NODES, config_dirs, "config", "sweep")
 
 
 def _catalog(
-    groups: Mapping[str, Any], nodes: Mapping[str, Callable], config_dirs: ConfigDirs, roots: Sequence[str]
+    groups: Mapping[str, Any], nodes: Mapping[str, type], config_dirs: ConfigDirs, *roots: str
 ) -> Catalog:
     folders = [Path(folder).expanduser() for folder in config_dirs]
     options = with_registered(GROUPS | SWEEP_GROUPS)
     plain = {name: Option(settings) for name, settings in nodes.items()}
     return Catalog({group: options[group] for group in groups}, plain, folders, roots)
+
+
+CATALOGS = {"OVERRIDE": catalog, "SPACE": full_catalog}
+"""The words of a verb, as its help calls them -> the catalog of the options that they may name."""
 
 
 def configure(overrides: Sequence[str], config_dirs: ConfigDirs = ()) -> Config:

@@ -7,19 +7,12 @@ values that it would have drawn without the interruption (with `tpe` and `gp`, i
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from dlfound.config.setting_types import Count, Seed, SettingType, either, whole, word
+from dlfound.config.setting_types import Count, Seed, either, text, whole, word
 
-_ADDRESS = re.compile(r"(sqlite|postgresql(\+psycopg)?)://\S+|grpc://[^\s/]+:\d+")
-
-
-def read_address(value: Any) -> str:
-    """Check the setting `search.storage`; raises ValueError if it is neither `journal` nor an address."""
-    if not isinstance(value, str) or not (value == "journal" or _ADDRESS.fullmatch(value)):
-        raise ValueError
-    return value
-
+_STORAGE = re.compile(r"journal|(sqlite|postgresql(\+psycopg)?)://\S+|grpc://[^\s/]+:\d+")
+_ADDRESSES = "journal, or an address: sqlite:///FILE, postgresql://..., grpc://HOST:PORT"
 
 Trials = Annotated[int | str, either(whole("a whole number >= 1", 1, 10**6), word("all"))]
 Seconds = Annotated[int | str, either(whole("a whole number of seconds >= 1", 1, 10**9), word("none"))]
@@ -28,8 +21,7 @@ Repeats = Annotated[int, whole("a whole number in 1...1000", 1, 1000)]
 Workers = Annotated[int, whole("a whole number in 1...256", 1, 256)]
 Pruner = Annotated[str, word("none", "median", "hyperband", "asha")]
 Reduction = Annotated[int, whole("a whole number in 2...100", 2, 100)]
-_ADDRESSES = "journal, or an address: sqlite:///FILE, postgresql://..., grpc://HOST:PORT"
-Address = Annotated[str, SettingType(_ADDRESSES, read_address, ("journal",))]
+Address = Annotated[str, text(_ADDRESSES, _STORAGE.fullmatch, ("journal",))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +42,6 @@ class Method:
     max_failures: Count
 
 
-@dataclass(frozen=True, kw_only=True)
 class Grid(Method):
     """Every combination of the values once, in the order of the overrides.
 
@@ -58,7 +49,6 @@ class Grid(Method):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
 class Random(Method):
     """Independent random draws: choices with equal probability, numbers uniform or log-uniform.
 
@@ -66,7 +56,6 @@ class Random(Method):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
 class Sobol(Method):
     """A scrambled Sobol sequence: like random draws, but spread evenly over the whole space.
 
@@ -74,7 +63,6 @@ class Sobol(Method):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
 class TPE(Method):
     """A tree-structured Parzen estimator: draws where good trials are dense and bad trials are rare.
 
@@ -82,7 +70,6 @@ class TPE(Method):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
 class GP(Method):
     """A Gaussian process of the results: each trial maximises the expected improvement, which takes seconds.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from dlfound.config import grammar
+from dlfound.config import overrides as grammar
 from dlfound.config.catalog import EXPERIMENT, SEARCH, SPACE, Catalog
 from dlfound.config.config import Config
 from dlfound.config.overrides import refuse_removal

@@ -71,7 +71,8 @@ WORDS = [
     ("dlfound train data=passfail data.target=", values("data.target", "pass", "grade")),
     ("dlfound train train.monitor=", values("train.monitor", "auto", *METRICS["multiclass"])),
     ("dlfound train data=sine train.monitor=", values("train.monitor", "auto", *METRICS["regression"])),
-    ("dlfound train data=passfail data.target=grade train.monitor=r", ["train.monitor=rmse", "train.monitor=r2"]),
+    ("dlfound train data=passfail data.target=grade train.monitor=r",
+     ["train.monitor=rmse", "train.monitor=r2"]),
     ("dlfound train data=arrays train.monitor=r", ["train.monitor=rmse", "train.monitor=r2"]),
     ("dlfound train data=nope train.monitor=acc", ["train.monitor=accuracy"]),
     ("dlfound train experiment=sp", ["experiment=spirals_depth"]),
@@ -198,7 +199,8 @@ def test_every_word_that_is_offered_composes(capsys):
 
 def test_completion_imports_neither_torch_nor_hydra(place):
     lines = ["dlfound ", "dlfound train optim=", "dlfound train train.monitor=", "dlfound eval "]
-    code = f"import sys; from dlfound.cli import main\nfor line in {lines}: main(['completion', '--line=' + line])\n"
+    code = "import sys; from dlfound.cli import main\n"
+    code += f"for line in {lines}: main(['completion', '--line=' + line])\n"
     code += "assert not {'torch._C', 'hydra', 'omegaconf'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stderr == "" and "optim=adam" in done.stdout

@@ -1,7 +1,7 @@
 """The completion scripts in bash, zsh and fish, driven as a person would.
 
-Starting Python for each TAB takes a second. So the shells get a stand-in for `dlfound`: it returns what the real
-program answers, and runs the real one for any other line.
+Starting Python for each TAB takes a second. So the shells get a stand-in for `dlfound`: it returns what the
+real program answers, and runs the real one for any other line.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ def answer(folder, *words):
 
 @pytest.fixture
 def shells(monkeypatch, tmp_path):
-    """The command on the PATH, a home of its own, a terminal without colours; returns the folder of answers."""
+    """Put the command on the PATH, with its own home and no colours; returns the folder of answers."""
     fill_folder()
     real = Path(sys.executable).parent / "dlfound"
     if not real.exists():

@@ -8,8 +8,7 @@ from dlfound.cli import main
 from dlfound.config.catalog import EXPERIMENT
 from dlfound.config.setting_types import MISSING
 from dlfound.config.yaml_files import read_yaml
-from dlfound.options.configure import catalog, full_catalog
-from dlfound.options.groups import GROUPS, SWEEP_GROUPS
+from dlfound.options.configure import GROUPS, SWEEP_GROUPS, catalog, full_catalog
 
 CONF = Path(__file__).parents[2] / "conf"
 EVERY = GROUPS | SWEEP_GROUPS

@@ -7,8 +7,7 @@ import pytest
 
 from dlfound.config.catalog import EXPERIMENT, conf_folder
 from dlfound.config.yaml_files import read_yaml
-from dlfound.options.configure import catalog, full_catalog
-from dlfound.options.groups import GROUPS, NODES, SWEEP_GROUPS
+from dlfound.options.configure import GROUPS, NODES, SWEEP_GROUPS, catalog, full_catalog
 
 CONF = Path(__file__).parents[2] / "conf"
 EVERY = GROUPS | SWEEP_GROUPS

@@ -1,4 +1,4 @@
-"""Composing: every option and experiment, which value wins, references, Hydra's own composition as the oracle."""
+"""Composing: every option and experiment, which value wins, references; Hydra itself is the oracle."""
 
 import inspect
 from functools import cache
@@ -47,7 +47,7 @@ def valid_value(setting_type):
 
 
 def lines():
-    """Lists of overrides that together choose every option of every group; and the options that each chooses."""
+    """Lists of overrides that together choose every option of every group, and the options of each."""
     words = {group: known().words(group) for group in known().groups}
     for i in range(max(map(len, words.values()))):
         chosen = {group: options[i % len(options)] for group, options in words.items()}
@@ -171,7 +171,8 @@ def test_root_then_option_then_experiment_then_command_line(tmp_path):
     ("override", "node", "key", "value"),
     [
         ("model.hidden=[64,32]", "model", "hidden", [64, 32]),
-        ("model.hidden=[ 64 , 32 ]", "model", "hidden", [64, 32]), ("model.hidden=64", "model", "hidden", [64]),
+        ("model.hidden=[ 64 , 32 ]", "model", "hidden", [64, 32]),
+        ("model.hidden=64", "model", "hidden", [64]),
         ("++model.hidden=[8]", "model", "hidden", [8]),
         ("train={epochs: 3, batch_size: full}", "train", "batch_size", "full"),
         ("run.name='a, b'", "run", "name", "a, b"), ('run.name="größe"', "run", "name", "größe"),

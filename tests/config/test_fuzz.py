@@ -1,4 +1,4 @@
-"""500 random command lines with mistakes: each mistake is reported, with a fix that works or with the choices."""
+"""500 random command lines with mistakes: each is reported, with a fix that works or with the choices."""
 
 import random
 import re
@@ -95,7 +95,7 @@ def test_every_mistake_is_reported_with_a_fix_and_writes_nothing(capsys, tmp_pat
 
 
 def wrong_when_pasted(overrides):
-    """What is wrong with overrides alone; a slip of an option's name needs the settings that were typed beside it."""
+    """What is wrong with overrides alone; for a slip of an option's name the settings typed with it count."""
     try:
         compose(shlex.split(overrides), known())
     except Error as error:

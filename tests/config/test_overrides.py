@@ -22,8 +22,10 @@ CASES = [  # overrides, part of the message, part of the fix; C1 ... are cases o
     (["++optim.lrr=1"], "unknown key 'optim.lrr'", "did you mean optim.lr=1?"),
     (["~optim.lrr"], "unknown key 'optim.lrr'", "did you mean optim.lr?"),
     (["lr=0.1"], "unknown key 'lr'", "did you mean optim.lr=0.1?"),
-    (["dropout.hidden=0.5"], "dropout=none has no setting 'dropout.hidden'", "dropout=gaussian or dropout=standard"),
-    (["dropout.hiden=0.5"], "unknown key 'dropout.hiden'", "did you mean dropout=standard dropout.hidden=0.5?"),
+    (["dropout.hidden=0.5"], "dropout=none has no setting 'dropout.hidden'",
+     "dropout=gaussian or dropout=standard"),
+    (["dropout.hiden=0.5"], "unknown key 'dropout.hiden'",
+     "did you mean dropout=standard dropout.hidden=0.5?"),
     (["optim.lr=abc"], "optim.lr must be a finite number > 0, got 'abc'", "optim.lr"),  # C4
     (["optim.lr=1e-3x"], "optim.lr must be a finite number > 0, got '1e-3x'", "optim.lr"),
     (["optim.lr=-1"], "optim.lr must be a finite number > 0, got -1", "optim.lr"),  # C5
@@ -36,25 +38,34 @@ CASES = [  # overrides, part of the message, part of the fix; C1 ... are cases o
     (["model.hidden=[0]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
     (["model.hidden=[-1]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
     (["model.hidden=[64.5]"], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
-    (["model.hidden=" + str([4] * 1000)], "model.hidden must be a list of 1 to 100 whole numbers", "model.hidden"),
+    (["model.hidden=" + str([4] * 1000)], "model.hidden must be a list of 1 to 100 whole numbers",
+     "model.hidden"),
     (["dropout=standard", "dropout.hidden=1.5"], "must be a number in [0, 1), got 1.5", "dropout.hidden"),
     (["dropout=standard", "dropout.hidden=1.0"], "must be a number in [0, 1), got 1.0", "dropout.hidden"),
     (["run.seed=no"], "run.seed must be a whole number in 0...4294967295, got 'no'", "run.seed"),  # C8
     (["run.seed=false"], "run.seed must be a whole number in 0...4294967295, got False", "run.seed"),
     (["run.seed=-1"], "run.seed must be a whole number in 0...4294967295, got -1", "run.seed"),
-    (["run.seed=4294967296"], "run.seed must be a whole number in 0...4294967295, got 4294967296", "run.seed"),
+    (["run.seed=4294967296"], "run.seed must be a whole number in 0...4294967295, got 4294967296",
+     "run.seed"),
     (["run.seed=1.5"], "run.seed must be a whole number in 0...4294967295, got 1.5", "run.seed"),
     (["train.epochs=0"], "train.epochs must be a whole number >= 1, got 0", "train.epochs"),  # C10
     (["train.batch_size=0"], "must be a whole number >= 1 or full or auto, got 0", "train.batch_size"),
-    (["run.device=foo"], "run.device must be auto, cpu, cuda or cuda:N, got 'foo'", "give run.device another value"),  # C11
-    (["run.device=cuda:"], "run.device must be auto, cpu, cuda or cuda:N, got 'cuda:'", "did you mean run.device=cuda?"),
-    (["run.name=${run.dir}", "run.dir=${run.name}"], "'${run.dir}' leads back to itself", "write the value"),  # C15
-    (["optim.lr=${optim.lr}"], "optim.lr: '${optim.lr}' leads back to itself", "write the value of optim.lr itself"),
-    (["optim.lr=${optim.lrr}"], "optim.lr refers to 'optim.lrr', which does not exist", "did you mean ${optim.lr}?"),
+    (["run.device=foo"], "run.device must be auto, cpu, cuda or cuda:N, got 'foo'",
+     "give run.device another value"),  # C11
+    (["run.device=cuda:"], "run.device must be auto, cpu, cuda or cuda:N, got 'cuda:'",
+     "did you mean run.device=cuda?"),
+    (["run.name=${run.dir}", "run.dir=${run.name}"], "'${run.dir}' leads back to itself",
+     "write the value"),  # C15
+    (["optim.lr=${optim.lr}"], "optim.lr: '${optim.lr}' leads back to itself",
+     "write the value of optim.lr itself"),
+    (["optim.lr=${optim.lrr}"], "optim.lr refers to 'optim.lrr', which does not exist",
+     "did you mean ${optim.lr}?"),
     (["run.name=${oc.env:NOPE}"], "resolvers are not allowed in a configuration", "run.name"),
     (["run.name='${oc.env:NOPE}'"], "resolvers are not allowed in a configuration", "run.name"),
-    (["run.name=\\${x}"], "run.name refers to 'x', which does not exist", "write the value of run.name itself"),
-    (["optim.betas=[0.9"], "cannot read override 'optim.betas=[0.9' (at character ", "optim.betas='...'"),  # C16
+    (["run.name=\\${x}"], "run.name refers to 'x', which does not exist",
+     "write the value of run.name itself"),
+    (["optim.betas=[0.9"], "cannot read override 'optim.betas=[0.9' (at character ",
+     "optim.betas='...'"),  # C16
     (["run.name='x"], "cannot read override \"run.name='x\" (at character 10)", "run.name='...'"),
     (["run.name=größe"], "cannot read override 'run.name=größe' (at character 12)", "'run.name=\"größe\"'"),
     (["run.name=🙂"], "cannot read override 'run.name=🙂' (at character 10)", "'run.name=\"🙂\"'"),
@@ -64,8 +75,10 @@ CASES = [  # overrides, part of the message, part of the fix; C1 ... are cases o
     (["x" * 4096 + "=1"], "unknown key '" + "x" * 50, "a key begins with one of: data, "),
     (["train={epochs: 3, epohcs: 4}"], "unknown key 'train.epohcs'", "did you mean train.epochs=4?"),
     (["train=3"], "train holds settings, not a value", "train.epochs"),
-    (["optim.betas={a: 1}"], "optim.betas must be a list of two numbers in [0, 1), got {'a': 1}", "optim.betas"),
-    (["optim=adam,sgd"], "'optim=adam,sgd' gives several values, and a run takes one", "or use dlfound sweep"),
+    (["optim.betas={a: 1}"], "optim.betas must be a list of two numbers in [0, 1), got {'a': 1}",
+     "optim.betas"),
+    (["optim=adam,sgd"], "'optim=adam,sgd' gives several values, and a run takes one",
+     "or use dlfound sweep"),
     (["+optim=sgd"], "'+' is not needed", "write optim=sgd"),
     (["+optim.lr=1"], "'+' is not needed", "write optim.lr=1"),
     (["~optim"], "optim cannot be removed", "optim=..."),
@@ -74,7 +87,8 @@ CASES = [  # overrides, part of the message, part of the fix; C1 ... are cases o
     (["optim.name=sgd"], "optim.name is set by choosing an option", "write optim=...: "),
     (["model._target_=os.system"], "unknown key 'model._target_'", "choose from: model.hidden"),  # X5
     (["+model._target_=os.system"], "unknown key 'model._target_'", "choose from: model.hidden"),
-    (["model=../../evil"], "no model named '../../evil'; choose from: mlp, perceptron", "see dlfound options model"),  # X9
+    (["model=../../evil"], "no model named '../../evil'; choose from: mlp, perceptron",
+     "see dlfound options model"),  # X9
     (["data=/etc/passwd"], "no data named '/etc/passwd'; choose from: ", "see dlfound options data"),
     (["model=pkg://x"], "no model named 'pkg://x'; choose from: ", "see dlfound options model"),
     (["hydra.run.dir=/x"], "'hydra.run.dir' is a key of Hydra", "did you mean run.dir=/x?"),
@@ -112,7 +126,8 @@ def test_a_long_value_is_cut_in_the_message(capsys):
 
 def test_all_mistakes_are_reported_together_and_nothing_is_written(capsys, tmp_path):
     line = [
-        "optim=nope", "optm=1", "dropout.hiden=1", "a=[1", "train.epochs=x", "model.hidden=[0]", "data=digits,sine",
+        "optim=nope", "optm=1", "dropout.hiden=1", "a=[1", "train.epochs=x", "model.hidden=[0]",
+        "data=digits,sine",
         "run.name=${oc.env:HOME}", "~lr_decay", "early_stopping.look_ahead=1", "activatoin=relu",
     ]  # fmt: skip
     pairs = reported(capsys, *line, options=())
@@ -193,8 +208,9 @@ def test_torch_is_not_imported_to_report_a_mistake():
     program = """
 import sys
 from dlfound.cli import main
-for words in ([], ["--help"], ["--version"], ["options"], ["options", "optim"], ["options", "--json"], ["nope"],
-              ["train", "--help"], ["eval", "--help"], ["train", "--cfg"], ["train", "--nope"], ["train", "optm=1"],
+for words in ([], ["--help"], ["--version"], ["options"], ["options", "optim"], ["options", "--json"],
+              ["nope"], ["train", "--help"], ["eval", "--help"], ["train", "--cfg"], ["train", "--nope"],
+              ["train", "optm=1"],
               ["train", "optim=nope"], ["train", "optim.lr=abc"], ["train", "optim=[1"],
               ["train", "--config-dir", "/nope"], ["train", "--epochs", "3"],
               ["options", "optm"], ["train", "early_stopping.look_ahead=1"]):

@@ -10,8 +10,7 @@ import dlfound
 from dlfound.cli import main
 from dlfound.config import catalog as catalog_module
 from dlfound.config.config import reopen
-from dlfound.options.configure import catalog, configure
-from dlfound.options.groups import GROUPS
+from dlfound.options.configure import GROUPS, catalog, configure
 
 
 @pytest.fixture(autouse=True)

@@ -205,10 +205,12 @@ def test_dlfound_does_not_accept_the_words_of_other_tools():
         ("train --epochs 10 optim=sgd", ["a setting has no dashes: write train.epochs=10"]),
         ("train --lr=0.1 --batch-size 32", ["write optim.lr=0.1", "write train.batch_size=32"]),
         ("train --optimizer adam --gpu", ["write optim=adam", "write run.device=cuda"]),
-        ("train --train.epochs 3", ["write train.epochs=3"]), ("train --dropout 0.5", ["write dropout=standard"]),
+        ("train --train.epochs 3", ["write train.epochs=3"]),
+        ("train --dropout 0.5", ["write dropout=standard"]),
         ("train --early-stopping", ["write early_stopping=lookahead"]),
         ("sweep --trials 5", ["write search.trials=5"]), ("check --seed 5", ["write run.seed=5"]),
-        ("train --trials 5", ["see dlfound train --help"]), ("eval latest --lr 3", ["see dlfound eval --help"]),
+        ("train --trials 5", ["see dlfound train --help"]),
+        ("eval latest --lr 3", ["see dlfound eval --help"]),
         ("train --cgf", ["did you mean --cfg?"]), ("train --config-path x", ["did you mean --config-dir?"]),
         ("train --experimental-rerun x", ["see dlfound train --help"]),
         ("fit optim=adam", ["did you mean train?"]), ("tune", ["did you mean sweep?"]),
@@ -225,9 +227,11 @@ def test_a_flag_or_verb_of_another_tool(command, expected, capsys):
 
 
 NAMES = [
-    "a", "my col", "x, (y)", "é", 'a "q" b', "it's", "null", "TRUE", "nan", "01", "1.0", "0", "7", "a\\", "[x]",
+    "a", "my col", "x, (y)", "é", 'a "q" b', "it's", "null", "TRUE", "nan", "01", "1.0", "0", "7", "a\\",
+    "[x]",
     'a\\"b',
-    "1e5", "$HOME `x`", "-1", "a=b", "a.b", "a-b", "${a}", "x:1", "{y}", "50 %", "a;b", "*", "~", "\\\\", 'b\\\\"',
+    "1e5", "$HOME `x`", "-1", "a=b", "a.b", "a-b", "${a}", "x:1", "{y}", "50 %", "a;b", "*", "~", "\\\\",
+    'b\\\\"',
     "/tmp/x", "a/b:c",
 ]  # fmt: skip
 

@@ -10,7 +10,8 @@ import dlfound
 from dlfound.options.configure import catalog
 
 BASE = [
-    "data=circles", "data.rows=120", "model.hidden=[8]", "train.epochs=8", "train.batch_size=16", "early_stopping=none",
+    "data=circles", "data.rows=120", "model.hidden=[8]", "train.epochs=8", "train.batch_size=16",
+    "early_stopping=none",
     "lr_decay=none", "logger=none", "run.threads=1",
 ]  # fmt: skip
 NOISY = ["optim.lr=0.3"]  # so that validation does not improve each time
@@ -183,7 +184,8 @@ ELSEWHERE = {
         )
     },
     "data=arrays path": "test_array_files", "data=arrays target_path": "test_array_files",
-    "data=arrays task": "test_python.py", "data=arrays seed": "test_arrays", "data=arrays split": "test_arrays",
+    "data=arrays task": "test_python.py", "data=arrays seed": "test_arrays",
+    "data=arrays split": "test_arrays",
 }  # fmt: skip
 
 

@@ -16,7 +16,8 @@ ERRORS = [  # overrides, part of the message, what the fix says to write
      ["train.batch_size=2", "batchnorm=none", "batchnorm=layer"]),
     (["loss=cross_entropy", "data=sine"], "is for binary and multiclass tasks, but this task is regression",
      ["loss=mse", "loss=auto"]),
-    (["train.monitor=accuracy", "data=sine"], "train.monitor must be auto, loss, rmse, mae or r2 for a regression task",
+    (["train.monitor=accuracy", "data=sine"],
+     "train.monitor must be auto, loss, rmse, mae or r2 for a regression task",
      ["train.monitor=auto"]),
     (["train.monitor=acuracy"], "got 'acuracy'", ["train.monitor=accuracy"]),
     (["train.monitor=val_loss"], "got 'val_loss'", ["train.monitor=loss"]),
@@ -24,13 +25,16 @@ ERRORS = [  # overrides, part of the message, what the fix says to write
     (["train.fold=3"], "needs a cross-validation", ["train.folds=5"]),
     (["train.folds=5", "train.fold=7"], "must be below train.folds=5", ["train.fold=4"]),
     ([*FROM_A_FILE, "data.split_by=group"], "needs data.group", ["data.group=COLUMN"]),
-    ([*FROM_A_FILE, "data.split_by=order", "data.group=g"], "does not keep the rows of data.group='g' together",
+    ([*FROM_A_FILE, "data.split_by=order", "data.group=g"],
+     "does not keep the rows of data.group='g' together",
      ["data.split_by=group"]),
     (["optim=lbfgs", "constraint=max_norm"], "does not work with constraint=max_norm", ["constraint=none"]),
     (["optim=lbfgs", "train.batch_size=3"], "needs the full batch", ["train.batch_size=full"]),
     (["lr_decay.warmup=300"], "must be shorter than train.epochs (200)", ["lr_decay.warmup=0"]),
-    (["lr_decay=one_cycle", "lr_decay.max_lr=0.001"], "must be above optim.lr (0.001)", ["lr_decay.max_lr=0.01"]),
-    (["initializer=uniform", "initializer.low=3"], "must be below initializer.high", ["initializer.low=-0.05"]),
+    (["lr_decay=one_cycle", "lr_decay.max_lr=0.001"], "must be above optim.lr (0.001)",
+     ["lr_decay.max_lr=0.01"]),
+    (["initializer=uniform", "initializer.low=3"], "must be below initializer.high",
+     ["initializer.low=-0.05"]),
 ]  # fmt: skip
 
 WARNINGS = [
@@ -58,7 +62,7 @@ def test_a_broken_rule_is_an_error_and_its_fix_works():
 
 
 def with_remedy(overrides, remedy):
-    """The overrides with a remedy, which replaces those of the same key, and of the option that it replaces."""
+    """The overrides with a remedy: it replaces those of the same key and of the option that it replaces."""
     key = remedy.partition("=")[0]
     return [text for text in overrides if not text.startswith((f"{key}=", f"{key}."))] + [remedy]
 
@@ -96,5 +100,5 @@ def variants(name):
 
 
 def test_no_rule_names_a_setting_that_does_not_exist():
-    keys = {*catalog().groups, *(f"{group}.name" for group in catalog().groups), *catalog().all_keys()}
+    keys = {*catalog().groups, *(f"{group}.name" for group in catalog().groups), *catalog().everything()}
     assert {key for rule in RULES for key in rule.keys} <= keys

@@ -5,7 +5,7 @@ import string
 from dataclasses import dataclass
 from functools import cache
 
-from dlfound.config.grammar import parse_override
+from dlfound.config.overrides import parse_override
 from dlfound.config.suggest import Suggestions
 from dlfound.options.configure import catalog
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import optuna
 import pytest
 
+from dlfound.config.setting_types import setting_type
 from dlfound.errors import Error
-from dlfound.options.search_methods import read_address
+from dlfound.options.search_methods import Address
 from dlfound.sweeps import storage as storages
 from dlfound.sweeps.folder import JOURNAL
 from dlfound.sweeps.storage import (
@@ -41,7 +42,7 @@ def expect_no_message(text):
     ],
 )
 def test_addresses_are_accepted(address):
-    assert read_address(address) == address
+    assert setting_type(Address).read(address) == address
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_addresses_are_accepted(address):
 )
 def test_other_texts_are_no_address(address):
     with pytest.raises(ValueError):
-        read_address(address)
+        setting_type(Address).read(address)
 
 
 @pytest.mark.parametrize(
