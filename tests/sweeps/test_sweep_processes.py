@@ -32,6 +32,7 @@ START = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with SIGINT ignored
 from dlfound.cli import main
+print("ready", flush=True)
 sys.exit(main())
 """
 LOG = Path("log.txt")
@@ -121,7 +122,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_resumed(running):
     os.waitpid(running, 0)
 
 
-@pytest.mark.parametrize(("trials", "moments"), [(0, (0.4, 1.2)), (2, (0.8, 1.6))])
+@pytest.mark.parametrize(("trials", "moments"), [(0, (0.2, 1.0)), (2, (0.6, 1.4))])
 def test_a_signal_at_any_moment_of_the_start_harms_no_trial(trials, moments):
     """Also while torch is being imported: half an import would fail every later trial."""
     words = ["sweep", *COMMON, "train.epochs=20", "run.dir=sweep"]
@@ -129,7 +130,9 @@ def test_a_signal_at_any_moment_of_the_start_harms_no_trial(trials, moments):
         assert main([*words, f"search.trials={trials}"]) == 0
     for moment in moments:
         command = [sys.executable, "-c", START, *words, "search.trials=60"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, text=True, **pipes) as process:
+            assert process.stdout.readline() == "ready\n"
             time.sleep(moment)
             process.send_signal(signal.SIGINT)
             message = process.communicate()[1]
