@@ -197,7 +197,7 @@ def _option_suspects(context: CheckContext) -> dict[str, _Suspect]:
     plain = {
         "activation": "relu",
         "batchnorm": "none",
-        "loss": losses.recipe(context.dataset.task),
+        "loss": losses.AUTO[context.dataset.task],
         "initializer": context.fitting_initializer,
         "constraint": "none",
         "optim": "adam",

@@ -18,7 +18,7 @@ from dlfound.config.setting_types import (
 )
 from dlfound.data import sources
 from dlfound.nn import activation, batchnorm, dropout, initializer, model
-from dlfound.objective import constraint, loss, regularizer
+from dlfound.objective import loss, regularization
 from dlfound.optim import early_stopping, lr_decay, optimizers
 from dlfound.options import search_methods
 from dlfound.training import loggers
@@ -76,8 +76,8 @@ GROUPS = {
     "batchnorm": batchnorm.TABLE,
     "dropout": dropout.TABLE,
     "loss": loss.TABLE,
-    "regularizer": regularizer.TABLE,
-    "constraint": constraint.TABLE,
+    "regularizer": regularization.REGULARIZERS,
+    "constraint": regularization.CONSTRAINTS,
     "optim": optimizers.TABLE,
     "lr_decay": lr_decay.TABLE,
     "early_stopping": early_stopping.TABLE,

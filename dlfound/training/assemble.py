@@ -49,7 +49,7 @@ def resolve(config: Config, task: str) -> tuple[Config, list[str]]:
         config = config.choose("initializer", option)
         notes.append(f"initializer=auto takes {option}, for {config.name('activation')}")
     if config.name("loss") == "auto":
-        option = losses.recipe(task)
+        option = losses.AUTO[task]
         config = config.choose("loss", option)
         notes.append(f"loss=auto takes {option}, for a {task} task")
     return config, notes

@@ -7,7 +7,7 @@ import torch
 import dlfound
 from dlfound.nn.batchnorm import TABLE as NORMS
 from dlfound.nn.dropout import TABLE as NOISES
-from dlfound.objective.regularizer import TABLE as PENALTIES
+from dlfound.objective.regularization import REGULARIZERS as PENALTIES
 from dlfound.options.configure import catalog
 from dlfound.streams import stream
 
