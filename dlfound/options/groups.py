@@ -19,7 +19,7 @@ from dlfound.config.setting_types import (
 from dlfound.data import sources
 from dlfound.nn import activation, batchnorm, dropout, initializer, model
 from dlfound.objective import loss, regularization
-from dlfound.optim import early_stopping, lr_decay, optimizers
+from dlfound.optim import optimizers, schedules
 from dlfound.options import search_methods
 from dlfound.training import loggers
 
@@ -79,8 +79,8 @@ GROUPS = {
     "regularizer": regularization.REGULARIZERS,
     "constraint": regularization.CONSTRAINTS,
     "optim": optimizers.TABLE,
-    "lr_decay": lr_decay.TABLE,
-    "early_stopping": early_stopping.TABLE,
+    "lr_decay": schedules.DECAYS,
+    "early_stopping": schedules.STOPPING,
     "logger": loggers.TABLE,
 }
 

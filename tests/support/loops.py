@@ -6,8 +6,8 @@ from dlfound.nn import activation, batchnorm, dropout, initializer
 from dlfound.nn.modules import Network, build_mlp
 from dlfound.nn.preprocessing import empty
 from dlfound.objective import loss, regularization
-from dlfound.optim.lr_decay import TABLE as DECAYS
 from dlfound.optim.optimizers import TABLE
+from dlfound.optim.schedules import DECAYS
 from dlfound.streams import stream
 from dlfound.training.device import DeviceData
 from dlfound.training.loop import fit

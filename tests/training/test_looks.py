@@ -8,7 +8,7 @@ import torch
 from support.looks import LOSSES, OPTIMIZERS, by_torch, make, make_part
 
 from dlfound.nn.modules import Network
-from dlfound.optim.lr_decay import TABLE as DECAYS
+from dlfound.optim.schedules import DECAYS
 from dlfound.streams import stream
 from dlfound.training.layers import LayerProbe
 from dlfound.training.loop import fit
