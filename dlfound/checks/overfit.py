@@ -14,7 +14,7 @@ from dlfound.config.config import Config
 from dlfound.objective import loss as losses
 from dlfound.training.assemble import Assembly
 from dlfound.training.device import DeviceData
-from dlfound.training.metrics import regression_metrics
+from dlfound.training.metrics import finite, regression_metrics
 
 FEW = 50  # examples that a net must be able to learn by heart (lecture, minute 43)
 CANDIDATES = 4096  # training rows from which they are chosen
@@ -74,7 +74,7 @@ def _score(a: Assembly, outputs: Tensor, part: DeviceData) -> tuple[float, bool]
     if a.network.target is None:
         right = a.loss.classes(outputs) == part.targets
         return float(right.double().mean()), bool(right.all())
-    r2 = regression_metrics(a.network.target.inverse(outputs), part.targets)["r2"]
+    r2 = finite(regression_metrics(a.network.target.inverse(outputs), part.targets)["r2"])
     return (1.0, True) if r2 is None else (r2, r2 >= FITTED)  # constant targets are learned
 
 

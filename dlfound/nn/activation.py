@@ -6,7 +6,6 @@ is the initializer that `initializer=auto` takes for it; it takes glorot_uniform
 attribute.
 """
 
-from collections.abc import Callable
 from typing import Annotated
 
 import lazy_loader
@@ -16,16 +15,6 @@ from dlfound.config.setting_types import NonNegative, Positive, whole
 torch = lazy_loader.load("torch")
 
 Pieces = Annotated[int, whole("a whole number in 2...16", 2, 16)]
-
-
-def _initialized_by(initializer: str) -> Callable[[Callable], Callable]:
-    """Name the initializer that suits the decorated option."""
-
-    def mark(option: Callable) -> Callable:
-        option.initializer = initializer
-        return option
-
-    return mark
 
 
 def sigmoid() -> "torch.nn.Module":
@@ -50,7 +39,6 @@ def tanh() -> "torch.nn.Module":
     return torch.nn.Tanh()
 
 
-@_initialized_by("he_normal")
 def relu() -> "torch.nn.Module":
     """max(0, a): it does not saturate above zero, and gives exact zeros below.
 
@@ -63,7 +51,6 @@ def relu() -> "torch.nn.Module":
     return torch.nn.ReLU()
 
 
-@_initialized_by("he_normal")
 def leaky_relu(*, slope: NonNegative) -> "torch.nn.Module":
     """a above zero, slope times a below: no unit can die.
 
@@ -74,7 +61,6 @@ def leaky_relu(*, slope: NonNegative) -> "torch.nn.Module":
     return torch.nn.LeakyReLU(slope)
 
 
-@_initialized_by("he_normal")
 def elu(*, alpha: Positive) -> "torch.nn.Module":
     """a above zero, alpha (exp(a) - 1) below: the mean of the activations is near zero.
 
@@ -86,7 +72,6 @@ def elu(*, alpha: Positive) -> "torch.nn.Module":
     return torch.nn.ELU(alpha)
 
 
-@_initialized_by("lecun_normal")
 def selu() -> "torch.nn.Module":
     """ELU with the scale and the alpha that keep mean 0 and variance 1 from layer to layer.
 
@@ -100,7 +85,6 @@ def selu() -> "torch.nn.Module":
     return torch.nn.SELU()
 
 
-@_initialized_by("he_normal")
 def gelu() -> "torch.nn.Module":
     """a Phi(a), where Phi is the distribution function of the normal distribution: a smooth ReLU.
 
@@ -113,7 +97,6 @@ def gelu() -> "torch.nn.Module":
     return torch.nn.GELU()
 
 
-@_initialized_by("he_normal")
 def silu() -> "torch.nn.Module":
     """a sigmoid(a), also called swish: a smooth ReLU.
 
@@ -145,7 +128,6 @@ def softsign() -> "torch.nn.Module":
     return torch.nn.Softsign()
 
 
-@_initialized_by("he_normal")
 def mish() -> "torch.nn.Module":
     """a tanh(softplus(a)): a smooth ReLU, close to silu.
 
@@ -179,6 +161,10 @@ def maxout(*, pieces: Pieces) -> "torch.nn.Module":
 
     return Maxout(pieces)
 
+
+for _option in (relu, leaky_relu, elu, gelu, silu, mish):  # they are zero, or almost, half of the time
+    _option.initializer = "he_normal"
+selu.initializer = "lecun_normal"
 
 TABLE = {
     "sigmoid": sigmoid,

@@ -1,6 +1,7 @@
 """The modules that torch.nn lacks, the factory that builds a net from them, and exact batch statistics."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -248,21 +249,6 @@ def build_mlp(
     return MLP(noise and dropout(inputs, noise.input), layers, output, embeddings)
 
 
-class _Moments:
-    """A forward pre-hook that sums a module's inputs and their squares over rows, in float64."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.total = 0.0
-        self.squares = 0.0
-
-    def __call__(self, module: nn.Module, args: tuple[Tensor]) -> None:
-        a = args[0].double()
-        self.rows += len(a)
-        self.total = self.total + a.sum(0)
-        self.squares = self.squares + a.square().sum(0)
-
-
 @torch.no_grad()
 def exact_statistics(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) -> None:
     """Give each batch normalisation the mean and variance of all rows, in place.
@@ -277,11 +263,18 @@ def exact_statistics(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) 
     """
     model.eval()
     for norm in [m for m in model.modules() if isinstance(m, BatchNorm)]:
-        moments = _Moments()
-        hook = norm.register_forward_pre_hook(moments)
+        sums: list[tuple[int, Tensor, Tensor]] = []
+        hook = norm.register_forward_pre_hook(partial(_add_sums, sums))
         for x in batches():
             model(x)
         hook.remove()
-        mean = moments.total / moments.rows
+        rows, total, squares = (sum(column) for column in zip(*sums, strict=True))
+        mean = total / rows
         norm.mean.copy_(mean)
-        norm.var.copy_((moments.squares / moments.rows - mean.square()).clamp(min=0))
+        norm.var.copy_((squares / rows - mean.square()).clamp(min=0))
+
+
+def _add_sums(sums: list[tuple], module: nn.Module, args: tuple[Tensor]) -> None:
+    """Add the rows of a module's input, and the sums of it and of its squares over them."""
+    a = args[0].double()
+    sums.append((len(a), a.sum(0), a.square().sum(0)))

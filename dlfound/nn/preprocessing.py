@@ -6,6 +6,7 @@ replaces by learned vectors.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -172,9 +173,6 @@ class Standard(Standardise):
             self.deviation[k] = fitted.deviation[0]
 
 
-SCALES = {"robust": Robust, "standard": Standard}
-
-
 class TabularPreprocessing(nn.Module):
     """The encoded columns of a table (rows, columns) float64 -> (rows, features) float32.
 
@@ -189,11 +187,8 @@ class TabularPreprocessing(nn.Module):
     def __init__(self, plan: Mapping[str, Any]):
         super().__init__()
         self.plan = dict(plan)
-        scaled = len(plan["scaled"])
-        if plan["scale"] == "quantile":
-            self.scale = Quantile(scaled, plan["knots"])
-        else:
-            self.scale = SCALES[plan["scale"]](scaled)
+        scales = {"robust": Robust, "standard": Standard, "quantile": partial(Quantile, knots=plan["knots"])}
+        self.scale = scales[plan["scale"]](len(plan["scaled"]))
         self.register_buffer("median", torch.zeros(len(plan["numbers"]), dtype=torch.float64))
         for k, codes in enumerate(plan["codes"]):
             self.register_buffer(f"places{k}", torch.zeros(codes, dtype=torch.int64))
@@ -203,7 +198,9 @@ class TabularPreprocessing(nn.Module):
         numbers = x[:, plan["numbers"]]
         missing = numbers.isnan()
         numbers = torch.where(missing, self.median, numbers)
-        places = [self._places(k)[x[:, column].long()] for k, column in enumerate(plan["categories"])]
+        places = [
+            self.get_buffer(f"places{k}")[x[:, column].long()] for k, column in enumerate(plan["categories"])
+        ]
         one_hot = [k for k in range(len(places)) if k not in plan["embedded"]]
         features = [
             self.scale(numbers[:, plan["scaled"]]),
@@ -221,10 +218,6 @@ class TabularPreprocessing(nn.Module):
         one_hot = sum(known for k, known in enumerate(plan["known"]) if k not in plan["embedded"])
         return len(plan["numbers"]) + len(plan["flagged"]) + one_hot + len(plan["embedded"])
 
-    def _places(self, k: int) -> Tensor:
-        """The number of each code of category k; 0 for unknown."""
-        return getattr(self, f"places{k}")
-
     def fit(self, column: Column, rare: int) -> "TabularPreprocessing":
         """Fill the buffers from the training rows; the arguments are those of `plan_columns`."""
         numbers = self.plan["numbers"]
@@ -234,7 +227,7 @@ class TabularPreprocessing(nn.Module):
         medians = self.median.numpy()
         self.scale.fit(_imputed(column(numbers[i]), medians[i]) for i in self.plan["scaled"])
         for i, k in enumerate(self.plan["categories"]):
-            places = self._places(i)
+            places = self.get_buffer(f"places{i}")
             codes = _frequent_codes(column(k), len(places), rare)
             places[codes] = torch.arange(1, len(codes) + 1)
         return self

@@ -192,7 +192,7 @@ class Adam(_Moments):
     def fused(self, w, g, slots, t, skip, weight_decay=0.0):
         m, v = slots
         beta1, beta2 = self.betas
-        torch._fused_adamw_(
+        torch._fused_adamw_(  # without decay, this is Adam
             [w], [g], [m], [v], [], [t], lr=self.lr, beta1=beta1, beta2=beta2, eps=self.eps,
             weight_decay=weight_decay, amsgrad=False, maximize=False, found_inf=skip,
         )  # fmt: skip

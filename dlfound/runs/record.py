@@ -13,7 +13,7 @@ from dlfound.runs.run_log import RunLog
 from dlfound.runs.state import TrainState
 from dlfound.training.assemble import Assembly
 from dlfound.training.layers import LayerState
-from dlfound.training.loggers import NoLogger
+from dlfound.training.loggers import Logger
 from dlfound.training.loop import Epoch
 from dlfound.training.metrics import monitored, outputs_of
 
@@ -45,7 +45,7 @@ class Recorder:
         self.folder = log.folder
         self._moments = moments(config["train"]["epochs"])
         done = state.epochs_done if state.step > 0 else None
-        self.logger: Any = NoLogger(self.folder.path, done)
+        self.logger = Logger(self.folder.path, done)
         with self._tolerant():
             self.logger = config.build("logger")(self.folder.path, done)
 
@@ -54,7 +54,7 @@ class Recorder:
         try:
             yield
         except (OSError, UnicodeError) as error:  # TensorBoard takes no folder whose name is not UTF-8
-            self.logger = NoLogger(self.folder.path, None)
+            self.logger = Logger(self.folder.path, None)
             reason = getattr(error, "strerror", None) or error
             self.log.warn(f"cannot write curves ({reason}); the run continues without them")
 

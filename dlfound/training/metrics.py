@@ -63,18 +63,18 @@ def measure(
         targets: class numbers (rows,), or numbers in their own unit (rows, columns).
         brief: only the cheap metrics, `objective.tasks.CHEAP_METRICS`.
     """
-    metrics = {"loss": finite(loss(outputs, encoded))}
+    metrics = {"loss": loss(outputs, encoded)}
     if network.target is not None:
         metrics |= regression_metrics(network.target.inverse(outputs), targets)
     elif targets.dim() == 2:
-        metrics |= _finite_values(label_metrics(loss, outputs, targets, brief=brief))
+        metrics |= label_metrics(loss, outputs, targets, brief=brief)
     elif brief:
-        metrics["accuracy"] = finite(accuracy(loss.classes(outputs), targets))
+        metrics["accuracy"] = accuracy(loss.classes(outputs), targets)
     else:
-        metrics |= _finite_values(classification_metrics(loss, outputs, targets))
+        metrics |= classification_metrics(loss, outputs, targets)
     if not outputs.isfinite().all():  # the argmax of NaN is class 0, which is not a prediction
         return dict.fromkeys(metrics)
-    return metrics
+    return {name: finite(value) for name, value in metrics.items()}
 
 
 def monitored(monitor: str) -> str:
@@ -99,28 +99,21 @@ def finite(value: Tensor) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _finite_values(metrics: dict[str, Tensor]) -> Metrics:
-    return {name: finite(value) for name, value in metrics.items()}
+# ---- the metrics of a task: scalar tensors, NaN or infinite where a metric is undefined
 
 
-# ---- numbers
-
-
-def regression_metrics(predicted: Tensor, targets: Tensor) -> Metrics:
-    """RMSE, MAE and R2 (averaged over columns) of (rows, columns); R2 is None for a constant target."""
+def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """RMSE, MAE and R2 (averaged over columns) of (rows, columns); R2 is undefined for a constant target."""
     targets = targets.double()
     error = predicted.double() - targets
     variance = (targets - targets.mean(0)).square().mean(0)
     rounding = (1e-12 * targets.abs().amax(0)).square()
     variance = torch.where(variance > rounding, variance, 0.0)
     return {
-        "rmse": finite(error.square().mean().sqrt()),
-        "mae": finite(error.abs().mean()),
-        "r2": finite((1 - error.square().mean(0) / variance).mean()),
+        "rmse": error.square().mean().sqrt(),
+        "mae": error.abs().mean(),
+        "r2": (1 - error.square().mean(0) / variance).mean(),
     }
-
-
-# ---- classes: scalar tensors, NaN where a metric is undefined
 
 
 def accuracy(predicted: Tensor, targets: Tensor) -> Tensor:
