@@ -93,7 +93,7 @@ def watch(monitor: str) -> Callable[[Metrics], float]:
     return value
 
 
-def finite(value: Tensor) -> float | None:
+def finite(value: Tensor | float) -> float | None:
     """A scalar as a number; None if it is not finite."""
     number = float(value)
     return number if math.isfinite(number) else None

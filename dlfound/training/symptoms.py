@@ -11,7 +11,7 @@ from dlfound.config.config import Config
 from dlfound.nn.initializer import recipe
 from dlfound.training.layers import SAMPLE_ROWS, LayerState
 from dlfound.training.loop import Epoch
-from dlfound.training.metrics import Metrics
+from dlfound.training.metrics import Metrics, finite
 
 # Thresholds of the signs. The tests train with sound settings of many kinds, and none of them reaches one.
 SATURATED = 0.5  # share of a layer's activations on a flat end
@@ -44,60 +44,6 @@ class Memory:
     sample_loss: float | None = None
     lowest_loss: float | None = None
 
-    @property
-    def initial(self) -> float:
-        """`initial_loss`; NaN, which compares as false, if it is unknown."""
-        return math.nan if self.initial_loss is None else self.initial_loss
-
-    @property
-    def sample(self) -> float:
-        """`sample_loss`; NaN if it is unknown."""
-        return math.nan if self.sample_loss is None else self.sample_loss
-
-    @property
-    def lowest(self) -> float:
-        """`lowest_loss`; infinity before the first epoch."""
-        return math.inf if self.lowest_loss is None else self.lowest_loss
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """The facts of a run that its signs depend on.
-
-    Attributes:
-        config: without `auto` options.
-        lr: the configured learning rate.
-        classes: the number of classes with training rows; 0 for numbers and several labels.
-        rows: part -> its number of rows.
-    """
-
-    config: Config
-    lr: float
-    classes: int
-    rows: Mapping[str, int]
-
-    @property
-    def sample_rows(self) -> int:
-        """The number of rows in the sample for looks at the layers."""
-        return min(SAMPLE_ROWS, self.rows["train"])
-
-    def rate(self, factor: float) -> str:
-        """The override that multiplies the learning rate."""
-        return f"optim.lr={self.lr * factor:.3g}"
-
-    def advice(self, *suggestions: str) -> str:
-        """Those of the suggestions that the run does not follow already, as "try a, b or c"."""
-        config = self.config
-        chosen = {f"{group}={config.name(group)}" for group in config.catalog.groups}
-        if f"initializer={recipe(config.build('activation').func)}" in chosen:
-            chosen.add("initializer=auto")
-        if config["train"]["batch_size"] == 1:
-            chosen.add("batchnorm=batch")  # one row has no variance
-        if config.name("model") == "perceptron":
-            chosen |= {"a larger model.hidden", "a smaller model.hidden"}
-        left = [text for text in suggestions if text and text not in chosen] or ["inputs that vary more"]
-        return f"try {', '.join(left[:-1])} or {left[-1]}" if len(left) > 1 else f"try {left[0]}"
-
 
 class Symptoms:
     """Looks for signs of trouble at the start, after each epoch and at the end; returns the new messages.
@@ -118,31 +64,33 @@ class Symptoms:
         rows: Mapping[str, int],
         memory: Memory | None = None,
     ):
-        self.run = RunFacts(config, lr, sum(count > 0 for count in class_counts), rows)
+        self.config = config
+        self.lr = lr
+        self.classes = sum(count > 0 for count in class_counts)
+        self.rows = rows
         self.memory = memory or Memory()
 
     def start(self, initial_loss: float, sample_loss: float, layers: Sequence[LayerState]) -> list[str]:
         """Look before the first step; the losses are the means over the training rows and over the sample."""
-        self.memory.initial_loss = initial_loss if math.isfinite(initial_loss) else None
-        self.memory.sample_loss = sample_loss if math.isfinite(sample_loss) else None
+        self.memory.initial_loss = finite(initial_loss)
+        self.memory.sample_loss = finite(sample_loss)
         return self._report(self._of_layers(layers, START))
 
     def epoch(self, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> list[str]:
         """Look after an epoch; `loss` is the mean over the sample, without dropout."""
         messages = self._of_layers(layers, f"after epoch {epoch.number}")
         messages |= {f"undefined {name}": undefined(name, value) for name, value in epoch.val.items()}
-        rate_too_large = jump(self.run, self.memory, epoch)
-        messages["rate"] = rate_too_large or crawl(self.run, self.memory, epoch, loss, layers)
-        if epoch.train["loss"] is not None:
-            self.memory.lowest_loss = min(self.memory.lowest, epoch.train["loss"])
+        messages["rate"] = jump(self, epoch) or crawl(self, epoch, loss, layers)
+        losses = [value for value in (self.memory.lowest_loss, epoch.train["loss"]) if value is not None]
+        self.memory.lowest_loss = min(losses, default=None)
         return self._report(messages)
 
     def end(self, train: Metrics, val: Metrics) -> list[str]:
         """Look at the metrics of the best net."""
-        return self._report({"fit": underfitting(self.run, train, val) or overfitting(self.run, train, val)})
+        return self._report({"fit": underfitting(self, train, val) or overfitting(self, train, val)})
 
     def _of_layers(self, layers: Sequence[LayerState], when: str) -> dict[str, str]:
-        return {name: sign(self.run, layers, when) for name, sign in LAYER_SIGNS.items()}
+        return {name: sign(self, layers, when) for name, sign in LAYER_SIGNS.items()}
 
     def _report(self, messages: Mapping[str, str]) -> list[str]:
         """The messages of the signs that are reported for the first time."""
@@ -150,11 +98,28 @@ class Symptoms:
         self.memory.reported += new
         return list(new.values())
 
+    def rate(self, factor: float) -> str:
+        """The override that multiplies the learning rate."""
+        return f"optim.lr={self.lr * factor:.3g}"
+
+    def advice(self, *suggestions: str) -> str:
+        """Those of the suggestions that the run does not follow already, as "try a, b or c"."""
+        config = self.config
+        chosen = {f"{group}={config.name(group)}" for group in config.catalog.groups}
+        if f"initializer={recipe(config.build('activation').func)}" in chosen:
+            chosen.add("initializer=auto")
+        if config["train"]["batch_size"] == 1:
+            chosen.add("batchnorm=batch")  # one row has no variance
+        if config.name("model") == "perceptron":
+            chosen |= {"a larger model.hidden", "a smaller model.hidden"}
+        left = [text for text in suggestions if text and text not in chosen] or ["inputs that vary more"]
+        return f"try {', '.join(left[:-1])} or {left[-1]}" if len(left) > 1 else f"try {left[0]}"
+
 
 # ---- layers
 
 
-def saturated(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
+def saturated(run: Symptoms, layers: Sequence[LayerState], when: str) -> str:
     """Many activations lie on a flat end of the activation function."""
     names = _above({layer.name: layer.saturated or 0 for layer in layers}, SATURATED)
     if not names:
@@ -164,18 +129,19 @@ def saturated(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
     return f"saturated units in {names} {when}: they pass almost no gradient back; {advice}"
 
 
-def dead(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
+def dead(run: Symptoms, layers: Sequence[LayerState], when: str) -> str:
     """Many units are zero for every row."""
     names = _above({layer.name: layer.dead for layer in layers[:-1] if not layer.copies}, DEAD)
-    if not names or run.sample_rows < MIN_ROWS_FOR_DEAD:
+    rows = min(SAMPLE_ROWS, run.rows["train"])
+    if not names or rows < MIN_ROWS_FOR_DEAD:
         return ""
     lower = "" if when == START else run.rate(0.1)
     advice = run.advice(lower, "initializer=he_normal", "activation=leaky_relu", "batchnorm=batch")
-    effect = f"they are zero for all {run.sample_rows} sampled rows and cannot learn"
+    effect = f"they are zero for all {rows} sampled rows and cannot learn"
     return f"dead units in {names} {when}: {effect}; {advice}"
 
 
-def vanishing_gradient(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
+def vanishing_gradient(run: Symptoms, layers: Sequence[LayerState], when: str) -> str:
     """The gradient of the first hidden layer is much smaller, or much larger, than that of the last one."""
     hidden = layers[:-1]
     if len(hidden) < 2 or hidden[0].backprop == 0 or hidden[-1].backprop == 0:
@@ -189,7 +155,7 @@ def vanishing_gradient(run: RunFacts, layers: Sequence[LayerState], when: str) -
     return f"the gradient {problem} towards the inputs {when}: {numbers}; {advice}"
 
 
-def copies(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
+def copies(run: Symptoms, layers: Sequence[LayerState], when: str) -> str:
     """All units of a layer have the same weights."""
     names = [layer.name for layer in layers if layer.copies]
     if not names:
@@ -210,30 +176,29 @@ def _above(shares: Mapping[str, float], bound: float) -> str:
 # ---- learning rate
 
 
-def jump(run: RunFacts, memory: Memory, epoch: Epoch) -> str:
+def jump(run: Symptoms, epoch: Epoch) -> str:
     """The training loss is far above the initial or the lowest loss."""
     loss = epoch.train["loss"]
-    bound = min(JUMP * memory.initial, memory.lowest + REBOUND * memory.initial)
-    if loss is None or not loss > bound:  # also false if the initial loss is unknown
+    initial = run.memory.initial_loss
+    if loss is None or initial is None:
         return ""
-    before = min(memory.lowest, memory.initial)
-    numbers = f"from {before:.3g} to {loss:.3g} in epoch {epoch.number}"
+    lowest = math.inf if run.memory.lowest_loss is None else run.memory.lowest_loss
+    if loss <= min(JUMP * initial, lowest + REBOUND * initial):
+        return ""
+    numbers = f"from {min(lowest, initial):.3g} to {loss:.3g} in epoch {epoch.number}"
     return f"the training loss jumped {numbers}: the learning rate is too large; {run.advice(run.rate(0.1))}"
 
 
-def crawl(run: RunFacts, memory: Memory, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> str:
+def crawl(run: Symptoms, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> str:
     """Neither the loss on the sample nor the weights change."""
+    initial = run.memory.sample_loss
+    if epoch.number < PATIENCE_EPOCHS or epoch.lr < DECAYED_RATE * run.lr or initial is None:
+        return ""
     ratios = [layer.update_ratio for layer in layers if layer.update_ratio is not None]
     largest = max(ratios, default=math.inf)  # no ratio is known for weights that are zero
-    no_progress = loss > NO_PROGRESS * memory.sample  # also false if the first loss is unknown
-    if (
-        epoch.number < PATIENCE_EPOCHS
-        or epoch.lr < DECAYED_RATE * run.lr
-        or not no_progress
-        or largest >= TINY_UPDATE
-    ):
+    if not loss > NO_PROGRESS * initial or largest >= TINY_UPDATE:
         return ""
-    losses = f"{memory.sample:.4g} at the start, {loss:.4g} after epoch {epoch.number}"
+    losses = f"{initial:.4g} at the start, {loss:.4g} after epoch {epoch.number}"
     update = f"a step changes the weights by {largest:.0e} of their size (1e-03 is usual)"
     problem = f"the loss hardly decreases ({losses}), and {update}"
     return f"{problem}: the learning rate is too small; {run.advice(run.rate(100))}"
@@ -250,7 +215,7 @@ def undefined(name: str, value: float | None) -> str:
     return f"{name} is undefined on the validation rows: {reasons.get(name, 'an output is not finite')}"
 
 
-def overfitting(run: RunFacts, train: Metrics, val: Metrics) -> str:
+def overfitting(run: Symptoms, train: Metrics, val: Metrics) -> str:
     """The training rows are predicted much better than the validation rows."""
     name = "accuracy" if "accuracy" in train else "r2"
     train_value = train[name]
@@ -266,7 +231,7 @@ def overfitting(run: RunFacts, train: Metrics, val: Metrics) -> str:
     return f"overfitting: {_both(name, train_value, val_value)}; {advice}"
 
 
-def underfitting(run: RunFacts, train: Metrics, val: Metrics) -> str:
+def underfitting(run: Symptoms, train: Metrics, val: Metrics) -> str:
     """Neither the training nor the validation rows are predicted much better than by a constant."""
     constants = {"balanced_accuracy": 1 / max(run.classes, 1), "auroc": 0.5, "r2": 0.0}
     name = next(name for name in constants if name in val)

@@ -25,7 +25,7 @@ def test_update_ratio(optim):
     probe = LayerProbe(network, step, rows)
     assert [state.update_ratio for state in probe.look()[1]] == [None] * 3
     before = step.params.clone()
-    old = [layer.weight.detach().numpy().copy() for layer in probe.linear]
+    old = [layer.weight.detach().numpy().copy() for layer in probe.body.layers().values()]
     step(rows.inputs, rows.encoded, ())
     for state, w in zip(probe.look(before)[1], old, strict=True):
         change = state.weights.numpy() - w
