@@ -107,10 +107,9 @@ class Embeddings(nn.Module):
     def __init__(self, places: Sequence[int], width: int, generator: torch.Generator):
         super().__init__()
         tables = [torch.empty(count, width).normal_(0, width**-0.5, generator=generator) for count in places]
-        self.tables = nn.ParameterList(nn.Parameter(table) for table in tables)
-        with torch.no_grad():
-            for table in self.tables:
-                table[0] = 0
+        for table in tables:
+            table[0] = 0
+        self.tables = nn.ParameterList(tables)
 
     def forward(self, x: Tensor) -> Tensor:
         numbers = x.shape[1] - len(self.tables)
@@ -129,11 +128,7 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self,
-        dropout: Dropout | None,
-        hidden: Sequence[Layer],
-        output: nn.Linear,
-        embeddings: Embeddings | None = None,
+        self, dropout: Dropout | None, hidden: list[Layer], output: nn.Linear, embeddings: Embeddings | None
     ):
         super().__init__()
         self.embeddings = embeddings

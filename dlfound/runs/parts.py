@@ -174,9 +174,7 @@ class Observer:
         self.state = training.state
         self.monitor = monitored(config["train"]["monitor"])
         self.probe = LayerProbe(assembly.network, step, assembly.parts["train"])
-        rows = schema["split"]
-        memory = self.state.symptoms
-        self.symptoms = Symptoms(config, step.base_lr, schema["class_counts"], rows, memory)
+        self.symptoms = Symptoms(config, step.base_lr, schema, self.state.symptoms)
         self.recorder = Recorder(config, assembly, schema, log, self.state)
         self.bar = EpochBar(config["train"]["epochs"], self.monitor, log.shown)
 

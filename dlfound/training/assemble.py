@@ -23,7 +23,7 @@ from dlfound.training.device import DeviceData, check_memory, encode, make_resid
 from dlfound.training.loop import has_batch_statistics
 from dlfound.training.step import Step
 
-BATCH_SIZES = ((50_000, 64), (float("inf"), 128))  # train.batch_size=auto: (most training rows, batch size)
+MANY_ROWS = 50_000  # training rows; with more, train.batch_size=auto is 128 instead of 64
 
 
 @dataclass
@@ -64,8 +64,7 @@ def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly
     loss = weigh(config, config.build("loss")(dataset.class_counts()), dataset)
     network = fit_network(config, dataset, loss, device)
     rows = len(dataset.parts["train"])
-    setting = "full" if config.name("optim") == "lbfgs" else config["train"]["batch_size"]
-    batch_size = find_batch_size(setting, rows)
+    batch_size = find_batch_size(config, rows)
     if has_batch_statistics(network) and min(batch_size, rows) < 2:
         message = "batchnorm=batch needs batches of at least two rows, but there is only one training row"
         raise Error(message, "give more rows, or batchnorm=none", Code.CONFIG)
@@ -113,11 +112,14 @@ def count_weights(config: Config, inputs: int) -> int:
     return sum(below * width * pieces for below, width in pairwise(widths))
 
 
-def find_batch_size(setting: int | str, rows: int) -> int:
+def find_batch_size(config: Config, rows: int) -> int:
     """The number of rows of a batch, at most all rows."""
+    setting = config["train"]["batch_size"]
+    if setting == "full" or config.name("optim") == "lbfgs":
+        return rows
     if setting == "auto":
-        setting = next(size for most, size in BATCH_SIZES if rows <= most)
-    return rows if setting == "full" else min(setting, rows)
+        setting = 128 if rows > MANY_ROWS else 64
+    return min(setting, rows)
 
 
 def fit_network(config: Config, dataset: Dataset, loss, device: torch.device) -> Network:
@@ -155,9 +157,9 @@ def fit_preprocessing(dataset: Dataset, rows: np.ndarray) -> nn.Module:
 
     fitted = TabularPreprocessing(plan_columns(column, codes, **settings)).fit(column, preparation.rare)
     if not fitted.features:
-        message = "no usable feature column: "
-        message += f"no category occurs in at least {preparation.rare} training rows (data.rare)"
-        raise Error(message, "give columns whose values repeat, or data.rare=1", Code.DATA)
+        reason = f"no category occurs in at least {preparation.rare} training rows (data.rare)"
+        fix = "give columns whose values repeat, or data.rare=1"
+        raise Error(f"no usable feature column: {reason}", fix, Code.DATA)
     return fitted
 
 

@@ -6,6 +6,7 @@ A message says what is wrong and what to try. Each sign is reported once in a ru
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dlfound.config.config import Config
 from dlfound.nn.initializer import recipe
@@ -51,24 +52,16 @@ class Symptoms:
     Args:
         config: without `auto` options.
         lr: the configured learning rate.
-        class_counts: the training rows of each class; empty for numbers and several labels.
-        rows: part -> its number of rows.
+        schema: the content of schema.json.
         memory: what a resumed run remembers.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        lr: float,
-        class_counts: Sequence[int],
-        rows: Mapping[str, int],
-        memory: Memory | None = None,
-    ):
+    def __init__(self, config: Config, lr: float, schema: Mapping[str, Any], memory: Memory):
         self.config = config
         self.lr = lr
-        self.classes = sum(count > 0 for count in class_counts)
-        self.rows = rows
-        self.memory = memory or Memory()
+        self.classes = sum(count > 0 for count in schema["class_counts"])  # 0 for numbers and several labels
+        self.rows = schema["split"]
+        self.memory = memory
 
     def start(self, initial_loss: float, sample_loss: float, layers: Sequence[LayerState]) -> list[str]:
         """Look before the first step; the losses are the means over the training rows and over the sample."""
@@ -218,17 +211,15 @@ def undefined(name: str, value: float | None) -> str:
 def overfitting(run: Symptoms, train: Metrics, val: Metrics) -> str:
     """The training rows are predicted much better than the validation rows."""
     name = "accuracy" if "accuracy" in train else "r2"
-    train_value = train[name]
-    val_value = val[name]
-    if train_value is None or val_value is None:
+    if train[name] is None or val[name] is None:
         return ""
     chance = 0.0
     if name == "accuracy":  # two standard errors of the share of validation rows
-        chance = 2 * math.sqrt(max(val_value * (1 - val_value), 0) / run.rows["val"])
-    if train_value - val_value <= OVERFIT_GAP[name] + chance:
+        chance = 2 * math.sqrt(max(val[name] * (1 - val[name]), 0) / run.rows["val"])
+    if train[name] - val[name] <= OVERFIT_GAP[name] + chance:
         return ""
     advice = run.advice("regularizer=l2", "dropout=standard", "a smaller model.hidden", "more rows")
-    return f"overfitting: {_both(name, train_value, val_value)}; {advice}"
+    return f"overfitting: {_both(name, train, val)}; {advice}"
 
 
 def underfitting(run: Symptoms, train: Metrics, val: Metrics) -> str:
@@ -236,16 +227,14 @@ def underfitting(run: Symptoms, train: Metrics, val: Metrics) -> str:
     constants = {"balanced_accuracy": 1 / max(run.classes, 1), "auroc": 0.5, "r2": 0.0}
     name = next(name for name in constants if name in val)
     constant = constants[name]
-    train_value = train[name]
-    val_value = val[name]
-    if train_value is None or val_value is None:
+    if train[name] is None or val[name] is None:
         return ""
-    if max(train_value, val_value) > constant + MIN_SKILL * (1 - constant):
+    if max(train[name], val[name]) > constant + MIN_SKILL * (1 - constant):
         return ""
-    values = f"{_both(name, train_value, val_value)} (a constant prediction gives {constant:.3g})"
+    values = f"{_both(name, train, val)} (a constant prediction gives {constant:.3g})"
     advice = run.advice("model=mlp", "a larger model.hidden", "more train.epochs", "another optim.lr")
     return f"underfitting, or uninformative inputs: {values}; {advice}"
 
 
-def _both(name: str, train: float, val: float) -> str:
-    return f"{name} is {train:.3g} on the training rows and {val:.3g} on the validation rows"
+def _both(name: str, train: Metrics, val: Metrics) -> str:
+    return f"{name} is {train[name]:.3g} on the training rows and {val[name]:.3g} on the validation rows"
