@@ -46,6 +46,13 @@ class Standardise(nn.Module):
         """The number of columns of the result."""
         return self.mean.numel()
 
+    def fit(self, columns: Iterable[np.ndarray]) -> None:
+        """Fit each column, (rows,) without missing numbers, as `fit_columns` does."""
+        for k, column in enumerate(columns):
+            fitted = fit_columns(torch.from_numpy(column)[:, None])
+            self.mean[k] = fitted.mean[0]
+            self.deviation[k] = fitted.deviation[0]
+
     def inverse(self, z: Tensor) -> Tensor:
         """Convert normalised numbers back to the unit of x."""
         return z * self.deviation + self.mean
@@ -87,8 +94,8 @@ def _floored(deviation: Tensor, magnitude: Tensor) -> Tensor:
     return torch.where(deviation > CONSTANT_DEVIATION * magnitude, deviation, constant)
 
 
-def empty(columns: int, image: bool) -> Standardise:
-    """A module of the right shape and type, to be filled with the buffers of a run."""
+def empty(columns: int, image: bool = False) -> Standardise:
+    """A module of the right shape and type, to be fitted, or filled with the buffers of a run."""
     dtype = torch.float32 if image else torch.float64
     return Standardise(torch.zeros(columns, dtype=dtype), torch.ones(columns, dtype=dtype))
 
@@ -159,20 +166,6 @@ class Quantile(nn.Module):
             self.scores[k] = torch.from_numpy((scores[first] + scores[last]) / 2)
 
 
-class Standard(Standardise):
-    """(x - mean) / deviation, (rows, columns) float64 -> float32. Source: the lecture, minute 38."""
-
-    def __init__(self, columns: int):
-        super().__init__(torch.zeros(columns, dtype=torch.float64), torch.ones(columns, dtype=torch.float64))
-
-    def fit(self, columns: Iterable[np.ndarray]) -> None:
-        """Fit each column, (rows,) without missing numbers."""
-        for k, column in enumerate(columns):
-            fitted = fit_columns(torch.from_numpy(column)[:, None])
-            self.mean[k] = fitted.mean[0]
-            self.deviation[k] = fitted.deviation[0]
-
-
 class TabularPreprocessing(nn.Module):
     """The encoded columns of a table (rows, columns) float64 -> (rows, features) float32.
 
@@ -187,7 +180,7 @@ class TabularPreprocessing(nn.Module):
     def __init__(self, plan: Mapping[str, Any]):
         super().__init__()
         self.plan = dict(plan)
-        scales = {"robust": Robust, "standard": Standard, "quantile": partial(Quantile, knots=plan["knots"])}
+        scales = {"robust": Robust, "standard": empty, "quantile": partial(Quantile, knots=plan["knots"])}
         self.scale = scales[plan["scale"]](len(plan["scaled"]))
         self.register_buffer("median", torch.zeros(len(plan["numbers"]), dtype=torch.float64))
         for k, codes in enumerate(plan["codes"]):

@@ -117,9 +117,8 @@ def find_batch_size(config: Config, rows: int) -> int:
     setting = config["train"]["batch_size"]
     if setting == "full" or config.name("optim") == "lbfgs":
         return rows
-    if setting == "auto":
-        setting = 128 if rows > MANY_ROWS else 64
-    return min(setting, rows)
+    auto = 128 if rows > MANY_ROWS else 64
+    return min(auto if setting == "auto" else setting, rows)
 
 
 def fit_network(config: Config, dataset: Dataset, loss, device: torch.device) -> Network:
@@ -169,7 +168,7 @@ def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:
     plan = schema["plan"]
     preprocessing = TabularPreprocessing(plan) if plan else empty(columns, bool(schema["image"]))
     body = build_body(config, preprocessing, loss.outputs(classes, targets))
-    return Network(preprocessing, body, empty(targets, False) if schema["task"] == REGRESSION else None)
+    return Network(preprocessing, body, empty(targets) if schema["task"] == REGRESSION else None)
 
 
 def build_body(config: Config, preprocessing: nn.Module, outputs: int) -> MLP:

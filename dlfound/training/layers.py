@@ -61,9 +61,8 @@ class LayerProbe:
         owners = [id(owner) for owner, _ in step.parameter_layout.slots]
         layers = self.body.layers().items()  # the weight matrix is the first parameter of each
         self.places = {name: owners.index(id(linear._parameters)) for name, linear in layers}
-        self.ends = [
-            flat_ends(layer.activation, layer.linear.out_features, self.x.device) for layer in self.hidden
-        ]
+        device = self.x.device
+        self.ends = [flat_ends(layer.activation, layer.linear.out_features, device) for layer in self.hidden]
 
     def look(self, before: Tensor | None = None) -> tuple[float, list[LayerState]]:
         """The mean loss on the sample, and the state of each layer.
@@ -156,15 +155,14 @@ def _numbers(
     norm = torch.linalg.vector_norm
     a = record.a
     zero = record.h == 0
-    numbers = [
+    return torch.stack([
         a.new_full((), math.nan) if ends is None else ((a < ends[0]) | (a > ends[1])).float().mean(),
         zero.float().mean(),
         zero.all(0).float().mean(),
         record.gradient.square().mean().sqrt() * len(a),
         norm(gradient),
         norm(new - old) / norm(old),
-    ]
-    return torch.stack(numbers)
+    ])  # fmt: skip
 
 
 def flat_ends(activation: nn.Module, width: int, device: torch.device) -> tuple[float, float] | None:
