@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from dlfound.nn.dropout import Noise
@@ -104,7 +104,7 @@ class Embeddings(nn.Module):
     https://arxiv.org/abs/1604.06737
     """
 
-    def __init__(self, places: Sequence[int], width: int, generator: torch.Generator):
+    def __init__(self, places: Sequence[int], width: int, generator: Generator):
         super().__init__()
         tables = [torch.empty(count, width).normal_(0, width**-0.5, generator=generator) for count in places]
         for table in tables:
@@ -159,7 +159,7 @@ class MLP(nn.Module):
         """The linear map of each layer by its displayed name: layer1, layer2, ..., output."""
         return {f"layer{i}": layer.linear for i, layer in enumerate(self.hidden, 1)} | {"output": self.output}
 
-    def noise(self, rows: int, generator: torch.Generator) -> list[Tensor]:
+    def noise(self, rows: int, generator: Generator) -> list[Tensor]:
         """The factors of one training step: (rows, width) for each dropout, in the order of `forward`."""
         return [d.draw((rows, d.width), d.rate, generator) for d in self.modules() if isinstance(d, Dropout)]
 
@@ -189,9 +189,7 @@ class Network(nn.Module):
         return self.body(self.preprocessing(x))
 
 
-def linear(
-    inputs: int, units: int, bias: bool, initialize: Callable, generator: torch.Generator
-) -> nn.Linear:
+def linear(inputs: int, units: int, bias: bool, initialize: Callable, generator: Generator) -> nn.Linear:
     """A linear map with W by the initializer and b = 0.
 
     torch.nn.Linear by itself would draw from the global generator, so it is made without storage first
@@ -211,10 +209,10 @@ def build_mlp(
     hidden: Sequence[int],
     *,
     activation: Callable[[], nn.Module],
-    initialize: Callable[[Tensor, torch.Generator], None],
+    initialize: Callable[[Tensor, Generator], None],
     norm: Callable[[int], nn.Module | None],
     noise: Noise | None,
-    generator: torch.Generator,
+    generator: Generator,
     embedded: Sequence[int] = (),
     embedding: int = 0,
 ) -> MLP:

@@ -5,7 +5,7 @@ marks them; numbers are scaled; categories become columns of 0 and 1, or numbers
 replaces by learned vectors.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -46,12 +46,11 @@ class Standardise(nn.Module):
         """The number of columns of the result."""
         return self.mean.numel()
 
-    def fit(self, columns: Iterable[np.ndarray]) -> None:
-        """Fit each column, (rows,) without missing numbers, as `fit_columns` does."""
-        for k, column in enumerate(columns):
-            fitted = fit_columns(torch.from_numpy(column)[:, None])
-            self.mean[k] = fitted.mean[0]
-            self.deviation[k] = fitted.deviation[0]
+    def fit(self, k: int, column: np.ndarray) -> None:
+        """Fit column k, (rows,) without missing numbers, as `fit_columns` does."""
+        fitted = fit_columns(torch.from_numpy(column)[:, None])
+        self.mean[k] = fitted.mean[0]
+        self.deviation[k] = fitted.deviation[0]
 
     def inverse(self, z: Tensor) -> Tensor:
         """Convert normalised numbers back to the unit of x."""
@@ -122,13 +121,12 @@ class Robust(nn.Module):
         z = ((x - self.centre) * self.factor).clamp(-FARTHEST, FARTHEST)
         return (z / (1 + (z / CLIP).square()).sqrt()).float()
 
-    def fit(self, columns: Iterable[np.ndarray]) -> None:
-        """Fit each column, (rows,) without missing numbers."""
-        for k, column in enumerate(columns):
-            low, lower, centre, upper, high = np.quantile(column, (0, 0.25, 0.5, 0.75, 1))
-            spread = upper - lower if upper > lower else (high - low) / 2
-            self.centre[k] = centre
-            self.factor[k] = 1 / spread if spread > 0 else 0
+    def fit(self, k: int, column: np.ndarray) -> None:
+        """Fit column k, (rows,) without missing numbers."""
+        low, lower, centre, upper, high = np.quantile(column, (0, 0.25, 0.5, 0.75, 1))
+        spread = upper - lower if upper > lower else (high - low) / 2
+        self.centre[k] = centre
+        self.factor[k] = 1 / spread if spread > 0 else 0
 
 
 class Quantile(nn.Module):
@@ -154,16 +152,15 @@ class Quantile(nn.Module):
         share = ((columns - low) / torch.where(high > low, high - low, 1)).clamp(0, 1)
         return torch.lerp(self.scores.gather(1, right - 1), self.scores.gather(1, right), share).T.float()
 
-    def fit(self, columns: Iterable[np.ndarray]) -> None:
-        """Fit each column, (rows,) without missing numbers."""
+    def fit(self, k: int, column: np.ndarray) -> None:
+        """Fit column k, (rows,) without missing numbers."""
         shares = np.linspace(0, 1, self.knots.shape[1])
         scores = torch.special.ndtri(torch.from_numpy(np.clip(shares, TAIL, 1 - TAIL))).numpy()
-        for k, column in enumerate(columns):
-            knots = np.interp(shares * (len(column) - 1), np.arange(len(column)), np.sort(column))
-            first = np.searchsorted(knots, knots)
-            last = np.searchsorted(knots, knots, "right") - 1
-            self.knots[k] = torch.from_numpy(knots)
-            self.scores[k] = torch.from_numpy((scores[first] + scores[last]) / 2)
+        knots = np.interp(shares * (len(column) - 1), np.arange(len(column)), np.sort(column))
+        first = np.searchsorted(knots, knots)
+        last = np.searchsorted(knots, knots, "right") - 1
+        self.knots[k] = torch.from_numpy(knots)
+        self.scores[k] = torch.from_numpy((scores[first] + scores[last]) / 2)
 
 
 class TabularPreprocessing(nn.Module):
@@ -218,7 +215,8 @@ class TabularPreprocessing(nn.Module):
             present = column(k)[~np.isnan(column(k))]
             self.median[i] = float(np.median(present)) if len(present) else 0.0
         medians = self.median.numpy()
-        self.scale.fit(_imputed(column(numbers[i]), medians[i]) for i in self.plan["scaled"])
+        for k, i in enumerate(self.plan["scaled"]):
+            self.scale.fit(k, _imputed(column(numbers[i]), medians[i]))
         for i, k in enumerate(self.plan["categories"]):
             places = self.get_buffer(f"places{i}")
             codes = _frequent_codes(column(k), len(places), rare)

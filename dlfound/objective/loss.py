@@ -41,7 +41,16 @@ def class_weights(setting: str | list[float], counts: Sequence[int]) -> "torch.T
     return torch.tensor(setting)
 
 
-class _ClassLoss:
+class _Loss:
+    """A loss that is called as loss(outputs, encoded, reduction)."""
+
+    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+        """The loss of each row, averaged over its columns, (rows,)."""
+        each = self(outputs, encoded, "none")
+        return each if each.dim() == 1 else each.mean(1)
+
+
+class _ClassLoss(_Loss):
     """A loss of classes: the net has one output per class, and the highest output is the predicted class."""
 
     tasks = (BINARY, MULTICLASS)
@@ -53,10 +62,6 @@ class _ClassLoss:
     def encode(self, target: "torch.Tensor") -> "torch.Tensor":
         """Class numbers (rows,), as int64."""
         return target.long()
-
-    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
-        """The loss of each row, (rows,)."""
-        return self(outputs, encoded, "none")
 
     def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
         """The class with the highest output, (rows,)."""
@@ -95,7 +100,7 @@ class CrossEntropy(_ClassLoss):
         return torch.softmax(outputs, 1)
 
 
-class BinaryCrossEntropy:
+class BinaryCrossEntropy(_Loss):
     """-log sigmoid(output) for class 1, -log(1 - sigmoid(output)) for class 0.
 
         sigmoid(output) = 1 / (1 + exp(-output))
@@ -134,10 +139,6 @@ class BinaryCrossEntropy:
         entropy = torch.nn.functional.binary_cross_entropy_with_logits
         return entropy(outputs, target, weight, reduction=reduction)
 
-    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
-        """The loss of each row, (rows,)."""
-        return self(outputs, encoded, "none").mean(1)
-
     def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
         """1 where its probability is above one half, else 0: (rows,) or (rows, labels)."""
         predicted = (outputs > 0).long()
@@ -166,7 +167,7 @@ class Hinge(_ClassLoss):
         return torch.nn.functional.multi_margin_loss(outputs, encoded, reduction=reduction)
 
 
-class _RegressionLoss:
+class _RegressionLoss(_Loss):
     """A loss of numbers: the net has one output per column of the target, which is standardised."""
 
     tasks = (REGRESSION,)
@@ -186,10 +187,6 @@ class _RegressionLoss:
     def __call__(self, outputs, encoded, reduction: str = "mean") -> "torch.Tensor":
         """The mean over rows and columns. outputs, encoded: (rows, columns)."""
         return self._function(outputs, encoded, **self._settings, reduction=reduction)
-
-    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
-        """The loss of each row, averaged over its columns, (rows,)."""
-        return self(outputs, encoded, "none").mean(1)
 
 
 def mse(counts: Sequence[int] = ()) -> _RegressionLoss:

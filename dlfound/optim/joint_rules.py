@@ -1,5 +1,7 @@
-"""The two rules that do not treat each parameter by itself. Muon makes an orthogonal step of each weight
-matrix. L-BFGS, a quasi-Newton method for the full batch, uses whole vectors and evaluates the objective itself.
+"""The two rules that do not treat each parameter by itself.
+
+Muon makes an orthogonal step of each weight matrix. L-BFGS, a quasi-Newton method for the full batch, uses
+whole vectors and evaluates the objective itself.
 """
 
 import math

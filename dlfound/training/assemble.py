@@ -56,16 +56,23 @@ def resolve(config: Config, task: str) -> tuple[Config, list[str]]:
 
 
 def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly:
-    """Build the parts of a training. Every `auto` option must be resolved.
+    """Build the parts of a training, with preprocessing that is fitted on the training rows.
+
+    Args:
+        config: without `auto` options.
 
     Raises:
         Error: settings do not fit the data (code 2), or the net does not fit into memory (code 6).
     """
+    rows = dataset.parts["train"]
     loss = weigh(config, config.build("loss")(dataset.class_counts()), dataset)
-    network = fit_network(config, dataset, loss, device)
-    rows = len(dataset.parts["train"])
-    batch_size = find_batch_size(config, rows)
-    if has_batch_statistics(network) and min(batch_size, rows) < 2:
+    preprocessing = fit_preprocessing(dataset, rows)
+    check_memory(count_weights(config, preprocessing.features), device)
+    target = fit_columns(torch.from_numpy(dataset.targets[rows])) if dataset.task == REGRESSION else None
+    outputs = loss.outputs(len(dataset.classes), len(dataset.names))
+    network = Network(preprocessing, build_body(config, preprocessing, outputs), target).to(device)
+    batch_size = find_batch_size(config, len(rows))
+    if has_batch_statistics(network) and batch_size < 2:
         message = "batchnorm=batch needs batches of at least two rows, but there is only one training row"
         raise Error(message, "give more rows, or batchnorm=none", Code.CONFIG)
     parts = make_resident(dataset, network, loss, device)
@@ -78,9 +85,7 @@ def make_step(config: Config, network: Network, loss) -> Step:
     return Step(network.body, loss, config.build("regularizer"), constraint, config.build("optim")())
 
 
-def rebuild(
-    config: Config, assembly: Assembly, dataset: Dataset, dtype: torch.dtype = torch.float32
-) -> Assembly:
+def rebuild(config: Config, assembly: Assembly, dataset: Dataset, dtype: torch.dtype) -> Assembly:
     """Build a new net, loss and step from `config`, with the rows and the preprocessing of an assembly.
 
     Args:
@@ -119,20 +124,6 @@ def find_batch_size(config: Config, rows: int) -> int:
         return rows
     auto = 128 if rows > MANY_ROWS else 64
     return min(auto if setting == "auto" else setting, rows)
-
-
-def fit_network(config: Config, dataset: Dataset, loss, device: torch.device) -> Network:
-    """Build a net with preprocessing that is fitted on the training rows.
-
-    Raises:
-        Error: the net does not fit into memory (code 6).
-    """
-    rows = dataset.parts["train"]
-    preprocessing = fit_preprocessing(dataset, rows)
-    check_memory(count_weights(config, preprocessing.features), device)
-    target = fit_columns(torch.from_numpy(dataset.targets[rows])) if dataset.task == REGRESSION else None
-    outputs = loss.outputs(len(dataset.classes), len(dataset.names))
-    return Network(preprocessing, build_body(config, preprocessing, outputs), target).to(device)
 
 
 def fit_preprocessing(dataset: Dataset, rows: np.ndarray) -> nn.Module:

@@ -92,9 +92,8 @@ def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"
 def _group_limits(proc: Path, groups: Path) -> Iterator[int]:
     """The memory limits of the control groups that this process is in; in a container they lie at the top."""
     membership = proc / "self/cgroup"
-    if not membership.exists():  # a kernel without control groups
-        return
-    for line in membership.read_text().splitlines():
+    text = membership.read_text() if membership.exists() else ""  # a kernel may have no control groups
+    for line in text.splitlines():
         _, kinds, group = line.split(":", 2)
         if kinds and "memory" not in kinds.split(","):
             continue
@@ -103,8 +102,8 @@ def _group_limits(proc: Path, groups: Path) -> Iterator[int]:
         lowest = top / group.lstrip("/")
         for folder in (lowest, *lowest.parents):
             if folder.is_relative_to(top) and (folder / name).is_file():
-                text = (folder / name).read_text().strip()
-                yield sys.maxsize if text == "max" else int(text)
+                limit = (folder / name).read_text().strip()
+                yield sys.maxsize if limit == "max" else int(limit)
 
 
 def count_threads(setting: int | str, weights: int, batch_size: int) -> int:

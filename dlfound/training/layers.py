@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dlfound.nn.modules import BatchNorm, Layer, Maxout, Network
+from dlfound.nn.modules import BatchNorm, Maxout, Network
 from dlfound.training.device import DeviceData
 from dlfound.training.metrics import EVALUATION_ROWS, finite
 from dlfound.training.step import Step
@@ -57,12 +57,10 @@ class LayerProbe:
         self.body = network.body
         self.x = network.ready(part.inputs[:SAMPLE_ROWS])
         self.y = part.encoded[:SAMPLE_ROWS]
-        self.hidden: list[Layer] = list(self.body.hidden)
         owners = [id(owner) for owner, _ in step.parameter_layout.slots]
         layers = self.body.layers().items()  # the weight matrix is the first parameter of each
         self.places = {name: owners.index(id(linear._parameters)) for name, linear in layers}
-        device = self.x.device
-        self.ends = [flat_ends(layer.activation, layer.linear.out_features, device) for layer in self.hidden]
+        self.ends = [flat_ends(layer.activation, layer.linear.out_features) for layer in self.body.hidden]
 
     def look(self, before: Tensor | None = None) -> tuple[float, list[LayerState]]:
         """The mean loss on the sample, and the state of each layer.
@@ -70,7 +68,7 @@ class LayerProbe:
         Args:
             before: the parameters before the last step, as one vector; None before the first step.
         """
-        modules = [*(layer.activation for layer in self.hidden), self.body.output]
+        modules = [*(layer.activation for layer in self.body.hidden), self.body.output]
         records = [_Record() for _ in modules]
         hooks = [m.register_forward_hook(record) for m, record in zip(modules, records, strict=True)]
         try:
@@ -128,7 +126,7 @@ class LayerProbe:
 
     def _copies(self, i: int, weights: list[Tensor]) -> bool:
         """True if all units of hidden layer i are equal: they will always get the same gradient."""
-        if i == len(self.hidden) or len(weights[i]) < 2:
+        if i == len(self.body.hidden) or len(weights[i]) < 2:
             return False
         outgoing = weights[i + 1].T
         return bool((weights[i] == weights[i][:1]).all() and (outgoing == outgoing[:1]).all())
@@ -165,7 +163,7 @@ def _numbers(
     ])  # fmt: skip
 
 
-def flat_ends(activation: nn.Module, width: int, device: torch.device) -> tuple[float, float] | None:
+def flat_ends(activation: nn.Module, width: int) -> tuple[float, float] | None:
     """The pre-activations below and above which the activation hardly changes; None if it has no flat end.
 
     An end is flat where the slope is below a twentieth of the steepest slope and decreases further. Where the
@@ -174,7 +172,7 @@ def flat_ends(activation: nn.Module, width: int, device: torch.device) -> tuple[
     """
     if isinstance(activation, Maxout) or [*activation.parameters(), *activation.buffers()]:
         return None
-    grid = torch.linspace(-LARGEST_PRE_ACTIVATION, LARGEST_PRE_ACTIVATION, 401, device=device)
+    grid = torch.linspace(-LARGEST_PRE_ACTIVATION, LARGEST_PRE_ACTIVATION, 401)
     a = grid[:, None].repeat(1, width).requires_grad_()
     h = activation.eval()(a)
     if h.shape != a.shape or not h.requires_grad:  # it is not applied to each unit

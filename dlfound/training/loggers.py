@@ -1,7 +1,7 @@
 """Curves and pictures of a training, written during the training; `dlfound board` shows them.
 
-Each option takes the run's folder and the last epoch that is done (None at the start of a run), and returns an
-object with the methods of `Logger`. Their `number` is the epoch, 0 before the first.
+Each option takes the run's folder and the last epoch that is done (None at the start of a run), and returns
+an object with the methods of `Logger`. Their `number` is the epoch, 0 before the first.
 """
 
 import math

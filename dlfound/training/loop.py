@@ -83,7 +83,7 @@ def fit(
 
     Args:
         loss: one of `objective.loss`.
-        decay: one of `optim.lr_decay`, for the learning rate of each step.
+        decay: one of `optim.schedules.DECAYS`, for the learning rate of each step.
         progress: where to continue; None starts with the first epoch.
         pause: called after each step except an epoch's last; if it returns True, the progress is yielded.
 
@@ -95,10 +95,12 @@ def fit(
     """
     progress = progress or EpochProgress()
     while progress.epoch <= epochs:
-        done, order, before = yield from _pass(network, step, decay, train, batch_size, seed, progress, pause)
-        encoded = train.encoded[order]
-        targets = train.targets[order]
-        train_metrics = measure(network, loss, done.outputs, encoded, targets, brief=True)
+        batches = _batches(network, train, batch_size, seed, progress.epoch)
+        done, before = yield from _pass(network, step, decay, train, batches, seed, progress, pause)
+        order = torch.cat(batches)
+        train_metrics = measure(
+            network, loss, done.outputs, train.encoded[order], train.targets[order], brief=True
+        )
         started = time.perf_counter()
         val_metrics = evaluate(network, loss, val)
         if val_metrics["loss"] is None:
@@ -113,22 +115,18 @@ def fit(
 
 
 def _pass(
-    network: Network, step: Step, decay, train: DeviceData, batch_size: int, seed: int,
+    network: Network, step: Step, decay, train: DeviceData, batches: list[Tensor], seed: int,
     progress: EpochProgress, pause: Callable[[], bool],
 ):  # fmt: skip
-    """Do the rest of one pass over the training rows, each row once; yield the progress at each pause.
+    """Do the rest of one pass over the batches; yield the progress at each pause.
 
     Returns:
-        The progress at the end, the numbers of the rows in the order of training, and the parameters before
-        the last step.
+        The progress at the end, and the parameters before the last step.
     """
     network.train()
     started = time.perf_counter() - progress.seconds
     epoch = progress.epoch
-    device = train.inputs.device
-    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", epoch)).to(device)
-    batches = _batches(order, batch_size, merge_single=has_batch_statistics(network))
-    generator = torch.Generator(device)
+    generator = torch.Generator(train.inputs.device)
     first = (epoch - 1) * len(batches)  # the number of this pass's first step
     losses = list(progress.losses)
     norms = list(progress.norms)
@@ -144,11 +142,8 @@ def _pass(
         if step.skip.item():
             batch = int(torch.stack(losses).isfinite().logical_not().nonzero()[0])
             raise _divergence(network, step, decay, epoch, first + batch, rows(batch))
-        seconds = time.perf_counter() - started
-        all_outputs = torch.cat(outputs)
-        return EpochProgress(
-            epoch, len(losses), seconds, torch.stack(losses), torch.stack(norms), all_outputs
-        )
+        results = (torch.stack(losses), torch.stack(norms), torch.cat(outputs))
+        return EpochProgress(epoch, len(losses), time.perf_counter() - started, *results)
 
     for i in range(progress.batches, len(batches)):
         step.set_lr(decay.rate(step.base_lr, epoch - 1 + i / len(batches), 1 / len(batches)))
@@ -163,17 +158,17 @@ def _pass(
             yield progress
             started = time.perf_counter() - progress.seconds
             network.train()
-    return done(), order, before
+    return done(), before
 
 
-def _batches(order: Tensor, batch_size: int, merge_single: bool) -> list[Tensor]:
-    """Cut an order of rows into batches. The last batch may be short.
+def _batches(network: Network, train: DeviceData, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
+    """The row numbers of an epoch's batches: each row once. The last batch may be short.
 
-    Args:
-        merge_single: whether a last batch of a single row joins the batch before it.
+    A last batch of a single row, which has no statistics, joins the batch before it.
     """
-    batches = list(order.split(batch_size))
-    if merge_single and len(batches) > 1 and len(batches[-1]) == 1:
+    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", epoch))
+    batches = list(order.to(train.inputs.device).split(batch_size))
+    if has_batch_statistics(network) and len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
 
@@ -183,9 +178,7 @@ def has_batch_statistics(network: Network) -> bool:
     return any(isinstance(module, BatchNorm) for module in network.modules())
 
 
-def _divergence(
-    network: Network, step: Step, decay, epoch: int, number: int, batch: tuple[Tensor, Tensor, list[Tensor]]
-) -> Diverged:
+def _divergence(network: Network, step: Step, decay, epoch: int, number: int, batch: tuple) -> Diverged:
     """The error for the first step, 0, 1, ..., that is not finite, with its inputs, targets and noise."""
     culprit = _culprit(step, *batch)
     if number == 0:

@@ -67,10 +67,10 @@ def measure(
     metrics = {"loss": loss(outputs, encoded)}
     if network.target is not None:
         metrics |= regression_metrics(network.target.inverse(outputs), targets)
-    elif targets.dim() == 2:
-        metrics |= label_metrics(loss, outputs, targets, brief=brief)
     elif brief:
         metrics["accuracy"] = accuracy(loss.classes(outputs), targets)
+    elif targets.dim() == 2:
+        metrics |= label_metrics(loss, outputs, targets)
     else:
         metrics |= classification_metrics(loss, outputs, targets)
     if not outputs.isfinite().all():  # the argmax of NaN is class 0, which is not a prediction
@@ -87,11 +87,7 @@ def watch(monitor: str) -> Callable[[Metrics], float]:
     """How decay, stopping and the best net see a validation: lower is better, NaN is undefined."""
     name = monitored(monitor)
     sign = -1.0 if name in HIGHER_IS_BETTER else 1.0
-
-    def value(metrics: Metrics) -> float:
-        return math.nan if metrics[name] is None else sign * metrics[name]
-
-    return value
+    return lambda metrics: math.nan if metrics[name] is None else sign * metrics[name]
 
 
 def finite(value: Tensor | float) -> float | None:
@@ -118,7 +114,7 @@ def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 def accuracy(predicted: Tensor, targets: Tensor) -> Tensor:
-    """The share of rows that are predicted correctly."""
+    """The share of rows, or of cells of rows and labels, that are predicted correctly."""
     return (predicted == targets).double().mean()
 
 
@@ -146,26 +142,22 @@ def classification_metrics(loss, outputs: Tensor, targets: Tensor) -> dict[str, 
     }
 
 
-def label_metrics(loss, outputs: Tensor, targets: Tensor, *, brief: bool = False) -> dict[str, Tensor]:
+def label_metrics(loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """The metrics of several labels per row.
 
     Args:
         outputs: (rows, labels).
         targets: (rows, labels) of 0 and 1.
-        brief: only the cheap metric.
     """
     predicted = loss.classes(outputs)
-    correct = predicted == targets
-    metrics = {"accuracy": correct.double().mean()}
-    if brief:
-        return metrics
     hits = (predicted * targets).double().sum(0)
     both = (predicted + targets).double().sum(0)
     labels = range(targets.shape[1])
     areas = torch.stack([auroc(outputs[:, [k]].double(), targets[:, k].long()) for k in labels])
     entropy = torch.nn.functional.binary_cross_entropy_with_logits(outputs.double(), targets.double())
-    return metrics | {
-        "exact_match": correct.all(1).double().mean(),
+    return {
+        "accuracy": accuracy(predicted, targets),
+        "exact_match": (predicted == targets).all(1).double().mean(),
         "f1_macro": (2 * hits / both).nanmean(),
         "auroc": areas.nanmean(),
         "log_loss": entropy,
