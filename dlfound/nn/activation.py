@@ -51,6 +51,9 @@ def relu() -> "torch.nn.Module":
     return torch.nn.ReLU()
 
 
+relu.initializer = "he_normal"
+
+
 def leaky_relu(*, slope: NonNegative) -> "torch.nn.Module":
     """a above zero, slope times a below: no unit can die.
 
@@ -59,6 +62,9 @@ def leaky_relu(*, slope: NonNegative) -> "torch.nn.Module":
     Source: Maas, Hannun & Ng 2013.
     """
     return torch.nn.LeakyReLU(slope)
+
+
+leaky_relu.initializer = "he_normal"
 
 
 def elu(*, alpha: Positive) -> "torch.nn.Module":
@@ -70,6 +76,9 @@ def elu(*, alpha: Positive) -> "torch.nn.Module":
     https://arxiv.org/abs/1511.07289
     """
     return torch.nn.ELU(alpha)
+
+
+elu.initializer = "he_normal"
 
 
 def selu() -> "torch.nn.Module":
@@ -85,6 +94,9 @@ def selu() -> "torch.nn.Module":
     return torch.nn.SELU()
 
 
+selu.initializer = "lecun_normal"
+
+
 def gelu() -> "torch.nn.Module":
     """a Phi(a), where Phi is the distribution function of the normal distribution: a smooth ReLU.
 
@@ -97,6 +109,9 @@ def gelu() -> "torch.nn.Module":
     return torch.nn.GELU()
 
 
+gelu.initializer = "he_normal"
+
+
 def silu() -> "torch.nn.Module":
     """a sigmoid(a), also called swish: a smooth ReLU.
 
@@ -106,6 +121,9 @@ def silu() -> "torch.nn.Module":
     https://arxiv.org/abs/1702.03118, https://arxiv.org/abs/1710.05941
     """
     return torch.nn.SiLU()
+
+
+silu.initializer = "he_normal"
 
 
 def softplus() -> "torch.nn.Module":
@@ -139,6 +157,9 @@ def mish() -> "torch.nn.Module":
     return torch.nn.Mish()
 
 
+mish.initializer = "he_normal"
+
+
 def identity() -> "torch.nn.Module":
     """a itself: a net of any depth is then one linear map.
 
@@ -161,10 +182,6 @@ def maxout(*, pieces: Pieces) -> "torch.nn.Module":
 
     return Maxout(pieces)
 
-
-for _option in (relu, leaky_relu, elu, gelu, silu, mish):  # they are zero, or almost, half of the time
-    _option.initializer = "he_normal"
-selu.initializer = "lecun_normal"
 
 TABLE = {
     "sigmoid": sigmoid,

@@ -104,9 +104,9 @@ class Embeddings(nn.Module):
     https://arxiv.org/abs/1604.06737
     """
 
-    def __init__(self, places: Sequence[int], width: int, generator: Generator):
+    def __init__(self, shapes: Sequence[tuple[int, int]], generator: Generator):
         super().__init__()
-        tables = [torch.empty(count, width).normal_(0, width**-0.5, generator=generator) for count in places]
+        tables = [torch.empty(s).normal_(0, s[1] ** -0.5, generator=generator) for s in shapes]
         for table in tables:
             table[0] = 0
         self.tables = nn.ParameterList(tables)
@@ -213,8 +213,7 @@ def build_mlp(
     norm: Callable[[int], nn.Module | None],
     noise: Noise | None,
     generator: Generator,
-    embedded: Sequence[int] = (),
-    embedding: int = 0,
+    embedded: Sequence[tuple[int, int]] = (),
 ) -> MLP:
     """Build the net layer by layer from the input; `generator` draws the weights in that order.
 
@@ -222,11 +221,10 @@ def build_mlp(
         inputs: the number of input columns.
         outputs: the number of outputs.
         hidden: the widths of the hidden layers.
-        embedded: the number of categories of each of the last columns, which are embedded.
-        embedding: the width of their vectors.
+        embedded: for each of the last columns, which are embedded: (categories, width of the vectors).
     """
-    embeddings = Embeddings(embedded, embedding, generator) if embedded else None
-    inputs += len(embedded) * (embedding - 1)
+    embeddings = Embeddings(embedded, generator) if embedded else None
+    inputs += sum(width - 1 for _, width in embedded)
 
     def dropout(width: int, rate: float) -> Dropout | None:
         return Dropout(width, rate, noise.draw) if rate > 0 else None

@@ -1,9 +1,15 @@
-"""What keeps the weights small: a penalty in the objective, or a limit after each update. Biases, gains and
-shifts have neither.
+"""What keeps the weights small: a penalty in the objective, or a limit after each update.
 
-A regularizer takes the weight matrices and returns the scalar that is added to the loss: lambda *
-omega(weights), summed over all layers. A larger lambda leads to simpler functions and less overfitting. A
-constraint maps a weight matrix, (units, inputs), to the nearest allowed one.
+regularizer:
+A penalty on large weights that is added to the loss: lambda * omega(weights), summed over all layers.
+A larger lambda leads to simpler functions and less overfitting. Biases, gains and shifts are never penalised.
+
+Each option takes the weight matrices and returns a scalar.
+
+constraint:
+A limit on the weights, enforced after each update. Biases, gains and shifts are never constrained.
+
+Each option maps a weight matrix, (units, inputs), to the nearest allowed one.
 """
 
 from collections.abc import Sequence

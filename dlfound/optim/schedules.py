@@ -1,16 +1,20 @@
-"""Learning-rate decay and early stopping: what a training changes between its steps and epochs. Both take the
-value of each validation, which is better if it is lower; NaN is never an improvement.
+"""What the validations of a training change: the learning rate, and when the training ends.
 
-Decay: large steps find a good region, small steps settle in it. With a warm-up, the rate first grows linearly
-from near zero over `warmup` epochs, and the decay begins after that (Goyal et al. 2017, section 2.2,
-https://arxiv.org/abs/1706.02677). The formulas count epochs from the end of the warm-up, with fractions.
+lr_decay:
+How the learning rate changes during training: large steps find a good region, small steps settle in it.
+With a warm-up, the rate first grows linearly from near zero over `warmup` epochs, and the decay begins after
+that (Goyal et al. 2017, section 2.2, https://arxiv.org/abs/1706.02677). The formulas count epochs from the
+end of the warm-up, with fractions.
+
 Each option is a class, or a function that returns an object. It takes the number of epochs of the run.
 `rate(lr, epoch, share)` is the learning rate of a step that begins after `epoch` epochs (with fractions) and
 is `share` of an epoch; `after(value)` takes the value of each validation.
 
-Early stopping: when training ends before train.epochs. However a run ends, dlfound keeps the net of the best
-validation. Each option is an object whose `after(value)` takes the value of each validation and says when to
-stop.
+early_stopping:
+When training ends before train.epochs. However a run ends, dlfound keeps the net of the best validation.
+
+Each option is an object; `after(value)` takes the value of each validation and says when to stop.
+In both, lower values are better, and NaN is never an improvement.
 """
 
 import math

@@ -164,7 +164,7 @@ def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:
 
 def build_body(config: Config, preprocessing: nn.Module, outputs: int) -> MLP:
     """Build the net itself, initialised from the run's seed with the same weights on every device."""
-    plan = preprocessing.plan or {"embedded": (), "embedding": 0}
+    plan = preprocessing.plan or {"embedded": ()}
     return build_mlp(
         preprocessing.features,
         outputs,
@@ -174,6 +174,5 @@ def build_body(config: Config, preprocessing: nn.Module, outputs: int) -> MLP:
         norm=config.build("batchnorm"),
         noise=config.build("dropout")(),
         generator=stream(config["run"]["seed"], "initialisation"),
-        embedded=[plan["known"][k] + 1 for k in plan["embedded"]],
-        embedding=plan["embedding"],
+        embedded=[(plan["known"][k] + 1, plan["embedding"]) for k in plan["embedded"]],
     )

@@ -98,17 +98,17 @@ def fit(
         batches = _batches(network, train, batch_size, seed, progress.epoch)
         done, before = yield from _pass(network, step, decay, train, batches, seed, progress, pause)
         order = torch.cat(batches)
-        train_metrics = measure(
+        training = measure(
             network, loss, done.outputs, train.encoded[order], train.targets[order], brief=True
         )
         started = time.perf_counter()
-        val_metrics = evaluate(network, loss, val)
-        if val_metrics["loss"] is None:
+        validation = evaluate(network, loss, val)
+        if validation["loss"] is None:
             message = f"the validation loss is not finite after epoch {done.epoch} (lr {step.lr:g})"
             raise Diverged(message, _advice(network, step, decay), Code.NUMERIC)
         val_seconds = time.perf_counter() - started
         yield Epoch(
-            done.epoch, step.lr, train_metrics, val_metrics, finite(done.norms.mean()), before,
+            done.epoch, step.lr, training, validation, finite(done.norms.mean()), before,
             done.seconds, val_seconds,
         )  # fmt: skip
         progress = EpochProgress(done.epoch + 1)
