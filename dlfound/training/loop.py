@@ -97,20 +97,16 @@ def fit(
     while progress.epoch <= epochs:
         batches = _batches(network, train, batch_size, seed, progress.epoch)
         done, before = yield from _pass(network, step, decay, train, batches, seed, progress, pause)
-        order = torch.cat(batches)
-        training = measure(
-            network, loss, done.outputs, train.encoded[order], train.targets[order], brief=True
-        )
+        rows = torch.cat(batches)
+        training = measure(network, loss, done.outputs, train.encoded[rows], train.targets[rows], brief=True)
         started = time.perf_counter()
         validation = evaluate(network, loss, val)
         if validation["loss"] is None:
             message = f"the validation loss is not finite after epoch {done.epoch} (lr {step.lr:g})"
             raise Diverged(message, _advice(network, step, decay), Code.NUMERIC)
-        val_seconds = time.perf_counter() - started
-        yield Epoch(
-            done.epoch, step.lr, training, validation, finite(done.norms.mean()), before,
-            done.seconds, val_seconds,
-        )  # fmt: skip
+        norm = finite(done.norms.mean())
+        seconds = (done.seconds, time.perf_counter() - started)
+        yield Epoch(done.epoch, step.lr, training, validation, norm, before, *seconds)
         progress = EpochProgress(done.epoch + 1)
 
 
