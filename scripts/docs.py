@@ -22,8 +22,11 @@ MARK = "<!-- Written by scripts/docs.py from conf/ and the docstrings: change th
 UP = "[All groups](README.md)"
 
 INDEX = """\
+[Guide](guide.md): all verbs · [Tables](tables.md) · [Checks](check.md) · [Sweeps](sweep.md) · [Python](python.md) ·
+[Reliability](reliability.md) · [Measurements](measured.md) · [Log](LOG.md): what was tried and dropped
+
 `group=option` chooses an option, and `group.setting=value` gives a value; everything else keeps its default. Each page
-says what its group decides. For each option it gives the effect, the source, the settings and a command to try.
+below says what its group decides. For each option it gives the effect, the source, the settings and a command to try.
 
     dlfound train optim=momentum optim.lr=0.05 'model.hidden=[64,64]'
 

@@ -1,4 +1,4 @@
-"""Measure what README.md and the experiments of conf/experiment/ claim, and print the numbers.
+"""Measure what README.md, docs/measured.md and the experiments of conf/experiment/ claim, and print the numbers.
 
 python scripts/measure.py start
 python scripts/measure.py glorot_depth --root FOLDER    (FOLDER holds MNIST/raw/; DLFOUND_DATA names it too)
@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 
+import numpy as np
 import torch
 
 import dlfound
 from dlfound.options.configure import configure
 from dlfound.runs.folder import RunFolder
+from dlfound.runs.run import Run
 from dlfound.runs.train import load_data
 from dlfound.training.assemble import assemble, resolve
 
@@ -143,20 +145,48 @@ def adam_vs(root: str, seeds: int) -> None:
             print(f"seed {seed}  {optim:<9} {losses}", flush=True)
 
 
-def accuracy(what: str):
-    """The test accuracy and the time of a run, for each seed, and the mean."""
+def accuracy(words: str, compare: bool = False):
+    """The test accuracy of a run for each seed and the mean; optionally also scikit-learn's on the same rows."""
 
     def measure(root: str, seeds: int) -> None:
-        found: list[float] = []
+        ours: list[float] = []
+        peers: list[float] = []
         for seed in range(seeds):
-            where = [] if what == "data=digits" else [f"data.root={root}"]
-            report = dlfound.train([what, *where, f"run.seed={seed}"]).report
-            found.append(report["test"]["accuracy"])
-            seconds = report["seconds"]["total"]
-            print(f"seed {seed}  test accuracy {report['test']['accuracy']:.4f}  {seconds:.0f} s", flush=True)
-        print(f"mean test accuracy {statistics.mean(found):.4f}")
+            place = [] if words == "data=digits" else [f"data.root={root}"]
+            run = dlfound.train([words, *place, f"run.seed={seed}"])
+            ours.append(run.report["test"]["accuracy"])
+            print(
+                f"seed {seed}  test accuracy {ours[-1]:.4f}  {run.report['seconds']['total']:.1f} s",
+                flush=True,
+            )
+            if compare:
+                began = time.perf_counter()
+                peers.append(peer_accuracy(run, seed))
+                print(
+                    f"        scikit-learn {peers[-1]:.4f}  {time.perf_counter() - began:.1f} s", flush=True
+                )
+        print(f"mean test accuracy {statistics.mean(ours):.4f}")
+        if compare:
+            print(f"scikit-learn's MLP {statistics.mean(peers):.4f}")
 
     return measure
+
+
+def peer_accuracy(run: Run, seed: int) -> float:
+    """Train scikit-learn's MLP with the same hidden layers, split and standardised inputs, and early stopping."""
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    data = load_data(run.config)
+    inputs = data.inputs.reshape(len(data.inputs), -1)
+    hidden = tuple(run.config["model"]["hidden"])
+    net = MLPClassifier(hidden, early_stopping=True, n_iter_no_change=10, random_state=seed)
+    # Its early stopping takes validation rows of its own.
+    learn = np.concatenate([data.parts["train"], data.parts["val"]])
+    test = data.parts["test"]
+    model = make_pipeline(StandardScaler(), net).fit(inputs[learn], data.targets[learn])
+    return model.score(inputs[test], data.targets[test])
 
 
 MEASURES = {
@@ -164,8 +194,8 @@ MEASURES = {
     "logging": logging,
     "checkpoints": checkpoints,
     "listing": listing,
-    "digits": accuracy("data=digits"),
-    "mnist": accuracy("data=mnist"),
+    "digits": accuracy("data=digits", compare=True),
+    "mnist": accuracy("data=mnist", compare=True),
     "mnist_dropout": accuracy("experiment=mnist_dropout"),
     "mnist_maxnorm": accuracy("experiment=mnist_maxnorm"),
     "batchnorm_sigmoid": batchnorm_sigmoid,

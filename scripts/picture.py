@@ -1,8 +1,10 @@
-"""Draw docs/run.svg, a real run as a terminal shows it, and docs/board.png, its curves in a real TensorBoard.
+"""Draw docs/run.svg, a real run as a terminal shows it, or docs/board.png, three runs in a real TensorBoard.
 
-python scripts/picture.py    (the second needs chromium)
+python scripts/picture.py terminal
+python scripts/picture.py board       needs chromium
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -25,7 +27,7 @@ RUNS = {
 
 
 def terminal() -> None:
-    """The commands and what they print."""
+    """Draw the commands and their output."""
     console = Console(record=True, width=92, file=open("/dev/null", "w"))  # noqa: SIM115
     for command in COMMANDS:
         done = subprocess.run(
@@ -34,12 +36,13 @@ def terminal() -> None:
         console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
         console.print(Text(done.stdout + done.stderr))
     svg = console.export_svg(title="dlfound", theme=MONOKAI)
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # no request to another host
+    # No request to another host.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     (DOCS / "run.svg").write_text(svg, encoding="utf-8")
 
 
 def board() -> None:
-    """Three runs side by side, training and validation in one chart."""
+    """Draw three runs side by side, with training and validation in one chart."""
     from playwright.sync_api import sync_playwright
 
     for name, words in RUNS.items():
@@ -62,7 +65,11 @@ def board() -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("picture", choices=["terminal", "board"])
+    picture = {"terminal": terminal, "board": board}[parser.parse_args().picture]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # its runs do not belong among a person's own
-        terminal()
-        board()
+        picture()

@@ -1,7 +1,6 @@
-"""What README.md shows is true: its table is current, its commands and its Python run."""
+"""The commands on the front page and in the guide run, and the front page shows what they print."""
 
 import re
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -13,22 +12,68 @@ import pytest
 from PIL import Image
 
 from dlfound.cli import main
-from dlfound.config import catalog as options
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^    dlfound (.*)$", TEXT, re.MULTILINE)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+PYTHON = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 NEEDS_DATA = ("data=mnist", "experiment=batchnorm_sigmoid", "experiment=mnist_dropout")
 SHORT = ["train.epochs=5", "model.hidden=[8]"]  # after the command's own words: the last counts
 
 
-def test_the_table_of_groups_is_current():
-    renewed = runpy.run_path(str(ROOT / "scripts" / "readme.py"))["renewed"]
-    assert renewed(TEXT) == TEXT, "run python scripts/readme.py"
+def test_the_front_page_is_short_and_says_where_things_are():
+    assert len(README.splitlines()) <= 110
+    for word in (
+        "docs/run.svg",
+        "bash scripts/quickstart.sh",
+        "bash scripts/test.sh",
+        "pip install .",
+        "youtube.com",
+    ):
+        assert word in README, word
+    for page in (ROOT / "docs").glob("*.md"):
+        index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+        assert f"]({page.name}" in index or page.name in ("README.md", "settings.md"), page.name
 
 
-def make_ones_own() -> None:
-    """What the commands call theirs: images, options."""
+# ---- the tour
+
+
+def sessions():
+    """The blocks of the tour: a list of (command, output)."""
+    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    steps = [re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE) for block in blocks]
+    return [step for block in steps for step in block]
+
+
+def shape(text):
+    """The lines with every number masked, and without the width of the columns: what any machine prints."""
+    lines = [
+        " ".join(re.sub(r"\d[\d.,e_-]*\w{0,4}(?:-\w{4})?", "#", line).split()) for line in text.splitlines()
+    ]
+    return [line for line in lines if line]
+
+
+def test_the_tour_prints_what_the_front_page_shows(capsys, data_root):
+    shutil.copy(data_root / "titanic.csv", ".")
+    assert len(sessions()) >= 6
+    for command, expected in sessions():
+        words, _, file = command.removeprefix("dlfound ").partition(" > ")
+        assert main(shlex.split(words)) in (0, 5), command
+        out, err = capsys.readouterr()
+        assert shape(err + ("" if file else out)) == shape(expected), command
+
+
+# ---- the guide
+
+
+def commands(text):
+    """The commands in indented blocks."""
+    return re.findall(r"^    dlfound (.*)$", text, re.MULTILINE)
+
+
+def make_files():
+    """Make the files that the guide calls a person's own: images, tables, options."""
     rng = np.random.default_rng(0)
     for place in ("my_images/cats", "my_images/dogs", "scans"):
         Path(place).mkdir(parents=True)
@@ -37,65 +82,58 @@ def make_ones_own() -> None:
     shutil.copy("scans/0.png", "my_digit.png")
     Path("my_conf/optim").mkdir(parents=True)
     Path("my_conf/optim/brisk.yaml").write_text("name: adam\nlr: 0.01\n")
-    code = "import torch, dlfound\nclass Cube(torch.nn.Module):\n    def forward(self, a):\n        return a**3\n"
-    Path("my_options.py").write_text(code + "dlfound.register('activation', 'cube', Cube)\n")
-
+    Path("my_options.py").write_text(python_blocks()[-1])
     write_houses("houses.csv", 80)
     write_houses("new.csv", 9)
 
 
-def write_houses(name: str, rows: int) -> None:
-    """A table with a column of each kind."""
+def write_houses(name, rows):
+    """Write a table with a column of each kind."""
     rng = np.random.default_rng(rows)
-    lines = [
-        f"{i},{rng.integers(30, 200)},{rng.choice(['coast', 'hill', ''])},{rng.integers(1, 28)}.03.2026,{i * 7 % 50}"
-        for i in range(rows)
-    ]
-    Path(name).write_text("id,area,place,sold,price\n" + "\n".join(lines) + "\n")
+    lines = ["id,area,place,sold,price"]
+    for i in range(rows):
+        place = rng.choice(["coast", "hill", ""])
+        lines.append(f"{i},{rng.integers(30, 200)},{place},{rng.integers(1, 28)}.03.2026,{i * 7 % 50}")
+    Path(name).write_text("\n".join(lines) + "\n")
 
 
-def shortened(words: list[str]) -> list[str]:
-    """A training that takes a moment; what needs data that are not here is only composed."""
+def shortened(words):
+    """Shorten a training; a command that needs data which are not here is only composed."""
     if words[0] == "sweep":
         return [*words, *SHORT, "search.trials=2", "run.threads=1"]
-    if "--cfg" in words or "--dry-run" in words or any(word.startswith("resume=") for word in words):
+    if words[0] != "train" or "--cfg" in words or "--dry-run" in words:
+        return words
+    if any(word.startswith("resume=") for word in words):
         return words
     if any(word in words for word in NEEDS_DATA):
         return [*words, "--cfg"]
-    few = SHORT[:1] if "model=perceptron" in words else SHORT
-    return [*words, *few, *(["lr_decay.warmup=1"] if "lr_decay=one_cycle" in words else [])]
+    short = SHORT[:1] if "model=perceptron" in words else SHORT
+    return [*words, *short, "lr_decay.warmup=1"] if "lr_decay=one_cycle" in words else [*words, *short]
 
 
-def test_the_commands_run(capsys, monkeypatch):
-    monkeypatch.setattr(options, "_registered", {})  # what --with registers is forgotten after the test
-    make_ones_own()
+def test_the_commands_of_the_guide_run(capsys, registry):
+    make_files()
     assert main(["train", *SHORT]) == 0
-    for command in COMMANDS:
+    assert len(commands(GUIDE)) >= 25
+    for command in commands(GUIDE):
         words = shlex.split(command)
-        code = main(shortened(words) if words[0] in ("train", "sweep") else words)
-        assert code == 0, f"dlfound {command}\n{capsys.readouterr().err}"
-    assert len(COMMANDS) >= 20
+        assert main(shortened(words)) == 0, f"dlfound {command}\n{capsys.readouterr().err}"
 
 
-def test_the_verbs_in_the_text_run(capsys):
-    assert main(["train", *SHORT]) == 0
-    shown = re.findall(r"`dlfound ((?:options|eval|runs|completion)[^`]*)`", TEXT)
-    assert {words.split()[0] for words in shown} == {"options", "eval", "runs", "completion"}
-    for words in shown:
-        assert main(words.split()) == 0, words
+def python_blocks():
+    return re.findall(r"```python\n(.*?)```", PYTHON, re.DOTALL)
 
 
-def test_python_blocks_run(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        done = subprocess.run(
+def test_the_python_blocks_run(tmp_path):
+    for block in python_blocks():
+        process = subprocess.run(
             [sys.executable, "-c", block], capture_output=True, text=True, cwd=tmp_path, check=False
         )
-        assert done.returncode == 0, done.stderr
+        assert process.returncode == 0, process.stderr
 
 
-@pytest.mark.parametrize("text", [TEXT, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")])
-def test_files_that_it_names_exist(text):
-    for name in re.findall(r"(?<!\w)(?:scripts|docs|conf)/[\w./]*\w", text):
-        assert (ROOT / name).exists(), name
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/measured.md"])
+def test_named_files_exist(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for file in re.findall(r"(?<!\w)(?:scripts|docs|conf|tests)/[\w./]*\w", text):
+        assert (ROOT / file).exists(), file

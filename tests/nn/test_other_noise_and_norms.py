@@ -75,7 +75,7 @@ def test_every_option_trains(group):
     for word in options_by_group()[group]:
         option = f"{group}={word}"
         overrides = [*FITTING.get(option, ["data=digits"]), option, "logger=none", "run.threads=1"]
-        overrides += ["train.epochs=10"] if group == "optim" else FAST
+        overrides += ["train.epochs=15"] if group == "optim" else FAST
         if group != "early_stopping":
             overrides.append("early_stopping=none")
         if group != "model":
