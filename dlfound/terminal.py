@@ -1,7 +1,7 @@
-"""The process and its terminal: messages on standard error, numbers as text, streams that may fail, signals.
+"""The process and its terminal: messages, numbers as text, a progress bar, streams that may fail, signals.
 
-A stream fails when its reader is gone, its terminal was closed, or its disk is full. None of that may end a training or
-change an exit code, so these streams never raise.
+A stream fails when its reader is gone, its terminal was closed, or its disk is full. None of that may end a
+training or change an exit code, so these streams never raise.
 """
 
 import errno
@@ -10,7 +10,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -38,6 +38,25 @@ def age_text(seconds: int) -> str:
         if seconds >= least * length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
+
+
+@contextmanager
+def progress_bar(total: int, shown: bool, head: str = "") -> Iterator[Callable[[int, str], None]]:
+    """Show a bar on standard error that vanishes at its end; nothing if that is no terminal.
+
+    Yields: A function to call with the number of items that are done, and a text about the next.
+    """
+    if not (shown and sys.stderr.isatty()):
+        yield lambda done, text: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [MofNCompleteColumn(), BarColumn(bar_width=16), TextColumn("{task.description}", markup=False)]
+    columns = [*([head] if head else []), *columns, TimeRemainingColumn(compact=True)]
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=8) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
 # Streams.

@@ -27,10 +27,10 @@ from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error, Problem, printable
 from dlfound.reports import learning_rate as learning_rate_plot
 from dlfound.runs.folder import RunFolder, check_place, make_folder
-from dlfound.runs.parts import check_task
+from dlfound.runs.parts import RunLog, check_task
 from dlfound.runs.resume import configure_run
-from dlfound.runs.run_log import RunLog, item_bar
 from dlfound.runs.train import load_data
+from dlfound.terminal import progress_bar
 from dlfound.training.assemble import resolve
 from dlfound.training.device import count_threads, find_device, threads, versions
 
@@ -148,9 +148,9 @@ def run_checks(
     thread_count = count_threads(config["run"]["threads"], context.parameter_count, context.base.batch_size)
     results: dict[str, CheckResult] = {}
     entries = []
-    with threads(thread_count), item_bar(names, shown) as show_progress:
-        for name in names:
-            show_progress(name)
+    with threads(thread_count), progress_bar(len(names), shown) as show:
+        for done, name in enumerate(names):
+            show(done, name)
             started = time.perf_counter()
             results[name] = _run_check(context, name)
             entries.append(as_json(results[name], time.perf_counter() - started))

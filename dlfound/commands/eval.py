@@ -37,7 +37,7 @@ def command(args: argparse.Namespace) -> int:
     reading = read_words(args.reading)
     if reading and args.data is None:
         raise Error(f"{args.reading[0]} needs --data FILE", "add --data, or leave it out", Code.CONFIG)
-    from dlfound.runs.evaluate import evaluate_file, evaluate_run  # imports torch
+    from dlfound.runs.predict import evaluate_file, evaluate_run  # imports torch
     from dlfound.runs.run import open_run
 
     run = open_run(args.run)

@@ -71,14 +71,14 @@ def command(args: argparse.Namespace) -> int:
         show(config, args.json)
         return Code.DONE
     with stoppable() as stop:
-        from dlfound.runs.train import add_nothing, raise_failure, run_training  # imports torch
+        from dlfound.runs.train import add_nothing, raise_divergence, run_training  # imports torch
 
         command = f"dlfound {shlex.join(sys.argv[1:])}"
         add_files = _check(config, command) if args.check else add_nothing
-        run, code = run_training(config, path, None, command, shown=True, stop=stop, add_files=add_files)
+        run = run_training(config, path, None, command, shown=True, stop=stop, add_files=add_files)
     print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else describe(run))
-    raise_failure(run, code)
-    return code
+    raise_divergence(run)
+    return Code.DONE
 
 
 def _check(config: Any, command: str) -> Any:

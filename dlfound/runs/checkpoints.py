@@ -1,26 +1,30 @@
 """Checkpoints: everything that an exact resume needs, one file each.
 
+`split` and `read` turn dataclasses into JSON and tensors, and back.
+
 A checkpoint is written under a temporary name and forced to the disk; only then it gets its own name, which
 contains its digest. One rename commits content and checksum together: a file under such a name is complete.
 """
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import lazy_loader
+from safetensors.torch import load
+from torch import Tensor
 
+from dlfound.config.setting_types import setting_type
 from dlfound.errors import Code, Error
 from dlfound.runs.durable import replace_durably, sync_folder
 from dlfound.runs.folder import CHECKPOINTS, packed
-
-torch = lazy_loader.load("torch")
 
 NAME = re.compile(r"step-(\d{12})-([0-9a-f]{16})\.safetensors")
 KEPT = 2  # the newest, and the one before it in case the disk damages the newest
@@ -29,6 +33,8 @@ BAD_KEPT = 4  # damaged checkpoints that are kept for inspection; a failing disk
 DIGITS = 16  # of the SHA-256 in a name
 SOONEST = 1.0  # seconds between two checkpoints with train.checkpoint=auto: less work is quickly done again
 SHARE = 50  # and at least this many times the time that writing one takes: at most 2 % of the training
+
+Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Checkpoint:
     """
 
     step: int
-    tensors: "dict[str, torch.Tensor]"
+    tensors: Tensors
     state: dict[str, Any]
 
 
@@ -52,7 +58,7 @@ class Checkpoints:
     def __init__(self, run: Path):
         self.path = run / CHECKPOINTS
 
-    def save(self, step: int, tensors: "Mapping[str, torch.Tensor]", state: Mapping[str, Any]) -> None:
+    def save(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
         """Write a checkpoint durably, then remove all but the last two.
 
         Raises:
@@ -67,16 +73,13 @@ class Checkpoints:
             for _, old in self._stored()[:-KEPT]:
                 old.unlink()
         except OSError as error:
-            raise self._cannot_write(len(content), error) from None
-
-    def _cannot_write(self, size: int, error: OSError) -> Error:
-        stored = self._stored()
-        last = "there is no checkpoint yet"
-        if stored:
-            last = f"the last good checkpoint is of step {stored[-1][0]}"
-        reason = error.strerror or error
-        message = f"cannot write a checkpoint of {size / 1e6:.1f} MB to {self.path}: {reason}; {last}"
-        return Error(message, "free some space, then resume with resume=RUN", Code.RESOURCES)
+            steps = [step for step, _ in self._stored()]
+            last = (
+                f"the last good checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint yet"
+            )
+            problem = f"cannot write a checkpoint of {len(content) / 1e6:.1f} MB to {self.path}"
+            fix = "free some space, then resume with resume=RUN"
+            raise Error(f"{problem}: {error.strerror or error}; {last}", fix, Code.RESOURCES) from None
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest undamaged checkpoint, None if there are no checkpoints; and warnings about damaged ones.
@@ -96,10 +99,8 @@ class Checkpoints:
             path.rename(path.with_name(path.name + BAD))
             warnings.append(f"the checkpoint of step {step} is damaged; it is now {path.name}{BAD}")
         if bad := self._stored(BAD):  # also those of an earlier start
-            names = ", ".join(path.name for _, path in bad)
-            message = f"every checkpoint in {self.path} is damaged: {names}"
-            fix = "train anew in another run.dir, or remove them to train anew here"
-            raise Error(message, fix, Code.RUN)
+            message = f"every checkpoint in {self.path} is damaged: {', '.join(path.name for _, path in bad)}"
+            raise Error(message, "train anew in another run.dir, or remove them to train anew here", Code.RUN)
         return None, warnings
 
     def _prune_bad(self) -> list[str]:
@@ -110,11 +111,10 @@ class Checkpoints:
 
     def _stored(self, suffix: str = "") -> list[tuple[int, Path]]:
         """(step, file) ordered by the step in the name, never by a time; `suffix` follows the usual name."""
-        if not self.path.is_dir():
-            return []
-        names = [(path.name, path) for path in self.path.iterdir() if path.name.endswith(suffix)]
-        files = [(NAME.fullmatch(name.removesuffix(suffix)), path) for name, path in names]
-        return sorted((int(match[1]), path) for match, path in files if match and _is_regular(path))
+        files = list(self.path.iterdir()) if self.path.is_dir() else []
+        named = [path for path in files if path.name.endswith(suffix) and path.is_file()]
+        matches = [(NAME.fullmatch(path.name.removesuffix(suffix)), path) for path in named]
+        return sorted((int(match[1]), path) for match, path in matches if match and not path.is_symlink())
 
 
 class Schedule:
@@ -150,19 +150,12 @@ class Schedule:
             self.wait = max(SOONEST, SHARE * (self._last - started))
 
 
-def _is_regular(path: Path) -> bool:
-    """True for a regular file that is not a link."""
-    return path.is_file() and not path.is_symlink()
-
-
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:DIGITS]
 
 
 def _read(path: Path, step: int) -> Checkpoint | None:
     """The checkpoint in a file; None if the content is not what the name says."""
-    from safetensors.torch import load  # imports torch
-
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]  # before any of it is in memory
     if path.name != f"step-{step:012}-{digest}.safetensors":
@@ -174,3 +167,91 @@ def _read(path: Path, step: int) -> Checkpoint | None:
         return Checkpoint(step, load(content), state) if isinstance(state, dict) else None
     except Exception:  # the name is right, but the content was not written by dlfound
         return None
+
+
+# Dataclasses to JSON and tensors, and back. Their annotations are the schema: every value is checked.
+# In JSON a tensor is represented by its shape; the tensor itself has its field's name, such as `best.params`.
+
+
+class BadField(Exception):
+    """A value that does not fit the annotation of its field; the argument is the field's name."""
+
+
+def split(value: Any) -> tuple[Any, Tensors]:
+    """The JSON value and the tensors of a dataclass, a list, a dictionary, a tensor or a plain value."""
+    tensors = {}
+
+    def plain(value: Any, name: str) -> Any:
+        if isinstance(value, Tensor):
+            tensors[name] = value
+            return list(value.shape)
+        if is_dataclass(value):
+            value = vars(value)
+        if isinstance(value, list):
+            return [plain(item, _join(name, i)) for i, item in enumerate(value)]
+        if isinstance(value, dict):
+            return {key: plain(item, _join(name, key)) for key, item in value.items()}
+        return value
+
+    return plain(value, ""), tensors
+
+
+def read(kind: Any, value: Any, tensors: Tensors, name: str = "", *, extra: bool = False) -> Any:
+    """The value of type `kind` that `split` took apart.
+
+    Args:
+        kind: a dataclass, or the annotation of a field: Tensor, a type of `config.setting_types`, bool,
+            float, str, Literal of texts, list, dict, or one of these or None.
+        extra: True where a dataclass's dictionary may hold other keys too.
+
+    Raises:
+        BadField: a value is missing, or is not of its field's type.
+    """
+
+    def inner(kind: Any, value: Any, key: str | int) -> Any:
+        return read(kind, value, tensors, _join(name, key), extra=extra)
+
+    origin = get_origin(kind)
+    if kind is Tensor:
+        _ensure(name in tensors and list(tensors[name].shape) == value, name)
+        return tensors[name]
+    if is_dataclass(kind):
+        _ensure(type(value) is dict, name)
+        types = get_type_hints(kind, include_extras=True)
+        wrong = types.keys() - value.keys() if extra else types.keys() ^ value.keys()
+        _ensure(not wrong, _join(name, min(wrong, default="")))
+        return kind(**{key: inner(part, value[key], key) for key, part in types.items()})
+    if origin is list:
+        _ensure(type(value) is list, name)
+        return [inner(get_args(kind)[0], item, i) for i, item in enumerate(value)]
+    if origin is dict:
+        _ensure(type(value) is dict, name)
+        return {key: inner(get_args(kind)[1], item, key) for key, item in value.items()}
+    if origin in (Union, UnionType):
+        (some,) = (part for part in get_args(kind) if part is not NoneType)
+        return None if value is None else read(some, value, tensors, name)
+    return _plain(kind, origin, value, name)
+
+
+def _plain(kind: Any, origin: Any, value: Any, name: str) -> Any:
+    if origin is Annotated:
+        try:
+            return setting_type(kind).read(value)
+        except (ValueError, TypeError, OverflowError):
+            raise BadField(name) from None
+    if origin is Literal:
+        _ensure(value in get_args(kind), name)
+    elif kind is float:
+        _ensure(type(value) in (int, float) and math.isfinite(value), name)
+    else:
+        _ensure(kind is Any or type(value) is kind, name)
+    return value
+
+
+def _ensure(condition: bool, name: str) -> None:
+    if not condition:
+        raise BadField(name)
+
+
+def _join(name: str, part: str | int) -> str:
+    return f"{name}.{part}" if name else str(part)

@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from dlfound.config.catalog import Catalog
 from dlfound.config.suggest import nearest
 from dlfound.errors import Code, Error, printable
 from dlfound.options.configure import catalog
-from dlfound.runs.find import PARTS, Summary, rank
+from dlfound.runs.find import Summary, rank
+from dlfound.runs.folder import PARTS
 
 IDENTITY = ("run", "folder", "status")
 RESULTS = ("best_epoch", "epochs", "seconds")
@@ -49,9 +49,8 @@ class Comparison:
     """
 
     def __init__(self, runs: Sequence[Compared]):
-        measured = [
-            f"{part}_{name}" for part in PARTS for run in runs for name in run.summary.metrics.get(part, {})
-        ]
+        measured = list(dict.fromkeys(column for run in runs for column in run.summary.measured))
+        measured.sort(key=lambda column: PARTS.index(column.partition("_")[0]))
         self.metrics = {column: column.partition("_")[2] for column in measured}
         self.monitors = [name for name, _ in Counter(run.summary.monitor for run in runs).most_common()]
         self.results = [*RESULTS, REASON] if any(run.reason for run in runs) else [*RESULTS]
@@ -60,10 +59,8 @@ class Comparison:
         whole = [values for run, values in zip(runs, settings, strict=True) if run.whole]
         partial = [values for run, values in zip(runs, settings, strict=True) if not run.whole]
         self.settings = differing(whole, partial)
-        names = labels([run.path for run in runs])
-        self.rows = [
-            values | _results(run, name) for run, values, name in zip(runs, settings, names, strict=True)
-        ]
+        rows = zip(runs, settings, labels([run.path for run in runs]), strict=True)
+        self.rows = [values | _results(run, name) for run, values, name in rows]
 
     @property
     def columns(self) -> list[str]:
@@ -110,25 +107,23 @@ class Comparison:
 
         For example, `optim.betas` is not notable if some runs use Adam with its defaults, and the others SGD.
         """
-        return [key for key in self.settings if not self._is_default(key)]
+        options = catalog()
+        return [key for key in self.settings if not self._is_default(key, options)]
 
-    def _is_default(self, key: str) -> bool:
+    def _is_default(self, key: str, options: Catalog) -> bool:
         group, _, name = key.partition(".")
         rows = [row for row in self.rows if key in row]
         if any(row[key] != rows[0][key] for row in rows):
             return False
-        return all(self._defaults(group, row.get(group)).get(name, ABSENT) == row[key] for row in rows)
+        return all(_defaults(options, group, row.get(group)).get(name, ABSENT) == row[key] for row in rows)
 
-    def _defaults(self, group: str, option: Any) -> dict[str, Any]:
-        """Return the settings of an option as conf/ has them; none for an option that conf/ lacks."""
-        options = self._catalog.paths[group] if group in self._catalog.groups else {}
-        if not isinstance(option, str) or option not in options:
-            return {}
-        return {**self._catalog.common(group), **self._catalog.node(group, option)}
 
-    @cached_property
-    def _catalog(self) -> Catalog:
-        return catalog()
+def _defaults(options: Catalog, group: str, option: Any) -> dict[str, Any]:
+    """Return the settings of an option as conf/ has them; none for an option that conf/ lacks."""
+    words = options.paths[group] if group in options.groups else {}
+    if not isinstance(option, str) or option not in words:
+        return {}
+    return {**options.common(group), **options.node(group, option)}
 
 
 def differing(settings: Sequence[dict[str, Any]], partial: Sequence[dict[str, Any]] = ()) -> list[str]:
@@ -166,15 +161,10 @@ def setting_text(value: Any) -> str:
 
 def _results(run: Compared, name: str) -> dict[str, Any]:
     summary = run.summary
-    measured = {
-        f"{part}_{metric}": value
-        for part, metrics in summary.metrics.items()
-        for metric, value in metrics.items()
-    }
     results = {"best_epoch": summary.best_epoch, "epochs": summary.epochs, "seconds": summary.seconds}
     reason = {REASON: run.reason} if run.reason else {}
     identity = {"run": name, "folder": str(run.path), "status": summary.status}
-    return identity | measured | results | reason
+    return identity | summary.measured | results | reason
 
 
 def _best_first(row: dict[str, Any], column: str, metric: str) -> tuple[bool, float]:

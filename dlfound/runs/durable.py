@@ -29,25 +29,19 @@ def replace_durably(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk refuses; the old file is intact, and no temporary file stays.
     """
-    with replacing(path) as aside:
-        write_durably(aside, content)
-    sync_folder(path.parent)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name in the folder of `path`; at the end the file of that name replaces `path`.
-
-    After an exception the old file is intact, and the temporary one is removed. If the content has to survive
-    a loss of power, the caller forces it to the disk.
-    """
     aside = name_aside(path)
     try:
-        yield aside
+        write_durably(aside, content)
         os.rename(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def name_aside(path: Path) -> Path:
+    """Return a random temporary name in the folder of `path`."""
+    return path.with_name(f".tmp-{secrets.token_hex(8)}")
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -56,14 +50,11 @@ def write_durably(path: Path, content: bytes) -> None:
     Raises:
         OSError: the file exists, is a link, or the disk refuses.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-    try:
+    with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW) as file:
         view = memoryview(content)
         while view:
             view = view[os.write(file, view) :]
         os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def make_folders(path: Path) -> None:
@@ -76,29 +67,41 @@ def make_folders(path: Path) -> None:
 
 def sync_folder(path: Path) -> None:
     """Force the names in a folder to the disk."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
-            raise
-    finally:
-        os.close(folder)
+    with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as folder:
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
+                raise
 
 
 def sync_file(path: Path) -> int:
     """Force the lines appended to a file to the disk; return the file's size."""
-    file = os.open(path, os.O_RDONLY)
-    try:
+    with _opened(path, os.O_RDONLY) as file:
         os.fsync(file)
         return os.fstat(file).st_size
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    """Open a file or a folder; the yielded descriptor is closed at the end."""
+    file = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    try:
+        yield file
     finally:
         os.close(file)
 
 
-def name_aside(path: Path) -> Path:
-    """Return a random temporary name in the folder of `path`."""
-    return path.with_name(f".tmp-{secrets.token_hex(8)}")
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError into an Error that says that `path` cannot be written (code 6)."""
+    try:
+        yield
+    except OSError as error:
+        fix = "choose another run.dir"
+        if not isinstance(error, FileNotFoundError):
+            fix = f"free some space, then resume with resume=RUN; or {fix}"
+        raise Error(f"cannot write to {path}: {error.strerror or error}", fix, Code.RESOURCES) from None
 
 
 def remove_aside(folder: Path) -> None:
@@ -119,10 +122,8 @@ def locked(run: Path) -> Iterator[str]:
     Raises:
         Error: another process holds the lock (code 4), or the lock file cannot be written (code 6).
     """
-    try:
+    with writing(run):
         file = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise _cannot_write(run, error) from None
     try:
         yield _take(file, run)
     finally:
@@ -133,17 +134,10 @@ def locked(run: Path) -> Iterator[str]:
 def is_held(run: Path) -> bool:
     """True while a process holds the lock of a run's folder; False if that cannot be found out."""
     try:
-        file = os.open(run / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(file)
+        with _opened(run / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
     return False
 
 
@@ -158,11 +152,9 @@ def _take(file: int, run: Path) -> str:
         if error.errno not in UNSUPPORTED:
             raise
         return f"cannot lock {run} on this file system: make sure that only one process trains there"
-    try:
+    with writing(run):
         os.ftruncate(file, 0)
         os.pwrite(file, f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}".encode(), 0)
-    except OSError as error:
-        raise _cannot_write(run, error) from None
     return ""
 
 
@@ -175,7 +167,3 @@ def _flock(file: int) -> None:
             if not left:
                 raise
             time.sleep(PAUSE)
-
-
-def _cannot_write(run: Path, error: OSError) -> Error:
-    return Error(f"cannot write to {run}: {error.strerror}", "choose another run.dir", Code.RESOURCES)

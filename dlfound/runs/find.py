@@ -17,11 +17,10 @@ from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import HIGHER_IS_BETTER
 from dlfound.runs.durable import is_held
-from dlfound.runs.folder import CONFIG, OUTPUTS, RunFolder
+from dlfound.runs.folder import CONFIG, OUTPUTS, PARTS, RUN_PLACE, RunFolder, unusable
 
 DEPTH = 3  # levels below a folder that are searched for runs
 LARGEST = sys.float_info.max
-PARTS = ("train", "val", "test")
 
 Metrics = dict[str, float | None]
 
@@ -73,9 +72,8 @@ def find_run(word: str) -> Path:
     Raises:
         Error: no such run (code 4).
     """
-    if os.path.isfile(_as_path(word) / CONFIG):
-        return _as_path(word)
-    return _by_name(word)[-1]
+    path = _as_path(word)
+    return path if os.path.isfile(path / CONFIG) else _by_name(word)[-1]
 
 
 def find_runs(words: Iterable[str]) -> list[Path]:
@@ -108,10 +106,10 @@ def _by_name(word: str) -> list[Path]:
     matching = runs[-1:] if word == "latest" else [path for path in runs if word in _names(path)]
     if matching:
         return matching
-    names = sorted({run_name(path) for path in runs})
     is_folder = word and os.path.isdir(_as_path(word))
     problem = "has no config.yaml, so it is not a run's folder" if is_folder else "is not a run"
-    fix = f"a path, latest, or one of: {', '.join(names)}" if names else "train one first: dlfound train"
+    names = ", ".join(sorted({run_name(path) for path in runs}))
+    fix = f"a path, latest, or one of: {names}" if names else "train one first: dlfound train"
     raise Error(f"{word or repr(word)} {problem}", fix, Code.RUN)
 
 
@@ -136,6 +134,11 @@ class Summary:
     epochs: float | None = None
     seconds: float | None = None
 
+    @property
+    def measured(self) -> Metrics:
+        """ "val_loss" -> its value, and so on."""
+        return {f"{part}_{name}": v for part, metrics in self.metrics.items() for name, v in metrics.items()}
+
 
 def read_summary(path: Path) -> Summary:
     """Read the report of a finished run, or the progress of an unfinished one.
@@ -149,15 +152,14 @@ def read_summary(path: Path) -> Summary:
     report = folder.read_json("report.json")
     status = report.get("status")
     if not isinstance(status, str):
-        raise Error(f"{path / 'report.json'} has no status", "use another run", Code.RUN)
-    seconds = report.get("seconds")
+        raise unusable(f"{path / 'report.json'} has no status")
     return Summary(
         status,
         _monitor(report.get("monitor")),
         {part: read_metrics(report.get(part)) for part in PARTS},
         finite(report.get("best_epoch")),
         finite(report.get("epochs_run")),
-        finite(seconds.get("total")) if isinstance(seconds, dict) else None,
+        read_metrics(report.get("seconds")).get("total"),
     )
 
 
@@ -166,10 +168,9 @@ def _read_progress(folder: RunFolder) -> Summary:
     status = "running" if is_held(folder.path) else "unfinished"
     validations = [read_metrics(line.get("val")) for line in _read_epochs(folder)]
     ranks = [rank(monitor, metrics.get(monitor)) for metrics in validations]
-    lowest = min(ranks, default=math.inf)
-    if lowest == math.inf:
+    best = ranks.index(min(ranks)) if ranks else 0
+    if not ranks or ranks[best] == math.inf:
         return Summary(status, monitor, epochs=len(validations))
-    best = ranks.index(lowest)
     return Summary(status, monitor, {"val": validations[best]}, best + 1, len(validations))
 
 
@@ -213,6 +214,8 @@ def finite(value: Any) -> float | None:
 def read_settings(path: Path) -> dict[str, Any]:
     """Read the settings of a run, except its name and folder: "optim" -> the option, "optim.lr" -> its value.
 
+    A number that is not finite becomes None, since JSON has none.
+
     Raises:
         Error: config.yaml is damaged, or is not a run's (code 4).
     """
@@ -221,17 +224,5 @@ def read_settings(path: Path) -> dict[str, Any]:
         message = f"{path / CONFIG}: config format {printable(tree.get('format'))} is not {FORMAT}"
         raise Error(message, "check that this is a run's folder", Code.RUN)
     settings = flat({node: values for node, values in tree.items() if isinstance(values, dict)})
-    return {
-        printable(key.removesuffix(".name")): _without_infinite(value)
-        for key, value in settings.items()
-        if key not in ("run.name", "run.dir")
-    }
-
-
-def _without_infinite(value: Any) -> Any:
-    """Replace every number that is not finite by None, since JSON has none."""
-    if isinstance(value, list):
-        return [_without_infinite(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _without_infinite(item) for key, item in value.items()}
-    return finite(value) if isinstance(value, float) else value
+    finite = json.loads(json.dumps(settings), parse_constant=lambda text: None)
+    return {printable(k.removesuffix(".name")): v for k, v in finite.items() if k not in RUN_PLACE}

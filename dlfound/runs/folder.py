@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
-
-import lazy_loader
+from typing import TYPE_CHECKING, Any
 
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.durable import make_folders, remove_aside, replace_durably, sync_file, sync_folder
+from dlfound.runs.durable import make_folders, remove_aside, replace_durably, sync_file, sync_folder, writing
 
-torch = lazy_loader.load("torch")
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OUTPUTS = Path("outputs")
 CONFIG = "config.yaml"  # the first file of a run: it makes a folder a run's
@@ -24,9 +23,10 @@ DONE = "DONE"  # the last one
 CHECKPOINTS = "checkpoints"
 LINES = ("metrics.jsonl", "timing.jsonl", "log.txt")  # they grow with a run; a resume cuts them back
 SWEEP = "sweep.yaml"  # it makes a folder a sweep's
+PARTS = ("train", "val", "test")  # of the data
+RUN_PLACE = ("run.name", "run.dir")  # the settings that say where a run is, and change no result
 TRIALS = "trials"  # the folder of a sweep's runs
 MAX_BYTES = 64 * 2**20  # of a text file; those of a run are far smaller
-ONE_RUN = "the folder's files must come from one run"  # the fix if they do not fit together
 
 
 class RunFolder:
@@ -38,10 +38,8 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """True once the run is over and all its files are written."""
-        try:
+        with writing(self.path):  # it may have a name that no file system accepts
             return (self.path / DONE).exists()
-        except OSError as error:  # a name that no file system accepts
-            raise _cannot_write(self.path, error) from None
 
     # Reading.
 
@@ -54,10 +52,9 @@ class RunFolder:
         try:
             value = json.loads(self.read_text(name))
         except (ValueError, RecursionError) as error:
-            message = f"{self.path / name} is not valid JSON: {error}"
-            raise Error(message, "use another run", Code.RUN) from None
+            raise unusable(f"{self.path / name} is not valid JSON: {error}") from None
         if not isinstance(value, dict):
-            raise Error(f"{self.path / name} holds no JSON object", "use another run", Code.RUN)
+            raise unusable(f"{self.path / name} holds no JSON object")
         return value
 
     def read_text(self, name: str) -> str:
@@ -68,15 +65,14 @@ class RunFolder:
         """
         path = os.path.join(self.path, name)
         if not os.path.isfile(path):  # reading a pipe or a device could wait for ever
-            raise Error(f"{self.path} has no {name}", "name the folder of a finished run", Code.RUN)
+            raise missing(self.path, name)
         try:
             with open(path, encoding="utf-8") as file:
                 if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                    message = f"{path} is larger than {MAX_BYTES // 2**20} MiB"
-                    raise Error(message, "use another run", Code.RUN)
+                    raise unusable(f"{path} is larger than {MAX_BYTES // 2**20} MiB")
                 return file.read()
         except (OSError, ValueError) as error:
-            raise Error(f"cannot read {path}: {error}", "use another run", Code.RUN) from None
+            raise unusable(f"cannot read {path}: {error}") from None
 
     def read_lines(self, name: str, size: int | None = None) -> list[dict[str, Any]]:
         """The objects in a .jsonl file, or in its first `size` bytes; an absent file has none."""
@@ -108,11 +104,8 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replace a file: after a crash there is the old one or the new one."""
-        path = self.path / name
-        try:
-            replace_durably(path, content)
-        except OSError as error:
-            raise _cannot_write(path, error) from None
+        with writing(self.path / name):
+            replace_durably(self.path / name, content)
 
     def append_json(self, name: str, value: dict[str, Any]) -> None:
         """Append an object to a .jsonl file."""
@@ -121,19 +114,14 @@ class RunFolder:
     def append(self, name: str, line: str) -> None:
         """Append a line to a text file."""
         path = self.path / name
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise _cannot_write(path, error) from None
+        with writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
     def sync(self, name: str) -> int:
         """Force a file's content to the disk; returns its size, 0 if it is absent."""
         path = self.path / name
-        try:
+        with writing(path):
             return sync_file(path) if path.exists() else 0
-        except OSError as error:
-            raise _cannot_write(path, error) from None
 
     def cut(self, name: str, size: int) -> bool:
         """Cut a file back to a size that it had; returns False if it is shorter.
@@ -153,37 +141,35 @@ class RunFolder:
         head = "".join(f"# {printable(line)}\n" for line in (command, *remarks))
         self.write_text(CONFIG, head + config)
 
-    def finish(self) -> None:
-        """Mark the run as finished: the last thing written."""
+    def finish(self, report: dict[str, Any]) -> None:
+        """Write report.json, then DONE, which marks the run as finished."""
+        self.write_json("report.json", report)
         self.write_text(DONE, "")
 
+    # Cleaning up. Only the holder of the run's lock may do this.
 
-def reopen_folder(path: Path) -> None:
-    """Mark a finished run as unfinished, since it continues."""
-    (path / DONE).unlink()
-    sync_folder(path)
+    def reopen(self) -> None:
+        """Mark a finished run as unfinished, since it continues."""
+        (self.path / DONE).unlink()
+        sync_folder(self.path)
 
+    def remove_half_written(self) -> None:
+        """Remove temporary files that a crash left."""
+        remove_aside(self.path)
+        remove_aside(self.path / CHECKPOINTS)
 
-def remove_half_written(path: Path) -> None:
-    """Remove temporary files that a crash left; only the holder of the run's lock may do this."""
-    remove_aside(path)
-    remove_aside(path / CHECKPOINTS)
-
-
-def clear_progress(path: Path) -> None:
-    """Remove the lines and curves of an unfinished run that begins again from its first step."""
-    for name in LINES:
-        (path / name).unlink(missing_ok=True)
-    for events in (path / "tensorboard").glob("events.out.tfevents.*"):
-        events.unlink()
+    def clear_progress(self) -> None:
+        """Remove the lines and curves of an unfinished run that begins again from its first step."""
+        for path in [*map(self.path.joinpath, LINES), *self.path.glob("tensorboard/events.out.tfevents.*")]:
+            path.unlink(missing_ok=True)
 
 
-def save_weights(folder: RunFolder, tensors: "Mapping[str, torch.Tensor]") -> None:
+def save_weights(folder: RunFolder, tensors: "Mapping[str, Tensor]") -> None:
     """Write model.safetensors."""
     folder.write_bytes("model.safetensors", packed(tensors, {"format": "dlfound 1"}))
 
 
-def load_weights(path: Path) -> "dict[str, torch.Tensor]":
+def load_weights(path: Path) -> "dict[str, Tensor]":
     """The tensors of model.safetensors in a run's folder.
 
     Raises:
@@ -195,14 +181,27 @@ def load_weights(path: Path) -> "dict[str, torch.Tensor]":
     try:
         return load_file(file)
     except FileNotFoundError:
-        message = f"{path} has no model.safetensors"
-        raise Error(message, "name the folder of a finished run", Code.RUN) from None
+        raise missing(path, file.name) from None
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise Error(f"{file} is damaged: {reason}", "use another run", Code.RUN) from None
+        raise unusable(f"{file} is damaged: {str(error) or type(error).__name__}") from None
 
 
-def packed(tensors: "Mapping[str, torch.Tensor]", metadata: dict[str, str]) -> bytes:
+def missing(path: Path, name: str) -> Error:
+    """The error for a run's folder that lacks a file (code 4)."""
+    return Error(f"{path} has no {name}", "name the folder of a finished run", Code.RUN)
+
+
+def unusable(message: str) -> Error:
+    """The error for a file of a run that cannot be used (code 4)."""
+    return Error(message, "use another run", Code.RUN)
+
+
+def mixed(message: str) -> Error:
+    """The error for files that do not fit together (code 4)."""
+    return Error(message, "the folder's files must come from one run", Code.RUN)
+
+
+def packed(tensors: "Mapping[str, Tensor]", metadata: dict[str, str]) -> bytes:
     """Tensors as the content of a safetensors file."""
     from safetensors.torch import save  # imports torch
 
@@ -227,11 +226,11 @@ def check_place(path: Path) -> None:
     existing = path
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
+    reason = "" if os.access(existing, os.W_OK | os.X_OK) else "permission denied"
     if not existing.is_dir():
-        message = f"cannot write to {path}: {existing} is not a folder"
-        raise Error(message, "choose another run.dir", Code.RESOURCES)
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise Error(f"cannot write to {path}: permission denied", "choose another run.dir", Code.RESOURCES)
+        reason = f"{existing} is not a folder"
+    if reason:
+        raise Error(f"cannot write to {path}: {reason}", "choose another run.dir", Code.RESOURCES)
 
 
 def make_folder(path: Path) -> RunFolder:
@@ -240,10 +239,8 @@ def make_folder(path: Path) -> RunFolder:
     Raises:
         Error: the disk refuses (code 6).
     """
-    try:
+    with writing(path):
         make_folders(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
     return RunFolder(path)
 
 
@@ -258,10 +255,3 @@ def disk_errors(path: Path) -> Iterator[None]:
         file = error.filename or "a file there"
         message = f"cannot continue in {path}: {file}: {error.strerror or error}"
         raise Error(message, "check the disk, then resume with resume=RUN", Code.RESOURCES) from None
-
-
-def _cannot_write(path: Path, error: OSError) -> Error:
-    fix = "choose another run.dir"
-    if not isinstance(error, FileNotFoundError):
-        fix = f"free some space, then resume with resume=RUN; or {fix}"
-    return Error(f"cannot write to {path}: {error.strerror or error}", fix, Code.RESOURCES)

@@ -12,19 +12,10 @@ from dlfound.options.configure import catalog
 from dlfound.options.rules import cautions
 from dlfound.runs.checkpoints import Checkpoint, Checkpoints
 from dlfound.runs.durable import locked
-from dlfound.runs.folder import (
-    CONFIG,
-    ONE_RUN,
-    RunFolder,
-    clear_progress,
-    disk_errors,
-    make_folder,
-    remove_half_written,
-    reopen_folder,
-)
-from dlfound.runs.parts import Training
-from dlfound.runs.resume import check_length, check_same
-from dlfound.runs.run_log import WARNING, RunLog
+from dlfound.runs.folder import CONFIG, RunFolder, disk_errors, make_folder, mixed
+from dlfound.runs.parts import WARNING, RunLog, Training
+from dlfound.runs.resume import check_length, check_same, listed
+from dlfound.runs.run import Run
 from dlfound.runs.state import TrainState
 from dlfound.terminal import say
 
@@ -36,7 +27,7 @@ def open_folder(path: Path, training: Training, command: str, missing: str, show
     """Hold the lock of a run's folder while the run trains in it.
 
     Args:
-        training: brought to the newest checkpoint, if there is one.
+        training: at its first step; it is brought to the newest checkpoint, if there is one.
         missing: the results that a finished run's folder has lost; empty for any other run.
 
     Raises:
@@ -46,8 +37,11 @@ def open_folder(path: Path, training: Training, command: str, missing: str, show
     saved_config = _saved_config(path, training.config)
     folder = make_folder(path)  # not before: a mistake leaves nothing behind
     with locked(path) as lock_warning, disk_errors(path):
-        remove_half_written(path)
-        checkpoint, warnings = _newest_checkpoint(path, missing)
+        folder.remove_half_written()
+        checkpoint, warnings = Checkpoints(path).newest()
+        if missing and checkpoint is None:
+            message = f"{missing}, and there is no checkpoint to make it from"
+            raise Error(message, "train anew in another run.dir", Code.RUN)
         notes = [f"{missing}: dlfound writes the results of the run again"] if missing else []
         if checkpoint is not None:  # everything is checked before the first file is changed
             saved = _checked(checkpoint, folder, training, saved_config or training.config)
@@ -66,11 +60,9 @@ def open_folder(path: Path, training: Training, command: str, missing: str, show
 
 def _tell(log: RunLog, remarks: Sequence[str], notes: Sequence[str], warnings: Sequence[str]) -> None:
     for text in remarks:  # they are in config.yaml, warnings included
-        if text.startswith(WARNING):
-            log.tell(text)
-        else:
-            log.note(text)
-    for text in filter(None, notes):
+        tell = log.tell if text.startswith(WARNING) else log.note
+        tell(text)
+    for text in notes:
         log.tell(text)
     for text in filter(None, warnings):
         log.warn(text)
@@ -100,7 +92,7 @@ def _write_config(folder: RunFolder, training: Training, saved: Config | None, c
     A run that is already there keeps its remarks, except cautions that no longer follow from its settings.
     """
     if folder.finished:
-        reopen_folder(folder.path)
+        folder.reopen()
     config = training.config
     old = folder.head if saved else [command, *training.remarks]
     outdated = _cautions(saved) if saved else []
@@ -118,25 +110,12 @@ def _begin(folder: RunFolder, schema: dict[str, Any], shown: bool) -> list[str]:
     """Prepare the folder for the first step; returns all remarks."""
     if shown and (folder.path / "metrics.jsonl").exists():
         say(f"{folder.path} has no checkpoint: training starts from the beginning")
-    clear_progress(folder.path)
+    folder.clear_progress()
     folder.write_json("schema.json", schema)
     return folder.head[1:]
 
 
 # The newest checkpoint.
-
-
-def _newest_checkpoint(path: Path, missing: str) -> tuple[Checkpoint | None, list[str]]:
-    """The checkpoint to resume from, and warnings about damaged ones.
-
-    Raises:
-        Error: a finished run has lost files, and has no checkpoint to make them from (code 4).
-    """
-    checkpoint, warnings = Checkpoints(path).newest()
-    if missing and checkpoint is None:
-        message = f"{missing}, and there is no checkpoint to make it from"
-        raise Error(message, "train anew in another run.dir", Code.RUN)
-    return checkpoint, warnings
 
 
 class Saved(NamedTuple):
@@ -170,34 +149,31 @@ def _checked(checkpoint: Checkpoint, folder: RunFolder, training: Training, conf
     before = saved.origin.settings
     now = state.origin.settings
     if before != now:
-        names = sorted(name for name in {**now, **before} if before.get(name) != now.get(name))
-        listed = "; ".join(f"{name} was {before.get(name)}, now {now.get(name)}" for name in names)
-        raise Error(f"{at} does not belong to its config.yaml: {listed}", ONE_RUN, Code.RUN)
+        changes = [(name, before.get(name), now.get(name)) for name in sorted({**now, **before})]
+        different = listed([change for change in changes if change[1] != change[2]])
+        raise mixed(f"{at} does not belong to its config.yaml: {different}")
     if len(lines) != saved.epochs_done:
         epoch = saved.progress.epoch
-        message = f"{at} is in epoch {epoch}, but metrics.jsonl has {len(lines)} lines before it"
-        raise Error(message, ONE_RUN, Code.RUN)
+        raise mixed(f"{at} is in epoch {epoch}, but metrics.jsonl has {len(lines)} lines before it")
     outputs = training.assembly.network.body.output.out_features
     fits = state.fits(saved, training.assembly.batch_size, outputs)
-    if not fits or (saved.best.epoch, saved.best.value) != training.decisions.best_of(lines):
-        raise Error(f"{at} does not fit config.yaml", ONE_RUN, Code.RUN)
+    if not fits or (saved.best.epoch, saved.best.value) != training.best_of(lines):
+        raise mixed(f"{at} does not fit config.yaml")
     return Saved(saved, change, lines)
 
 
 def _restore(saved: Saved, folder: RunFolder, training: Training) -> list[str]:
     """Bring the training to a saved state, and cut the run's files back to it; returns warnings."""
     state = training.state
-    origin = state.origin
-    versions = state.machine.versions
-    short = [name for name, size in saved.state.files.sizes.items() if not folder.cut(name, size)]
-    state.restore(saved.state)
-    state.origin = origin
-    if versions != state.machine.versions or saved.change:
-        state.machine.exact = False
-    state.machine.versions = versions
-    for line in saved.lines:
-        training.decisions.repeat(line["val"])
-    if state.ended == "epochs" and training.decisions.epochs > state.epochs_done:
+    new = saved.state
+    short = [name for name, size in new.files.sizes.items() if not folder.cut(name, size)]
+    new.origin = state.origin
+    if new.machine.versions != state.machine.versions or saved.change:
+        new.machine.exact = False
+    new.machine.versions = state.machine.versions
+    state.restore(new)
+    training.repeat(saved.lines)
+    if state.ended == "epochs" and training.epochs > state.epochs_done:
         state.ended = ""
     warnings = []
     if short:  # never metrics.jsonl, whose digest is right
@@ -245,11 +221,27 @@ def _changed_data(saved: TrainState, folder: RunFolder, training: Training) -> s
 def _machine_notes(saved: TrainState, state: TrainState) -> list[str]:
     """A note if another device or other versions computed the run so far."""
     before = saved.machine.versions
-    changed = [
-        f"{name} {now} instead of {before.get(name)}"
-        for name, now in state.machine.versions.items()
-        if now != before.get(name)
-    ]
-    if not changed:
-        return []
-    return [f"note: resuming with {', '.join(changed)}: the results will not be bit-identical"]
+    different = {name: now for name, now in state.machine.versions.items() if now != before.get(name)}
+    changed = [f"{name} {now} instead of {before.get(name)}" for name, now in different.items()]
+    note = f"note: resuming with {', '.join(changed)}: the results will not be bit-identical"
+    return [note] if different else []
+
+
+# A finished run.
+
+
+def missing_results(run: Run) -> str:
+    """What a finished run's folder has lost; empty if the run is unfinished or all files are there.
+
+    Raises:
+        Error: a file cannot be read, though it may be intact (code 4).
+    """
+    try:
+        if RunFolder(run.path).finished:
+            run.check()
+    except Error as error:
+        cause = error.__context__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            raise
+        return str(error)
+    return ""

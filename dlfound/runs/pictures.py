@@ -1,10 +1,17 @@
-"""Pictures for TensorBoard, drawn from arrays: (height, width, 3) bytes. They are small and have no axes."""
+"""Pictures of a net for TensorBoard: (height, width, 3) bytes. They are small and have no axes."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from dlfound.errors import printable
+from dlfound.objective.tasks import MULTILABEL, gives_probabilities
+from dlfound.runs.parts import Training
+from dlfound.training.layers import LayerState
+from dlfound.training.loggers import Logger
+from dlfound.training.metrics import outputs_of
 
 BLUE = (31, 119, 180)
 ORANGE = (255, 127, 14)
@@ -18,6 +25,81 @@ SIDE = 320  # pixels of a square picture
 EDGE = 20  # pixels around the points of a scatter plot
 MOST_CLASSES = 40  # of a confusion matrix: the numbers in the cells need room
 MOST_UNITS = 64  # whose filters are drawn
+POINTS = 300  # rows drawn on a picture
+GRID = 100  # points along each side of a decision boundary's plane
+
+
+# From a net.
+
+
+def draw_net(logger: Logger, number: int, training: Training, layers: Sequence[LayerState]) -> None:
+    """Draw the layers after epoch `number`, and the predictions of a net with two inputs."""
+    schema = training.schema
+    for layer in layers:
+        logger.histogram(number, f"weights/{layer.name}", layer.weights)
+        logger.histogram(number, f"gradients/{layer.name}", layer.gradient)
+        logger.histogram(number, f"activations/{layer.name}", layer.activations)
+    if schema["image"]:
+        tiles = layers[0].weights[:MOST_UNITS].unflatten(1, schema["image"])
+        logger.picture(number, "first_layer", filters(tiles.cpu().numpy()))
+    columns = training.assembly.parts["train"].inputs.shape[1]
+    if columns == training.assembly.network.body.inputs == 2 and schema["task"] != MULTILABEL:
+        tag = "decision_boundary" if schema["classes"] else "surface"
+        logger.picture(number, tag, _plane_of(training))
+
+
+def draw_predictions(logger: Logger, number: int, training: Training) -> None:
+    """Draw the confusion matrix, or predicted against true values, of the validation and the test rows."""
+    network = training.assembly.network
+    classes = training.schema["classes"]
+    for part in ("val", "test"):
+        rows = training.assembly.parts[part]
+        outputs = outputs_of(network, rows.inputs)
+        if not outputs.isfinite().all() or training.schema["task"] == MULTILABEL:
+            continue  # a matrix for each label would add little to exact_match and f1_macro
+        if not classes:
+            predicted = network.target.inverse(outputs)[:POINTS, 0]
+            image = scatter(rows.targets[:POINTS, 0].cpu().numpy(), predicted.cpu().numpy())
+            logger.picture(number, f"predicted_against_true/{part}", image)
+        elif len(classes) <= MOST_CLASSES:
+            pairs = rows.targets * len(classes) + training.assembly.loss.classes(outputs)
+            counts = torch.bincount(pairs, minlength=len(classes) ** 2).unflatten(0, (len(classes), -1))
+            logger.picture(number, f"confusion/{part}", confusion(counts.cpu().numpy(), classes))
+
+
+def _plane_of(training: Training) -> np.ndarray:
+    """Draw the predictions over the plane of the two inputs, with training rows in their true colours."""
+    network = training.assembly.network
+    rows = training.assembly.parts["train"]
+    x = network.ready(rows.inputs[:POINTS])
+    low = x.amin(0)
+    high = x.amax(0)
+    margin = torch.where(high > low, 0.1 * (high - low), 1.0)
+    corner = low - margin
+    size = high + margin - corner
+    along = torch.linspace(0, 1, GRID, device=x.device)
+    grid = torch.stack(torch.meshgrid(along, along, indexing="xy"), -1).flatten(0, 1)
+    outputs = outputs_of(network, corner + grid * size)
+    colours, shades = _colours(training, outputs, rows.targets[:POINTS])
+    return plane(colours.reshape(GRID, GRID, 3), ((x - corner) / size).cpu().numpy(), shades)
+
+
+def _colours(
+    training: Training, outputs: torch.Tensor, targets: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """The colours of the net's predictions, and those of the true values."""
+    loss = training.assembly.loss
+    if training.schema["classes"]:
+        sure = torch.eye(len(training.schema["classes"]), dtype=torch.float64, device=targets.device)
+        shares = loss.probabilities(outputs) if gives_probabilities(loss) else sure[loss.classes(outputs)]
+        return mixed(shares.double().cpu().numpy()), mixed(sure[targets].cpu().numpy())
+    numbers = targets[:, 0].cpu().numpy()
+    span = (float(numbers.min()), float(numbers.max()))
+    predicted = training.assembly.network.target.inverse(outputs)[:, 0].cpu().numpy()
+    return ramp(predicted, *span), ramp(numbers, *span)
+
+
+# From arrays.
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -26,8 +108,6 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     Args:
         counts: (classes, classes).
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     cell = max(24, SIDE // len(classes))
     font = ImageFont.load_default(min(16, cell // 3))
     names = [printable(name)[:9] for name in classes]  # a label is one line
@@ -42,18 +122,15 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         draw.text((middle, margin - 4), name[: max(3, cell // 8)], fill=0, anchor="mb", font=font)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     for (i, k), share in np.ndenumerate(shares):
-        _draw_cell(draw, margin + k * cell, margin + i * cell, cell, share, counts[i, k], font)
+        left = margin + k * cell
+        top = margin + i * cell
+        shade = WHITE + share * (np.array(BLUE) - WHITE)
+        draw.rectangle((left, top, left + cell - 2, top + cell - 2), fill=tuple(shade.astype(int)))
+        if counts[i, k]:
+            ink = WHITE if share > 0.5 else 0
+            middle = (left + cell // 2, top + cell // 2)
+            draw.text(middle, str(counts[i, k]), fill=ink, anchor="mm", font=font)
     return np.asarray(image)
-
-
-def _draw_cell(draw, left: int, top: int, cell: int, share: float, count: int, font) -> None:
-    """Draw a cell of a confusion matrix on PIL's `draw`."""
-    shade = WHITE + share * (np.array(BLUE) - WHITE)
-    draw.rectangle((left, top, left + cell - 2, top + cell - 2), fill=tuple(shade.astype(int)))
-    if count:
-        middle = (left + cell // 2, top + cell // 2)
-        ink = WHITE if share > 0.5 else 0
-        draw.text(middle, str(count), fill=ink, anchor="mm", font=font)
 
 
 def scatter(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -62,8 +139,6 @@ def scatter(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     Args:
         true, predicted: (rows,).
     """
-    from PIL import Image, ImageDraw
-
     low = float(min(true.min(), predicted.min()))
     high = float(max(true.max(), predicted.max()))
     far = SIDE - EDGE - 1
@@ -86,8 +161,6 @@ def plane(surface: np.ndarray, points: np.ndarray, shades: np.ndarray) -> np.nda
         points: (rows, 2) positions in the plane, from 0 to 1.
         shades: (rows, 3) colours of the points.
     """
-    from PIL import Image, ImageDraw
-
     pale = np.nan_to_num((surface + WHITE) / 2, nan=255)  # white if the prediction is not a number
     pixels = Image.fromarray(pale[::-1].round().astype(np.uint8))
     image = pixels.resize((SIDE, SIDE), Image.Resampling.BILINEAR)

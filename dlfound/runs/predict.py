@@ -1,22 +1,83 @@
-"""Predict the rows of a file with a run's net, as the columns of a table."""
+"""Use a finished run's net: measure it again, or predict the rows of a file as the columns of a table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from dlfound.data.dataset import Dataset
 from dlfound.data.files import Rows
-from dlfound.errors import printable
+from dlfound.data.frames import read_labelled
+from dlfound.errors import Code, Error, printable
 from dlfound.objective.tasks import gives_probabilities
 from dlfound.runs.run import Run
+from dlfound.runs.train import load_data
 from dlfound.terminal import say
-from dlfound.training.metrics import EVALUATION_ROWS
+from dlfound.training.assemble import weigh
+from dlfound.training.device import make_resident, threads
+from dlfound.training.metrics import EVALUATION_ROWS, Metrics, evaluate
 
 FAR = 0.5  # deviations of the training pixels between an image's mean and theirs; the digits stay below 0.4
 FLAT = 0.1  # an image with less than this share of their deviation has hardly any contrast
+
+
+# Measure it.
+
+
+def evaluate_run(run: Run) -> dict[str, Metrics]:
+    """Measure the saved net on the run's own data.
+
+    Returns:
+        train, val and test -> loss and metrics.
+
+    Raises:
+        Error: the data were arrays of a program, or they differ from those of the training (code 3).
+    """
+    if run.config.name("data") == "arrays" and run.config["data"]["path"] is None:
+        message = f"{run.path} was trained on arrays of a Python program, which are not in its folder"
+        raise Error(message, "use dlfound.open_run(...).predict in that program", Code.DATA)
+    dataset = load_data(run.config)
+    if dataset.fingerprint() != run.schema["fingerprint"]:
+        other = ", or measure other rows with --data FILE" if run.schema["columns"] else ""
+        message = f"the data are not those that {run.path} was trained on"
+        raise Error(message, f"restore the files of the training{other}", Code.DATA)
+    return _evaluate(run, dataset)
+
+
+def evaluate_file(run: Run, file: str, reading: Mapping[str, Any]) -> dict[str, Metrics]:
+    """Measure the saved net on the rows of a table that has the target column.
+
+    Args:
+        reading: settings of `data` that replace the run's own, such as a separator.
+
+    Returns:
+        data -> loss and metrics.
+
+    Raises:
+        Error: the run was not trained on a table, or the file does not fit it (code 3).
+    """
+    if not run.schema["columns"]:
+        message = f"{run.path} was not trained on a table"
+        raise Error(message, "leave --data out to measure the run on its own data", Code.DATA)
+    dataset = read_labelled(Path(file).expanduser(), run.schema, run.config["data"] | reading)
+    for note in dataset.notes:
+        say(note)
+    return _evaluate(run, dataset)
+
+
+def _evaluate(run: Run, dataset: Dataset) -> dict[str, Metrics]:
+    loss = weigh(run.config, run.loss, dataset)
+    device = next(run.model.parameters()).device
+    with threads(run.report["threads"]):
+        parts = make_resident(dataset, run.model, loss, device)
+        return {name: evaluate(run.model, loss, part) for name, part in parts.items()}
+
+
+# Predict.
 
 
 @dataclass(frozen=True)
@@ -104,17 +165,15 @@ def predict_rows(run: Run, rows: Rows, *, every: bool, invert: bool) -> Predicti
     """
     _tell_about(run, rows)
     outputs = torch.empty(len(rows.names), run.model.body.output.out_features)
-    inverted = 0
-    flat = 0
+    odd = np.zeros(2, int)  # images that look inverted, and flat ones
     for first in range(0, len(rows.names), EVALUATION_ROWS):
         piece = rows.read(first, first + EVALUATION_ROWS)
         if invert:
             piece = rows.white - piece.astype(np.float64)
         outputs[first : first + len(piece)] = run.outputs_of(piece) if rows.encoded else run.outputs(piece)
         if run.schema["image"]:
-            inverted += _count_inverted(run, piece, rows.white)
-            flat += _count_flat(run, piece)
-    _warn_of_images(rows, inverted, flat, invert)
+            odd += _count_odd(run, piece, rows.white)
+    _warn_of_images(rows, *odd, invert)
     return Predictions(run, rows, outputs, every)
 
 
@@ -130,20 +189,18 @@ def _tell_about(run: Run, rows: Rows) -> None:
         say(note)
 
 
-def _count_inverted(run: Run, pixels: np.ndarray, white: int) -> int:
-    """Count the images whose brightness is far from that of the training images, and nearer once inverted."""
-    fitted = run.model.preprocessing
-    mean = float(fitted.mean.mean())
+def _count_odd(run: Run, pixels: np.ndarray, white: int) -> tuple[int, int]:
+    """Count the images that look inverted, and those with hardly any contrast.
+
+    An image looks inverted if its brightness is far from that of the training images, and nearer once it is
+    inverted.
+    """
+    mean = float(run.model.preprocessing.mean.mean())
+    deviation = float(run.model.preprocessing.deviation.mean())
     means = pixels.mean(1)
     distance = np.abs(means - mean)
-    is_far = distance > FAR * float(fitted.deviation.mean())
-    is_nearer = np.abs(white - means - mean) < distance / 2
-    return int((is_far & is_nearer).sum())
-
-
-def _count_flat(run: Run, pixels: np.ndarray) -> int:
-    """Count the images with hardly any contrast."""
-    return int((pixels.std(1) < FLAT * float(run.model.preprocessing.deviation.mean())).sum())
+    is_inverted = (distance > FAR * deviation) & (np.abs(white - means - mean) < distance / 2)
+    return is_inverted.sum(), (pixels.std(1) < FLAT * deviation).sum()
 
 
 def _warn_of_images(rows: Rows, inverted: int, flat: int, invert: bool) -> None:

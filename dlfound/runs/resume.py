@@ -1,16 +1,19 @@
-"""Resuming from the command line: which run is meant, and which of its settings may change."""
+"""Resuming: which run is meant, which of its settings may change, and whether a finished run continues."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlfound.config.catalog import EXPERIMENT
 from dlfound.config.config import Config, check_rules, reopen
 from dlfound.errors import Code, Error
 from dlfound.options.configure import catalog, configure
 from dlfound.options.rules import RULES
-from dlfound.runs.find import find_run
-from dlfound.runs.folder import CONFIG
+from dlfound.runs.folder import CONFIG, RunFolder
+from dlfound.terminal import say
+
+if TYPE_CHECKING:
+    from dlfound.runs.run import Run
 
 OF_TRAIN = ("train.epochs", "train.checkpoint", "train.allow_changed")
 # Where the data are: the fingerprint tells whether they are the same. A finished run reads none.
@@ -19,6 +22,11 @@ MAY_CHANGE = (*OF_TRAIN, *PLACES, "run.name", "run.dir")  # any other setting wo
 # The decays that do not depend on train.epochs.
 ANY_LENGTH = ("none", "plateau", "step", "exponential", "inverse_time")
 WORD = "resume="
+REASONS = {  # why more epochs would not continue a finished run
+    "early_stopping": "early stopping ended it",
+    "divergence": "it diverged",
+    "pruned": "its sweep ended it",
+}
 
 Difference = tuple[str, Any, Any]  # a setting, the run's value, the value asked for
 
@@ -38,6 +46,7 @@ def configure_run(
     if len(runs) > 1:
         raise Error(f"resume is given {len(runs)} times", "name one run", Code.CONFIG)
     from dlfound.config.compose import compose  # imports Hydra
+    from dlfound.runs.find import find_run  # only needed here
 
     path = find_run(runs[0])
     saved = reopen(path / CONFIG, catalog(config_dirs))
@@ -87,10 +96,14 @@ def differences(saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE
     return different
 
 
+def listed(different: Sequence[Difference]) -> str:
+    """The differences as text, with both values of each setting."""
+    return "; ".join(f"{key} was {old}, now {new}" for key, old, new in different)
+
+
 def _refuse(path: Path, different: Sequence[Difference], fix: str) -> None:
     if different:
-        listed = "; ".join(f"{key} was {old}, now {new}" for key, old, new in different)
-        raise Error(f"{path} is a run with another configuration: {listed}", fix, Code.RUN)
+        raise Error(f"{path} is a run with another configuration: {listed(different)}", fix, Code.RUN)
 
 
 def _changed(saved: Config, asked: Config, typed: set[str]) -> Config:
@@ -99,14 +112,14 @@ def _changed(saved: Config, asked: Config, typed: set[str]) -> Config:
     Raises:
         Error: a change breaks a rule (code 2).
     """
-    tree = {node: dict(settings) for node, settings in saved.tree.items()}
+    config = saved
     for name in typed.intersection((*OF_TRAIN, *PLACES)):
         node, _, setting = name.partition(".")
-        tree[node][setting] = asked[node][setting]
-    problems, _ = check_rules(tree, RULES)
-    if problems and tree != saved.tree:
+        config = config.having(node, **{setting: asked[node][setting]})
+    problems, _ = check_rules(config.tree, RULES)
+    if problems and config.tree != saved.tree:
         raise Error.of(problems, Code.CONFIG)
-    return Config(tree, saved.catalog, {})
+    return config
 
 
 def check_length(path: Path, saved: Config, asked: Config, done: int) -> None:
@@ -129,3 +142,36 @@ def check_length(path: Path, saved: Config, asked: Config, done: int) -> None:
     if new < done:
         message = f"{path} has finished {done} epochs, but train.epochs={new}"
         raise Error(message, f"use train.epochs={done} or more", Code.RUN)
+
+
+# A finished run.
+
+
+def is_over(run: "Run", config: Config) -> bool:
+    """True for a finished run, unless it did all its epochs and more are asked for."""
+    if not RunFolder(run.path).finished:
+        return False
+    return run.report["stopped_by"] != "epochs" or config["train"]["epochs"] <= run.report["epochs_run"]
+
+
+def leave_as_it_is(run: "Run", asked: Config, data: Any, shown: bool) -> None:
+    """Check that a finished run is the one that is asked for, and say that it stays unchanged.
+
+    Args:
+        asked: settled, with no `auto` option left.
+        data: the arrays that a program passes, or None.
+
+    Raises:
+        Error: another configuration is asked for, or arrays are passed (code 4).
+    """
+    path = run.path
+    saved = reopen(path / CONFIG, catalog(asked.catalog.config_dirs))
+    # The data are not read, so other ones would go unnoticed.
+    check_same(path, saved, asked, free={*MAY_CHANGE} - {*PLACES})
+    if shown:
+        hint = "resume=RUN train.epochs=... continues it"
+        if reason := REASONS.get(run.report["stopped_by"]):
+            hint = f"{reason} after epoch {run.report['epochs_run']}, so more epochs would not continue it"
+        say(f"{path} holds a finished run; dlfound leaves it as it is ({hint}; another run.dir trains anew)")
+    if data is not None:  # the caller would take the old run for a run on these arrays
+        raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)

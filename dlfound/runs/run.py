@@ -1,24 +1,26 @@
 """An opened run: its report, its net, and the net's predictions."""
 
 import shlex
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from dlfound.config.config import Config, reopen
+from dlfound.config.setting_types import Whole
 from dlfound.data.arrays import as_array, plain_numbers, unfolded
 from dlfound.data.frames import encoded
 from dlfound.data.suffixes import refuse_running
-from dlfound.errors import Code, Error
+from dlfound.errors import Code, Error, Problem
 from dlfound.nn.modules import Network
 from dlfound.objective.tasks import REGRESSION, gives_probabilities
 from dlfound.options.configure import catalog
-from dlfound.runs.find import find_run
-from dlfound.runs.folder import CONFIG, ONE_RUN, RunFolder, load_weights
-from dlfound.runs.report import check_report
+from dlfound.runs.checkpoints import BadField, read
+from dlfound.runs.folder import CONFIG, PARTS, RunFolder, load_weights, mixed, unusable
+from dlfound.runs.state import Seconds
 from dlfound.training.assemble import empty_network
 from dlfound.training.device import threads
 from dlfound.training.metrics import outputs_of
@@ -47,7 +49,7 @@ class Run:
     def report(self) -> dict[str, Any]:
         """The results: the content of report.json."""
         report = self._folder.read_json("report.json")
-        check_report(self.path / "report.json", report)
+        _check_report(self.path / "report.json", report)
         return report
 
     @cached_property
@@ -62,8 +64,7 @@ class Run:
             Error: a file is missing or damaged, or belongs to another run (code 4).
         """
         if self.schema.get("fingerprint") != self.report["data"]["fingerprint"]:
-            message = f"{self.path / 'schema.json'} does not belong to its report.json"
-            raise Error(message, ONE_RUN, Code.RUN)
+            raise mixed(f"{self.path / 'schema.json'} does not belong to its report.json")
         load_weights(self.path)
 
     @cached_property
@@ -81,8 +82,7 @@ class Run:
         network = empty_network(self.config, self.loss, self.schema)
         weights = load_weights(self.path)
         if _shapes(weights) != _shapes(network.state_dict()):
-            message = f"{self.path / 'model.safetensors'} does not fit {CONFIG}"
-            raise Error(message, ONE_RUN, Code.RUN)
+            raise mixed(f"{self.path / 'model.safetensors'} does not fit {CONFIG}")
         network.load_state_dict(weights)
         return network.eval()
 
@@ -178,6 +178,8 @@ def open_run(run: str | Path) -> Run:
     Raises:
         Error: no such run, or it is unfinished (code 4); a file that could run code (code 7).
     """
+    from dlfound.runs.find import find_run  # a training needs no search
+
     refuse_running(Path(str(run)), "name a run's folder; its weights are safetensors")
     path = find_run(str(run))
     if not RunFolder(path).finished:
@@ -188,3 +190,54 @@ def open_run(run: str | Path) -> Run:
 
 def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+# The form of a report.
+
+
+@dataclass
+class _Data:
+    name: str
+    fingerprint: str
+
+
+@dataclass
+class _Report:
+    """The fields of a report that dlfound itself reads."""
+
+    status: Literal["done", "pruned", "diverged"]
+    stopped_by: str
+    warnings: list[str]
+    monitor: str
+    epochs_run: Whole
+    best_epoch: Whole
+    train: dict[str, float | None]
+    val: dict[str, float | None]
+    test: dict[str, float | None]
+    net: str
+    parameters: Whole
+    seconds: Seconds
+    device: str
+    threads: Whole
+    data: _Data
+
+
+@dataclass
+class _Diverged(_Report):
+    error: Problem
+
+
+def _check_report(path: Path, report: dict[str, Any]) -> None:
+    """Refuse a report that lacks a field, or holds something else in it.
+
+    Raises:
+        Error: naming the field (code 4).
+    """
+    kind = _Diverged if report.get("status") == "diverged" else _Report
+    try:
+        checked = read(kind, report, {}, extra=True)
+        for part in PARTS:
+            if "loss" not in getattr(checked, part):
+                raise BadField(f"{part}.loss")
+    except BadField as field:
+        raise unusable(f"{path} is not the report of a run: bad field '{field}'") from None

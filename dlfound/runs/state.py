@@ -1,10 +1,11 @@
 """The state of a training: everything that the rest of a run depends on, as a checkpoint holds it.
 
-The learning-rate decay and the early stopping are not in it: they follow from the validations in `metrics.jsonl`.
+The learning-rate decay and the early stopping are not in it: they follow from the validations in
+`metrics.jsonl`.
 """
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,21 +14,18 @@ from torch import Tensor
 from dlfound.config.config import Config
 from dlfound.config.setting_types import NonNegative, Whole, whole
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.checkpoints import Checkpoint, Checkpoints
-from dlfound.runs.codec import BadField, read, split
+from dlfound.runs.checkpoints import BadField, Checkpoint, Checkpoints, read, split
 from dlfound.runs.folder import LINES, RunFolder
 from dlfound.runs.resume import MAY_CHANGE
 from dlfound.training.assemble import Assembly
 from dlfound.training.device import count_threads, kind_of, versions
 from dlfound.training.loop import Best, EpochProgress
-from dlfound.training.step import Step
 from dlfound.training.symptoms import Memory
 
 
 def fixed_settings(config: Config) -> dict[str, Any]:
     """The settings that may not change during a run, as JSON gives them back."""
-    fixed = {name: value for name, value in config.flat().items() if name not in MAY_CHANGE}
-    return json.loads(json.dumps(fixed))
+    return json.loads(json.dumps({k: v for k, v in config.flat().items() if k not in MAY_CHANGE}))
 
 
 @dataclass
@@ -38,19 +36,6 @@ class Vectors:
     buffers: Tensor
     slots: list[Tensor]
     t: Tensor
-
-    @classmethod
-    def of(cls, step: Step) -> "Vectors":
-        """The step's own tensors."""
-        return cls(step.params, step.buffers, list(step.slots), step.t)
-
-    def copy_(self, other: "Vectors") -> None:
-        """Overwrite these tensors with those of another state."""
-        for mine, theirs in zip(self._all(), other._all(), strict=True):
-            mine.copy_(theirs)
-
-    def _all(self) -> list[Tensor]:
-        return [self.params, self.buffers, *self.slots, self.t]
 
 
 @dataclass
@@ -65,10 +50,10 @@ class Seconds:
 class Files:
     """The size of each file that grows with the run, in bytes, and the SHA-256 of metrics.jsonl."""
 
-    metrics: Whole
-    timing: Whole
-    log: Whole
-    digest: str
+    metrics: Whole = 0
+    timing: Whole = 0
+    log: Whole = 0
+    digest: str = ""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -92,15 +77,17 @@ class Machine:
 
 @dataclass
 class Origin:
-    """The run that the state belongs to: the fingerprint of its data, and its settings that may not change."""
+    """The run that the state belongs to: its data's fingerprint, and its settings that may not change."""
 
     fingerprint: str
     settings: dict[str, Any]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TrainState:
-    """Everything that the rest of a run depends on. The fields are the schema of a checkpoint; no other list exists.
+    """Everything that the rest of a run depends on.
+
+    The fields are the schema of a checkpoint; no other list of them exists.
 
     Attributes:
         best: the weights of the best validation so far.
@@ -112,12 +99,12 @@ class TrainState:
 
     vectors: Vectors
     best: Best
-    progress: EpochProgress
-    ended: Literal["", "epochs", "early_stopping", "pruned"]
-    symptoms: Memory
-    warnings: list[str]
-    seconds: Seconds
-    files: Files
+    progress: EpochProgress = field(default_factory=EpochProgress)
+    ended: Literal["", "epochs", "early_stopping", "pruned"] = ""
+    symptoms: Memory = field(default_factory=Memory)
+    warnings: list[str] = field(default_factory=list)
+    seconds: Seconds = field(default_factory=Seconds)
+    files: Files = field(default_factory=Files)
     machine: Machine
     origin: Origin
 
@@ -128,14 +115,8 @@ class TrainState:
         weights = sum(p.numel() for p in assembly.network.body.parameters())
         threads = count_threads(config["run"]["threads"], weights, assembly.batch_size)
         return cls(
-            vectors=Vectors.of(step),
+            vectors=Vectors(step.params, step.buffers, list(step.slots), step.t),
             best=Best.initial(step),
-            progress=EpochProgress(),
-            ended="",
-            symptoms=Memory(),
-            warnings=[],
-            seconds=Seconds(),
-            files=Files(0, 0, 0, ""),
             machine=Machine(threads, {"device": kind_of(step.params.device), **versions()}),
             origin=Origin(fingerprint, fixed_settings(config)),
         )
@@ -184,20 +165,20 @@ class TrainState:
             batch_size: rows of every batch but an epoch's last, behind which no checkpoint is written.
             outputs: units of the output layer.
         """
-        mine, theirs = _shapes(self), _shapes(saved)
         batches = saved.progress.batches
         rows = (batches * batch_size, outputs) if batches else (0,)
         dtype = self.vectors.params.dtype
         expected = [((batches,), dtype), ((batches,), dtype), (rows, dtype)]
         progress = [saved.progress.losses, saved.progress.norms, saved.progress.outputs]
-        return mine == theirs and [(tensor.shape, tensor.dtype) for tensor in progress] == expected
+        is_progress = [(tensor.shape, tensor.dtype) for tensor in progress] == expected
+        return is_progress and _shapes(self) == _shapes(saved)
 
     def restore(self, saved: "TrainState") -> None:
         """Take over a saved state that fits; the vectors stay those of the step."""
-        self.vectors.copy_(saved.vectors)
-        saved.vectors = self.vectors
-        for field in fields(self):
-            setattr(self, field.name, getattr(saved, field.name))
+        _, tensors = split(self.vectors)
+        for name, tensor in split(saved.vectors)[1].items():
+            tensors[name].copy_(tensor)
+        vars(self).update(vars(saved) | {"vectors": self.vectors})
 
 
 def _shapes(state: TrainState) -> dict[str, tuple]:

@@ -1,31 +1,25 @@
 """One training from start to end: load, assemble, open the folder, restore or begin, train, finish."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from dlfound.config.config import Config, reopen
+from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
-from dlfound.errors import Code, Error, Problem
+from dlfound.errors import Code, Error
 from dlfound.nn.modules import BatchNorm, exact_statistics
-from dlfound.options.configure import catalog
-from dlfound.runs.folder import CONFIG, RunFolder, check_place, new_path, save_weights
-from dlfound.runs.opening import open_folder
-from dlfound.runs.parts import Observer, Saver, ShouldPrune, Training, assemble_training, never_prune
-from dlfound.runs.report import make_report
-from dlfound.runs.resume import MAY_CHANGE, PLACES, check_same, configure_run
+from dlfound.runs.folder import RunFolder, check_place, new_path, save_weights
+from dlfound.runs.opening import missing_results, open_folder
+from dlfound.runs.parts import RunLog, Saver, ShouldPrune, Training, assemble_training, never_prune
+from dlfound.runs.record import Observer, make_report
+from dlfound.runs.resume import configure_run, is_over, leave_as_it_is
 from dlfound.runs.run import Run
-from dlfound.runs.run_log import RunLog
-from dlfound.terminal import Stop, say
+from dlfound.terminal import Stop, progress_bar
 from dlfound.training.assemble import resolve
 from dlfound.training.device import find_device, threads
 from dlfound.training.loop import Diverged, fit
-from dlfound.training.metrics import EVALUATION_ROWS, evaluate
-
-Metrics = dict[str, dict[str, float | None]]
+from dlfound.training.metrics import EVALUATION_ROWS, Metrics, evaluate
 
 
 def train(
@@ -53,17 +47,17 @@ def train(
         message = f"both data=(X, y) and data={config.name('data')} are given"
         raise Error(message, "leave one of them out", Code.CONFIG)
     command = f"dlfound.train({list(overrides)!r})"
-    run, code = run_training(config, path, data, command, shown=False, stop=Stop())
-    raise_failure(run, code)
+    run = run_training(config, path, data, command, shown=False, stop=Stop())
+    raise_divergence(run)
     return run
 
 
-def raise_failure(run: Run, code: Code) -> None:
-    """Raise an error if the training went wrong; its folder holds the best net so far."""
-    if code != Code.DONE:
+def raise_divergence(run: Run) -> None:
+    """Raise an error if the training diverged (code 5); its folder holds the best net so far."""
+    if run.report["status"] == "diverged":
         error = run.report["error"]
         saved = f"; the best net so far is in {run.path}" if run.report["best_epoch"] else ""
-        raise Error(error["what"], error["fix"] + saved, code)
+        raise Error(error["what"], error["fix"] + saved, Code.NUMERIC)
 
 
 def load_data(config: Config, data: Any = None) -> Dataset:
@@ -99,31 +93,31 @@ def run_training(
     load: Callable[[Config, Any], Dataset] = load_data,
     should_prune: ShouldPrune = never_prune,
     add_files: Callable[[RunLog], None] = add_nothing,
-) -> tuple[Run, Code]:
+) -> Run:
     """Train as configured, resume an unfinished run, or leave a finished one as it is. See `train`."""
     started = time.perf_counter()
-    path = path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser()
-    missing = missing_results(path)
-    if not missing and is_over(path, config):
-        return leave_as_it_is(path, config, data, shown)
-    check_place(path)
+    run = Run(path or Path(config["run"]["dir"] or new_path(config["run"]["name"])).expanduser())
+    missing = missing_results(run)
+    if not missing and is_over(run, config):
+        leave_as_it_is(run, resolve(config, run.schema["task"])[0], data, shown)
+        return run
+    check_place(run.path)
     device = find_device(config["run"]["device"])
     training = assemble_training(config, load(config, data), device, should_prune)
-    state = training.state  # at the first step; `open_folder` restores it from the newest checkpoint
-    with open_folder(path, training, command, missing, shown) as log:
+    with open_folder(run.path, training, command, missing, shown) as log:
         add_files(log)
         stop.training = True
-        started -= state.seconds.total
-        with threads(state.machine.threads), Observer(training, log) as observer:
+        bar = progress_bar(config["train"]["epochs"], shown, "epoch")
+        with threads(training.state.machine.threads), bar as show, Observer(training, log, show) as observer:
             observer.start()
-            saver = Saver(training, observer, stop, started)
+            saver = Saver(training, log.folder, observer.flush, stop, started)
             error = None
             try:
                 for event in fit(**training.fit_arguments(), pause=saver.pause):
                     training.take(event)
                     observer.take(event)
                     saver.take(event)
-                    if state.ended:
+                    if training.state.ended:
                         break
             except Diverged as diverged:
                 error = diverged.problems[0]
@@ -131,98 +125,20 @@ def run_training(
             metrics = measure_best(training, log.folder)
             observer.end(metrics, diverged=error is not None)
         saver.update_total()
-        finish(training, metrics, error, log)
-    return result(path)
+        log.folder.finish(make_report(training, metrics, error, log))
+    return Run(run.path)
 
 
-def finish(training: Training, metrics: Metrics, error: Problem | None, log: RunLog) -> None:
-    """Write the report, then DONE."""
-    log.folder.write_json("report.json", make_report(training, metrics, error, log))
-    log.folder.finish()
-
-
-def measure_best(training: Training, folder: RunFolder) -> Metrics:
+def measure_best(training: Training, folder: RunFolder) -> dict[str, Metrics]:
     """Restore the best weights, make the batch statistics exact, save the net, and measure it."""
     a = training.assembly
     training.state.best.restore(a.step)
     running = {}
     if any(isinstance(module, BatchNorm) and module.exact for module in a.network.modules()):
         running["val_running_statistics"] = evaluate(a.network, a.loss, a.parts["val"])
-        exact_statistics(a.network.body, lambda: _training_batches(training))
+        rows = a.parts["train"].inputs
+        exact_statistics(a.network.body, lambda: map(a.network.ready, rows.split(EVALUATION_ROWS)))
     metrics = {name: evaluate(a.network, a.loss, part) for name, part in a.parts.items()}
     save_weights(folder, a.network.state_dict())
     folder.write_json("schema.json", training.schema)  # it may have been lost, or the data have changed
     return metrics | running
-
-
-def _training_batches(training: Training) -> Iterator[Tensor]:
-    network = training.assembly.network
-    inputs = training.assembly.parts["train"].inputs
-    return (network.ready(x) for x in inputs.split(EVALUATION_ROWS))
-
-
-def result(path: Path) -> tuple[Run, Code]:
-    """A finished run, and the exit code of its training."""
-    run = Run(path)
-    return run, Code.NUMERIC if run.report["status"] == "diverged" else Code.DONE
-
-
-# A finished run.
-
-
-def is_over(path: Path, config: Config) -> bool:
-    """True for a finished run, unless it did all its epochs and more are asked for."""
-    if not RunFolder(path).finished:
-        return False
-    report = Run(path).report
-    return report["stopped_by"] != "epochs" or config["train"]["epochs"] <= report["epochs_run"]
-
-
-def missing_results(path: Path) -> str:
-    """What a finished run's folder has lost; empty if the run is unfinished or all files are there.
-
-    Raises:
-        Error: a file cannot be read, though it may be intact (code 4).
-    """
-    if not RunFolder(path).finished:
-        return ""
-    try:
-        Run(path).check()
-    except Error as error:
-        cause = error.__context__
-        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
-            raise
-        return str(error)
-    return ""
-
-
-def leave_as_it_is(path: Path, config: Config, data: Any, shown: bool) -> tuple[Run, Code]:
-    """A finished run, unchanged.
-
-    Raises:
-        Error: another configuration is asked for, or arrays are passed (code 4).
-    """
-    run, code = result(path)
-    saved = reopen(path / CONFIG, catalog(config.catalog.config_dirs))
-    asked, _ = resolve(config, run.schema["task"])
-    # The data are not read, so other ones would go unnoticed.
-    check_same(path, saved, asked, free={*MAY_CHANGE} - {*PLACES})
-    if shown:
-        hint = _hint(run.report)
-        say(f"{path} holds a finished run; dlfound leaves it as it is ({hint}; another run.dir trains anew)")
-    if data is not None:  # the caller would take the old run for a run on these arrays
-        raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)
-    return run, code
-
-
-def _hint(report: dict[str, Any]) -> str:
-    """Tell what more epochs would do to a finished run."""
-    reasons = {
-        "early_stopping": "early stopping ended it",
-        "divergence": "it diverged",
-        "pruned": "its sweep ended it",
-    }
-    if report["stopped_by"] not in reasons:
-        return "resume=RUN train.epochs=... continues it"
-    reason = reasons[report["stopped_by"]]
-    return f"{reason} after epoch {report['epochs_run']}, so more epochs would not continue it"

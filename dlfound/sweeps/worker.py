@@ -240,7 +240,7 @@ class Worker:
         for name, overrides in self.plan.runs:
             words = [*self.plan.run_overrides(claimed.values), *overrides]
             config = self.plan.compose(words)
-            run, code = run_training(
+            run = run_training(
                 config,
                 self.plan.trial_folder(claimed.number) / name,
                 None,
@@ -251,7 +251,7 @@ class Worker:
                 should_prune=self._should_prune(claimed, config, prunes=not runs),
             )
             runs.append(run)
-            if code != Code.DONE or run.report["status"] == PRUNED:
+            if run.report["status"] != DONE:
                 break
         return trial_result(runs)
 

@@ -11,7 +11,8 @@ from dlfound.runs import opening
 from dlfound.runs.checkpoints import Checkpoint
 from dlfound.runs.folder import RunFolder
 from dlfound.runs.opening import Saved
-from dlfound.runs.parts import Observer, Training
+from dlfound.runs.parts import Training
+from dlfound.runs.record import Observer
 from dlfound.runs.state import TrainState
 from dlfound.training.loggers import TensorBoard
 
@@ -127,11 +128,11 @@ def _after_restoring(change: Callable[[Training], None]) -> Install:
 
 
 def _reset_decay(training: Training) -> None:
-    training.decisions.decay = training.config.build("lr_decay")(training.decisions.epochs)
+    training.decay = training.config.build("lr_decay")(training.epochs)
 
 
 def _reset_stopping(training: Training) -> None:
-    training.decisions.stopping = training.config.build("early_stopping")()
+    training.stopping = training.config.build("early_stopping")()
 
 
 def _keep_curves() -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from dlfound.runs import checkpoints, train
 from dlfound.runs.checkpoints import Checkpoints
 from dlfound.runs.folder import CONFIG
-from dlfound.runs.parts import Observer, Training
+from dlfound.runs.parts import Training
+from dlfound.runs.record import Observer
 from proofs.forked import begin, do_nothing, settle_threads, wait
 
 REACH = 0.8  # of the time of a whole run: it is killed before

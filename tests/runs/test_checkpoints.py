@@ -10,7 +10,7 @@ import torch
 
 from dlfound.errors import Error
 from dlfound.runs.checkpoints import Checkpoints
-from dlfound.runs.folder import remove_half_written
+from dlfound.runs.folder import RunFolder
 
 
 def tensors(step):
@@ -90,7 +90,7 @@ def test_foreign_files_stay(saved):
         (saved.path / name).write_text("mine")
     aside = saved.path / ".tmp-0123456789abcdef"
     aside.write_bytes(b"half a checkpo")
-    remove_half_written(saved.path.parent)
+    RunFolder(saved.path.parent).remove_half_written()
     saved.save(12, tensors(12), {})
     assert not aside.exists() and saved.newest()[0].step == 12
     assert all((saved.path / name).read_text() == "mine" for name in foreign)
@@ -178,7 +178,7 @@ def test_a_link_in_place_of_the_folder_is_not_followed(saved, tmp_path):
     saved.path.rename(elsewhere)
     (elsewhere / ".tmp-0123456789abcdef").write_text("mine")
     saved.path.symlink_to(elsewhere)
-    remove_half_written(tmp_path)
+    RunFolder(tmp_path).remove_half_written()
     with pytest.raises(Error, match="is a link") as caught:
         saved.newest()
     assert caught.value.code == 4 and (elsewhere / ".tmp-0123456789abcdef").exists()

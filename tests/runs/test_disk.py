@@ -1,4 +1,7 @@
-"""A disk, a memory or a clock that fails a run, seen from the command. (Every call that can fail: tests/proofs.)"""
+"""A disk, a memory or a clock that fails a run, seen from the command.
+
+tests/proofs makes every call fail that can fail.
+"""
 
 import errno
 import os

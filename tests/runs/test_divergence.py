@@ -16,7 +16,8 @@ from dlfound.runs.checkpoints import Checkpoints
 SHORT = ["train.epochs=3", "early_stopping=none", "lr_decay=none", "logger=none", "run.dir=here"]
 WORDS = ["data=moons", *SHORT[1:], "train.epochs=40"]
 DEEP = ["model.hidden=[8,8]", "optim=sgd"]
-# A linear fit at a rate that is a little too high: the error doubles at each step, and is finite for some epochs.
+# A linear fit at a rate that is a little too high: the error doubles at each step, and is finite for some
+# epochs.
 LATE = ["data=sine", "model=perceptron", "optim=sgd", "optim.lr=1.5"]
 
 

@@ -17,7 +17,6 @@ from dlfound.runs.durable import (
     name_aside,
     remove_aside,
     replace_durably,
-    replacing,
     sync_file,
     sync_folder,
     write_durably,
@@ -46,18 +45,27 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
         assert (tmp_path / "a").read_bytes() == content and names_in(tmp_path) == ["a"]
 
 
-def test_replacing_renames_at_the_end_and_removes_after_an_exception(tmp_path):
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path, monkeypatch):
     path = tmp_path / "a"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as aside:
-        aside.write_text("half")
-        _ = 1 / 0
-    assert path.read_text() == "old" and names_in(tmp_path) == ["a"]
-    with pytest.raises(KeyboardInterrupt), replacing(path):
-        raise KeyboardInterrupt  # before anything is written
-    with replacing(path) as aside:
-        aside.write_text("new")
-        assert path.read_text() == "old" and aside.parent == tmp_path
+    rename = os.rename
+    seen = []
+
+    def look_and_rename(aside, target):
+        seen.append((aside.parent, aside.read_text(), target.read_text()))
+        rename(aside, target)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    for name in ("open", "write", "fsync", "rename"):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(os, name, interrupt)
+            replace_durably(path, b"new")
+        assert path.read_text() == "old" and names_in(tmp_path) == ["a"]
+    monkeypatch.setattr(os, "rename", look_and_rename)
+    replace_durably(path, b"new")
+    assert seen == [(tmp_path, "new", "old")]
     assert path.read_text() == "new" and names_in(tmp_path) == ["a"]
 
 

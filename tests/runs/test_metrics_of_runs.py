@@ -1,4 +1,4 @@
-"""The metrics of whole runs: where they are written, which one selects the best epoch, and which are refused."""
+"""The metrics of whole runs: where they are written, which selects the best epoch, which are refused."""
 
 import json
 

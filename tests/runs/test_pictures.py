@@ -49,8 +49,8 @@ def test_only_cells_with_rows_contain_a_number():
     """A number is drawn dark on a pale cell and white on a dark one."""
     image = pictures.confusion(np.array([[9, 1], [0, 0]]), ["no", "yes"])
     corners = image.shape[0] - 320 + 160 * np.arange(2)
-    inside = {(i, k): image[corners[i] + 3 : corners[i] + 156, corners[k] + 3 : corners[k] + 156].reshape(-1, 3)
-              for i in range(2) for k in range(2)}  # fmt: skip
+    spans = [slice(corner + 3, corner + 156) for corner in corners]
+    inside = {(i, k): image[spans[i], spans[k]].reshape(-1, 3) for i in range(2) for k in range(2)}
     colours = {place: {tuple(pixel) for pixel in pixels} for place, pixels in inside.items()}
     assert len(colours[1, 0]) == len(colours[1, 1]) == 1
     assert WHITE in colours[0, 0] and (0, 0, 0) in colours[0, 1]
@@ -110,7 +110,8 @@ def test_equal_values_lie_on_the_grey_line_and_larger_predictions_above_it():
 
 @pytest.mark.parametrize(
     ("true", "predicted"),
-    [([5.0], [5.0]), ([5.0], [-2.0]), ([0.0] * 9, [0.0] * 9), ([1e99, -1e99], [0.0, 1e99]), ([1e-300] * 2, [0.0] * 2)],
+    [([5.0], [5.0]), ([5.0], [-2.0]), ([0.0] * 9, [0.0] * 9), ([1e99, -1e99], [0.0, 1e99]),
+    ([1e-300] * 2, [0.0] * 2)],
     ids=["one", "one wrong", "constant", "huge", "tiny"],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -168,7 +169,7 @@ def test_a_prediction_that_is_not_a_number_is_white():
 
 
 def test_mixed_colours():
-    """A sure prediction has its class's colour, a doubtful one is mixed; the eleventh class has the first colour."""
+    """A sure prediction has its class's colour, a doubtful one a mixture; class 11 has the first colour."""
     assert np.array_equal(pictures.mixed(np.eye(10)), COLOURS)
     assert np.allclose(
         pictures.mixed(np.array([0.25, 0.75])), 0.25 * np.array(BLUE) + 0.75 * np.array(ORANGE)

@@ -128,7 +128,7 @@ def sample(run) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize(("name", "g"), [("digits", torch.relu), ("moons", torch.tanh)])
 def test_the_curves_of_the_layers_end_at_the_numbers_of_the_saved_net(name, g):
-    """Computed by torch from the weights of the last epoch, which is the best one: shares and gradient norms."""
+    """Computed by torch from the weights of the last epoch, which is the best one: shares and norms."""
     run, events = trained(name)
     assert run.report["best_epoch"] == run.report["epochs_run"]
     h, c = sample(run)
@@ -161,7 +161,7 @@ def layers_of(run) -> dict[str, torch.nn.Linear]:
 
 
 def test_updates_are_the_rate_times_the_gradient():
-    """Gradient descent on all rows: the ratio of an epoch follows from the other curves at the epoch before."""
+    """Gradient descent on all rows: an epoch's ratio follows from the other curves of the epoch before."""
     run, events = trained("circles")
     lr = run.config["optim"]["lr"]
     for layer in ("layer1", "layer2", "output"):

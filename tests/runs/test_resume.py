@@ -38,8 +38,8 @@ GRADE = ["data=passfail", "data.target=grade", "data.rows=300"]
 @pytest.mark.parametrize(
     ("words", "looks"),
     [
-        # An epoch of the digits has 79 steps, one of the moons 14: a run is stopped within one, and around its end;
-        # with a plateau decay, after the rate has changed.
+        # An epoch of the digits has 79 steps, one of the moons 14: a run is stopped within one, and around
+        # its end; with a plateau decay, after the rate has changed.
         (NOISY, [30, 1, 79, 80, 81]),
         ([*FEW, "optim=momentum", "dropout=gaussian", "lr_decay=plateau", "lr_decay.patience=1"], [5, 110]),
         ([*FEW, "optim=muon", "regularizer=l2", "model.hidden=[12,8]"], [5, 16]),

@@ -1,4 +1,4 @@
-"""Resuming where something has changed: the machine, the place, the data's place, the terminal, lost lines, epochs."""
+"""Resuming where something has changed: the machine, the folder, the data's place, the terminal, epochs."""
 
 import errno
 import fcntl

@@ -10,7 +10,9 @@ RUNS = (
 )
 FILES = {
     "my_conf/optim/brisk.yaml": "name: lbfgs\nhistory: 7\n",
-    "my_conf/experiment/mine.yaml": "# @package _global_\ndefaults:\n- override /optim: muon\noptim:\n  lr: 0.5\n",
+    "my_conf/experiment/mine.yaml": (
+        "# @package _global_\ndefaults:\n- override /optim: muon\noptim:\n  lr: 0.5\n"
+    ),
     "twice/optim/sgd.yaml": "name: sgd\n",
     "broken/optim/bad.yaml": "[",
     "broken/experiment/worse.yaml": "- a\n",

@@ -1,8 +1,8 @@
 """Run `dlfound` in a forked child of a warm process, so that it starts in milliseconds instead of seconds.
 
-The warm process has imported everything and trained once. It has a single thread, so a fork of it is safe. Its
-children behave like `python -m dlfound`, except that Python itself does not start: tests about the start, the locale,
-or the streams that Python makes use a process of their own.
+The warm process has imported everything and trained once. It has a single thread, so a fork of it is safe.
+Its children behave like `python -m dlfound`, except that Python itself does not start: tests about the start,
+the locale, or the streams that Python makes use a process of their own.
 """
 
 import contextlib

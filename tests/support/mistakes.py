@@ -141,7 +141,8 @@ def target(rng, head):
 
 
 VALUES = (
-    "abc", "true", "[1]", "[a,b,c]", "{a: 1}", "''", "null", "nan", "inf", "-inf", "1e999", "1e-3x", "0x10", "[]",
+    "abc", "true", "[1]", "[a,b,c]", "{a: 1}", "''", "null", "nan", "inf", "-inf", "1e999", "1e-3x", "0x10",
+    "[]",
     "[[1]]", "-1", "0", "1.5", "1e30", "-1e30", str(2**70), "9" * 4000, "[0]", "[-1]", "[64.5]", "[0.7,0.2]",
     "[1,1,1]", "foo/bar", "..",
 )  # fmt: skip
@@ -166,7 +167,8 @@ def grammar(rng, head):
     node, setting = a_key(rng, head)
     path = f"{node}.{setting}"
     ends = [
-        "=[1", "=[1}", "={a: 1", "='x", '="x', "=]", "=f(", "=f(1,", "=[1,,2]", "=a=b", "=x=y=z", "=(", "=1]", "",
+        "=[1", "=[1}", "={a: 1", "='x", '="x', "=]", "=f(", "=f(1,", "=[1,,2]", "=a=b", "=x=y=z", "=(", "=1]",
+        "",
     ]  # fmt: skip
     text = path + rng.choice(ends)
     return Wrong(text, text, path)
@@ -175,7 +177,8 @@ def grammar(rng, head):
 def broken_key(rng, head):
     node, setting = a_key(rng, head)
     keys = [
-        f"{node}.", f".{setting}", f"{node}..{setting}", f"{node} {setting}", f"[{setting}]", f"{node}.{{", "1", "",
+        f"{node}.", f".{setting}", f"{node}..{setting}", f"{node} {setting}", f"[{setting}]", f"{node}.{{",
+        "1", "",
     ]  # fmt: skip
     word = rng.choice(keys)
     return Wrong(f"{word}=1", word)
@@ -211,7 +214,8 @@ def long(rng, head):
     node, setting = a_key(rng, head)
     x = rng.choice("xyz_") * rng.randint(4000, 6000)
     return rng.choice([
-        Wrong(f"{x}=1", x), Wrong(f"optim={x}", x, "optim"), Wrong(f"{node}.{x}=1", f"{node}.{x}"), Wrong(x, x),
+        Wrong(f"{x}=1", x), Wrong(f"optim={x}", x, "optim"), Wrong(f"{node}.{x}=1", f"{node}.{x}"),
+        Wrong(x, x),
         Wrong(f"{node}.{setting}=['{x}'", f"{node}.{setting}", node),
     ])  # fmt: skip
 
@@ -219,7 +223,8 @@ def long(rng, head):
 def package(rng, head):
     node, setting = a_key(rng, head)
     text = rng.choice([
-        f"{head}@x=adam", "@pkg=1", f"{node}.{setting}@x=1", f"{head}@a:b=adam", f"+{head}@_global_=adam", f"{head}@=1",
+        f"{head}@x=adam", "@pkg=1", f"{node}.{setting}@x=1", f"{head}@a:b=adam", f"+{head}@_global_=adam",
+        f"{head}@=1",
     ])  # fmt: skip
     return Wrong(text, text, head)
 
@@ -227,8 +232,10 @@ def package(rng, head):
 def resolver(rng, head):
     node, setting = a_key(rng, head)
     call = rng.choice([
-        "${oc.env:HOME}", "'${oc.env:HOME}'", "[${oc.env:HOME}]", "a${oc.env:HOME}b", "${oc.decode:1}", "${now:%Y}",
-        "{a: '${oc.env:HOME}'}", "${hydra:run.dir}", "${oc.create:{a:1}}", "${${a}}", "${a.${b}}", '"${oc.env:X,y}"',
+        "${oc.env:HOME}", "'${oc.env:HOME}'", "[${oc.env:HOME}]", "a${oc.env:HOME}b", "${oc.decode:1}",
+        "${now:%Y}",
+        "{a: '${oc.env:HOME}'}", "${hydra:run.dir}", "${oc.create:{a:1}}", "${${a}}", "${a.${b}}",
+        '"${oc.env:X,y}"',
         "'${'", "'${}'",
     ])  # fmt: skip
     path = f"{node}.{setting}"

@@ -10,7 +10,7 @@ from dlfound.runs import train as training
 
 
 class StopsAfter:
-    """A `Stop` that asks for the end at the n-th look: the training looks once per step and at the end of epochs."""
+    """A `Stop` that asks for the end at the n-th look: a training looks at each step and each epoch's end."""
 
     def __init__(self, looks: int):
         self.left = looks

@@ -14,17 +14,20 @@ DIGITS = [
     "train.epochs=3", "early_stopping=none", "lr_decay=none", "model.hidden=[16]", "train.batch_size=8",
 ]  # fmt: skip
 SIX = [
-    "data=moons", "data.rows=80", "model.hidden=[8]", "dropout=standard", "dropout.hidden=0.2", "train.checkpoint=2",
-    "train.batch_size=16", "train.epochs=6", "lr_decay=none", "early_stopping=none", "run.threads=1", "logger=none",
+    "data=moons", "data.rows=80", "model.hidden=[8]", "dropout=standard", "dropout.hidden=0.2",
+    "train.checkpoint=2",
+    "train.batch_size=16", "train.epochs=6", "lr_decay=none", "early_stopping=none", "run.threads=1",
+    "logger=none",
 ]  # fmt: skip
 
 WIDE = [
-    "data=moons", "data.rows=80", "model.hidden=[64,64]", "train.epochs=4", "train.checkpoint=1", "lr_decay=none",
+    "data=moons", "data.rows=80", "model.hidden=[64,64]", "train.epochs=4", "train.checkpoint=1",
+    "lr_decay=none",
     "early_stopping=none", "run.threads=1", "logger=none",
 ]  # fmt: skip
 
-# Kind of run -> its overrides. "digits" has curves; "six" has checkpoints after the epochs 2, 4 and 6; those of "wide"
-# have more than 64 kB.
+# Kind of run -> its overrides. "digits" has curves; "six" has checkpoints after the epochs 2, 4 and 6; those
+# of "wide" have more than 64 kB.
 KINDS = {
     "adam": MOONS,
     "momentum": [*MOONS, "optim=momentum", "optim.lr=0.05", "model.hidden=[16]"],
