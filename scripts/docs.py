@@ -166,9 +166,12 @@ _TABLES = GROUPS | SWEEP_GROUPS
 
 
 def _about(group: str) -> str:
-    """The first paragraph of the docstring of the module that has the table of the group."""
+    """What the docstring of the module with the group's table says after "group:", or in its first paragraph."""
     modules = [m for m in vars(configure).values() if inspect.ismodule(m)]
-    return _doc(next(m for m in modules if getattr(m, "TABLE", None) is _TABLES[group])).split("\n\n")[0]
+    table = _TABLES[group]
+    paragraphs = _doc(next(m for m in modules if any(v is table for v in vars(m).values()))).split("\n\n")
+    about = next((text for text in paragraphs if text.startswith(f"{group}:")), paragraphs[0])
+    return about.removeprefix(f"{group}:").strip()
 
 
 def _doc(documented: Any) -> str:

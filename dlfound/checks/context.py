@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.nn.modules import Network
-from dlfound.optim.lr_decay import Constant
+from dlfound.optim.schedules import constant
 from dlfound.streams import stream
 from dlfound.training.assemble import Assembly, assemble, rebuild, resolve
 from dlfound.training.device import DeviceData
@@ -125,7 +125,7 @@ def train_steps(a: Assembly, train: DeviceData, seed: int, count: int) -> Iterat
     """
     val = take(train, torch.arange(min(len(train.inputs), VALIDATION)))
     epochs = fit(
-        a.network, a.step, a.loss, Constant(1), train, val,
+        a.network, a.step, a.loss, constant(1), train, val,
         epochs=count, batch_size=min(a.batch_size, len(train.inputs)), seed=seed,
         pause=lambda: int(a.step.t) >= count - 1 or bool(a.step.skip),
     )  # fmt: skip

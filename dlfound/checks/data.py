@@ -163,7 +163,7 @@ def _class_frequencies(data: Dataset, config: Config) -> list[Finding]:
     if ratio <= IMBALANCE:
         return []
     meaning = f"training rows of class {most} for each row of class {least}"
-    loss = config.name("loss") if "class_weight" in config["loss"] else losses.recipe(data.task)
+    loss = config.name("loss") if "class_weight" in config["loss"] else losses.AUTO[data.task]
     override = f"loss={loss} loss.class_weight=balanced"
     advice = "judge the net by train.monitor=balanced_accuracy"
     return [Finding("imbalance", WARN, ratio, f"at most {IMBALANCE:g}", meaning, override, advice)]

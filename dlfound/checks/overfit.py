@@ -13,7 +13,7 @@ from dlfound.checks.learning_rate import other_rates, rate_override
 from dlfound.config.config import Config
 from dlfound.training.assemble import Assembly
 from dlfound.training.device import DeviceData
-from dlfound.training.metrics import regression_metrics
+from dlfound.training.metrics import finite, regression_metrics
 
 FEW = 50  # examples that a net must be able to learn by heart (lecture, minute 43)
 CANDIDATES = 4096  # training rows from which they are chosen
@@ -77,7 +77,7 @@ def _score(a: Assembly, outputs: Tensor, part: DeviceData) -> float:
         return 0.0
     if a.network.target is None:
         return float((a.loss.classes(outputs) == part.targets).double().mean())
-    r2 = regression_metrics(a.network.target.inverse(outputs), part.targets)["r2"]
+    r2 = finite(regression_metrics(a.network.target.inverse(outputs), part.targets)["r2"])
     return 1.0 if r2 is None else r2  # constant targets are learned
 
 

@@ -6,7 +6,6 @@ is the initializer that `initializer=auto` takes for it; it takes glorot_uniform
 attribute.
 """
 
-from collections.abc import Callable
 from typing import Annotated
 
 import lazy_loader
@@ -16,16 +15,6 @@ from dlfound.config.setting_types import NonNegative, Positive, whole
 torch = lazy_loader.load("torch")
 
 Pieces = Annotated[int, whole("a whole number in 2...16", 2, 16)]
-
-
-def _initialized_by(initializer: str) -> Callable[[Callable], Callable]:
-    """Name the initializer that suits the decorated option."""
-
-    def mark(option: Callable) -> Callable:
-        option.initializer = initializer
-        return option
-
-    return mark
 
 
 def sigmoid() -> "torch.nn.Module":
@@ -50,7 +39,6 @@ def tanh() -> "torch.nn.Module":
     return torch.nn.Tanh()
 
 
-@_initialized_by("he_normal")
 def relu() -> "torch.nn.Module":
     """max(0, a): it does not saturate above zero, and gives exact zeros below.
 
@@ -63,7 +51,9 @@ def relu() -> "torch.nn.Module":
     return torch.nn.ReLU()
 
 
-@_initialized_by("he_normal")
+relu.initializer = "he_normal"
+
+
 def leaky_relu(*, slope: NonNegative) -> "torch.nn.Module":
     """a above zero, slope times a below: no unit can die.
 
@@ -74,7 +64,9 @@ def leaky_relu(*, slope: NonNegative) -> "torch.nn.Module":
     return torch.nn.LeakyReLU(slope)
 
 
-@_initialized_by("he_normal")
+leaky_relu.initializer = "he_normal"
+
+
 def elu(*, alpha: Positive) -> "torch.nn.Module":
     """a above zero, alpha (exp(a) - 1) below: the mean of the activations is near zero.
 
@@ -86,7 +78,9 @@ def elu(*, alpha: Positive) -> "torch.nn.Module":
     return torch.nn.ELU(alpha)
 
 
-@_initialized_by("lecun_normal")
+elu.initializer = "he_normal"
+
+
 def selu() -> "torch.nn.Module":
     """ELU with the scale and the alpha that keep mean 0 and variance 1 from layer to layer.
 
@@ -100,7 +94,9 @@ def selu() -> "torch.nn.Module":
     return torch.nn.SELU()
 
 
-@_initialized_by("he_normal")
+selu.initializer = "lecun_normal"
+
+
 def gelu() -> "torch.nn.Module":
     """a Phi(a), where Phi is the distribution function of the normal distribution: a smooth ReLU.
 
@@ -113,7 +109,9 @@ def gelu() -> "torch.nn.Module":
     return torch.nn.GELU()
 
 
-@_initialized_by("he_normal")
+gelu.initializer = "he_normal"
+
+
 def silu() -> "torch.nn.Module":
     """a sigmoid(a), also called swish: a smooth ReLU.
 
@@ -123,6 +121,9 @@ def silu() -> "torch.nn.Module":
     https://arxiv.org/abs/1702.03118, https://arxiv.org/abs/1710.05941
     """
     return torch.nn.SiLU()
+
+
+silu.initializer = "he_normal"
 
 
 def softplus() -> "torch.nn.Module":
@@ -145,7 +146,6 @@ def softsign() -> "torch.nn.Module":
     return torch.nn.Softsign()
 
 
-@_initialized_by("he_normal")
 def mish() -> "torch.nn.Module":
     """a tanh(softplus(a)): a smooth ReLU, close to silu.
 
@@ -155,6 +155,9 @@ def mish() -> "torch.nn.Module":
     https://arxiv.org/abs/1908.08681
     """
     return torch.nn.Mish()
+
+
+mish.initializer = "he_normal"
 
 
 def identity() -> "torch.nn.Module":

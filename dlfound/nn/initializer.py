@@ -23,8 +23,7 @@ def glorot_uniform(weight: "torch.Tensor", generator: "torch.Generator", *, gain
     Source: Glorot & Bengio 2010, equation 16; the lecture, minute 31.
     https://proceedings.mlr.press/v9/glorot10a.html
     """
-    units, inputs = weight.shape
-    bound = gain * math.sqrt(6 / (inputs + units))
+    bound = gain * math.sqrt(6 / sum(weight.shape))
     weight.uniform_(-bound, bound, generator=generator)
 
 
@@ -34,8 +33,7 @@ def glorot_normal(weight: "torch.Tensor", generator: "torch.Generator", *, gain:
     Source: Glorot & Bengio 2010, equation 12.
     https://proceedings.mlr.press/v9/glorot10a.html
     """
-    units, inputs = weight.shape
-    weight.normal_(0, gain * math.sqrt(2 / (inputs + units)), generator=generator)
+    weight.normal_(0, gain * math.sqrt(2 / sum(weight.shape)), generator=generator)
 
 
 def he_uniform(weight: "torch.Tensor", generator: "torch.Generator", *, gain: Positive) -> None:

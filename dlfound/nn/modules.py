@@ -1,9 +1,10 @@
 """The modules that torch.nn lacks, the factory that builds a net from them, and exact batch statistics."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from dlfound.nn.dropout import Noise
@@ -103,13 +104,12 @@ class Embeddings(nn.Module):
     https://arxiv.org/abs/1604.06737
     """
 
-    def __init__(self, places: Sequence[int], width: int, generator: torch.Generator):
+    def __init__(self, shapes: Sequence[tuple[int, int]], generator: Generator):
         super().__init__()
-        tables = [torch.empty(count, width).normal_(0, width**-0.5, generator=generator) for count in places]
-        self.tables = nn.ParameterList(nn.Parameter(table) for table in tables)
-        with torch.no_grad():
-            for table in self.tables:
-                table[0] = 0
+        tables = [torch.empty(s).normal_(0, s[1] ** -0.5, generator=generator) for s in shapes]
+        for table in tables:
+            table[0] = 0
+        self.tables = nn.ParameterList(tables)
 
     def forward(self, x: Tensor) -> Tensor:
         numbers = x.shape[1] - len(self.tables)
@@ -128,11 +128,7 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self,
-        dropout: Dropout | None,
-        hidden: Sequence[Layer],
-        output: nn.Linear,
-        embeddings: Embeddings | None = None,
+        self, dropout: Dropout | None, hidden: list[Layer], output: nn.Linear, embeddings: Embeddings | None
     ):
         super().__init__()
         self.embeddings = embeddings
@@ -163,7 +159,7 @@ class MLP(nn.Module):
         """The linear map of each layer by its displayed name: layer1, layer2, ..., output."""
         return {f"layer{i}": layer.linear for i, layer in enumerate(self.hidden, 1)} | {"output": self.output}
 
-    def noise(self, rows: int, generator: torch.Generator) -> list[Tensor]:
+    def noise(self, rows: int, generator: Generator) -> list[Tensor]:
         """The factors of one training step: (rows, width) for each dropout, in the order of `forward`."""
         return [d.draw((rows, d.width), d.rate, generator) for d in self.modules() if isinstance(d, Dropout)]
 
@@ -193,9 +189,7 @@ class Network(nn.Module):
         return self.body(self.preprocessing(x))
 
 
-def linear(
-    inputs: int, units: int, bias: bool, initialize: Callable, generator: torch.Generator
-) -> nn.Linear:
+def linear(inputs: int, units: int, bias: bool, initialize: Callable, generator: Generator) -> nn.Linear:
     """A linear map with W by the initializer and b = 0.
 
     torch.nn.Linear by itself would draw from the global generator, so it is made without storage first
@@ -215,12 +209,11 @@ def build_mlp(
     hidden: Sequence[int],
     *,
     activation: Callable[[], nn.Module],
-    initialize: Callable[[Tensor, torch.Generator], None],
+    initialize: Callable[[Tensor, Generator], None],
     norm: Callable[[int], nn.Module | None],
     noise: Noise | None,
-    generator: torch.Generator,
-    embedded: Sequence[int] = (),
-    embedding: int = 0,
+    generator: Generator,
+    embedded: Sequence[tuple[int, int]] = (),
 ) -> MLP:
     """Build the net layer by layer from the input; `generator` draws the weights in that order.
 
@@ -228,11 +221,10 @@ def build_mlp(
         inputs: the number of input columns.
         outputs: the number of outputs.
         hidden: the widths of the hidden layers.
-        embedded: the number of categories of each of the last columns, which are embedded.
-        embedding: the width of their vectors.
+        embedded: for each of the last columns, which are embedded: (categories, width of the vectors).
     """
-    embeddings = Embeddings(embedded, embedding, generator) if embedded else None
-    inputs += len(embedded) * (embedding - 1)
+    embeddings = Embeddings(embedded, generator) if embedded else None
+    inputs += sum(width - 1 for _, width in embedded)
 
     def dropout(width: int, rate: float) -> Dropout | None:
         return Dropout(width, rate, noise.draw) if rate > 0 else None
@@ -246,21 +238,6 @@ def build_mlp(
         layers.append(Layer(weights, normalisation, g, noise and dropout(width, noise.hidden)))
     output = linear([inputs, *hidden][-1], outputs, True, initialize, generator)
     return MLP(noise and dropout(inputs, noise.input), layers, output, embeddings)
-
-
-class _Moments:
-    """A forward pre-hook that sums a module's inputs and their squares over rows, in float64."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.total = 0.0
-        self.squares = 0.0
-
-    def __call__(self, module: nn.Module, args: tuple[Tensor]) -> None:
-        a = args[0].double()
-        self.rows += len(a)
-        self.total = self.total + a.sum(0)
-        self.squares = self.squares + a.square().sum(0)
 
 
 @torch.no_grad()
@@ -277,11 +254,18 @@ def exact_statistics(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) 
     """
     model.eval()
     for norm in [m for m in model.modules() if isinstance(m, BatchNorm)]:
-        moments = _Moments()
-        hook = norm.register_forward_pre_hook(moments)
+        sums: list[tuple[int, Tensor, Tensor]] = []
+        hook = norm.register_forward_pre_hook(partial(_add_sums, sums))
         for x in batches():
             model(x)
         hook.remove()
-        mean = moments.total / moments.rows
+        rows, total, squares = (sum(column) for column in zip(*sums, strict=True))
+        mean = total / rows
         norm.mean.copy_(mean)
-        norm.var.copy_((moments.squares / moments.rows - mean.square()).clamp(min=0))
+        norm.var.copy_((squares / rows - mean.square()).clamp(min=0))
+
+
+def _add_sums(sums: list[tuple], module: nn.Module, args: tuple[Tensor]) -> None:
+    """Add the rows of a module's input, and the sums of it and of its squares over them."""
+    a = args[0].double()
+    sums.append((len(a), a.sum(0), a.square().sum(0)))

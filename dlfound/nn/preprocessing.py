@@ -5,7 +5,8 @@ marks them; numbers are scaled; categories become columns of 0 and 1, or numbers
 replaces by learned vectors.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,12 @@ class Standardise(nn.Module):
     def features(self) -> int:
         """The number of columns of the result."""
         return self.mean.numel()
+
+    def fit(self, k: int, column: np.ndarray) -> None:
+        """Fit column k, (rows,) without missing numbers, as `fit_columns` does."""
+        fitted = fit_columns(torch.from_numpy(column)[:, None])
+        self.mean[k] = fitted.mean[0]
+        self.deviation[k] = fitted.deviation[0]
 
     def inverse(self, z: Tensor) -> Tensor:
         """Convert normalised numbers back to the unit of x."""
@@ -86,8 +93,8 @@ def _floored(deviation: Tensor, magnitude: Tensor) -> Tensor:
     return torch.where(deviation > CONSTANT_DEVIATION * magnitude, deviation, constant)
 
 
-def empty(columns: int, image: bool) -> Standardise:
-    """A module of the right shape and type, to be filled with the buffers of a run."""
+def empty(columns: int, image: bool = False) -> Standardise:
+    """A module of the right shape and type, to be fitted, or filled with the buffers of a run."""
     dtype = torch.float32 if image else torch.float64
     return Standardise(torch.zeros(columns, dtype=dtype), torch.ones(columns, dtype=dtype))
 
@@ -114,13 +121,12 @@ class Robust(nn.Module):
         z = ((x - self.centre) * self.factor).clamp(-FARTHEST, FARTHEST)
         return (z / (1 + (z / CLIP).square()).sqrt()).float()
 
-    def fit(self, columns: Iterable[np.ndarray]) -> None:
-        """Fit each column, (rows,) without missing numbers."""
-        for k, column in enumerate(columns):
-            low, lower, centre, upper, high = np.quantile(column, (0, 0.25, 0.5, 0.75, 1))
-            spread = upper - lower if upper > lower else (high - low) / 2
-            self.centre[k] = centre
-            self.factor[k] = 1 / spread if spread > 0 else 0
+    def fit(self, k: int, column: np.ndarray) -> None:
+        """Fit column k, (rows,) without missing numbers."""
+        low, lower, centre, upper, high = np.quantile(column, (0, 0.25, 0.5, 0.75, 1))
+        spread = upper - lower if upper > lower else (high - low) / 2
+        self.centre[k] = centre
+        self.factor[k] = 1 / spread if spread > 0 else 0
 
 
 class Quantile(nn.Module):
@@ -146,33 +152,15 @@ class Quantile(nn.Module):
         share = ((columns - low) / torch.where(high > low, high - low, 1)).clamp(0, 1)
         return torch.lerp(self.scores.gather(1, right - 1), self.scores.gather(1, right), share).T.float()
 
-    def fit(self, columns: Iterable[np.ndarray]) -> None:
-        """Fit each column, (rows,) without missing numbers."""
+    def fit(self, k: int, column: np.ndarray) -> None:
+        """Fit column k, (rows,) without missing numbers."""
         shares = np.linspace(0, 1, self.knots.shape[1])
         scores = torch.special.ndtri(torch.from_numpy(np.clip(shares, TAIL, 1 - TAIL))).numpy()
-        for k, column in enumerate(columns):
-            knots = np.interp(shares * (len(column) - 1), np.arange(len(column)), np.sort(column))
-            first = np.searchsorted(knots, knots)
-            last = np.searchsorted(knots, knots, "right") - 1
-            self.knots[k] = torch.from_numpy(knots)
-            self.scores[k] = torch.from_numpy((scores[first] + scores[last]) / 2)
-
-
-class Standard(Standardise):
-    """(x - mean) / deviation, (rows, columns) float64 -> float32. Source: the lecture, minute 38."""
-
-    def __init__(self, columns: int):
-        super().__init__(torch.zeros(columns, dtype=torch.float64), torch.ones(columns, dtype=torch.float64))
-
-    def fit(self, columns: Iterable[np.ndarray]) -> None:
-        """Fit each column, (rows,) without missing numbers."""
-        for k, column in enumerate(columns):
-            fitted = fit_columns(torch.from_numpy(column)[:, None])
-            self.mean[k] = fitted.mean[0]
-            self.deviation[k] = fitted.deviation[0]
-
-
-SCALES = {"robust": Robust, "standard": Standard}
+        knots = np.interp(shares * (len(column) - 1), np.arange(len(column)), np.sort(column))
+        first = np.searchsorted(knots, knots)
+        last = np.searchsorted(knots, knots, "right") - 1
+        self.knots[k] = torch.from_numpy(knots)
+        self.scores[k] = torch.from_numpy((scores[first] + scores[last]) / 2)
 
 
 class TabularPreprocessing(nn.Module):
@@ -189,11 +177,8 @@ class TabularPreprocessing(nn.Module):
     def __init__(self, plan: Mapping[str, Any]):
         super().__init__()
         self.plan = dict(plan)
-        scaled = len(plan["scaled"])
-        if plan["scale"] == "quantile":
-            self.scale = Quantile(scaled, plan["knots"])
-        else:
-            self.scale = SCALES[plan["scale"]](scaled)
+        scales = {"robust": Robust, "standard": empty, "quantile": partial(Quantile, knots=plan["knots"])}
+        self.scale = scales[plan["scale"]](len(plan["scaled"]))
         self.register_buffer("median", torch.zeros(len(plan["numbers"]), dtype=torch.float64))
         for k, codes in enumerate(plan["codes"]):
             self.register_buffer(f"places{k}", torch.zeros(codes, dtype=torch.int64))
@@ -203,7 +188,9 @@ class TabularPreprocessing(nn.Module):
         numbers = x[:, plan["numbers"]]
         missing = numbers.isnan()
         numbers = torch.where(missing, self.median, numbers)
-        places = [self._places(k)[x[:, column].long()] for k, column in enumerate(plan["categories"])]
+        places = [
+            self.get_buffer(f"places{k}")[x[:, column].long()] for k, column in enumerate(plan["categories"])
+        ]
         one_hot = [k for k in range(len(places)) if k not in plan["embedded"]]
         features = [
             self.scale(numbers[:, plan["scaled"]]),
@@ -221,10 +208,6 @@ class TabularPreprocessing(nn.Module):
         one_hot = sum(known for k, known in enumerate(plan["known"]) if k not in plan["embedded"])
         return len(plan["numbers"]) + len(plan["flagged"]) + one_hot + len(plan["embedded"])
 
-    def _places(self, k: int) -> Tensor:
-        """The number of each code of category k; 0 for unknown."""
-        return getattr(self, f"places{k}")
-
     def fit(self, column: Column, rare: int) -> "TabularPreprocessing":
         """Fill the buffers from the training rows; the arguments are those of `plan_columns`."""
         numbers = self.plan["numbers"]
@@ -232,9 +215,10 @@ class TabularPreprocessing(nn.Module):
             present = column(k)[~np.isnan(column(k))]
             self.median[i] = float(np.median(present)) if len(present) else 0.0
         medians = self.median.numpy()
-        self.scale.fit(_imputed(column(numbers[i]), medians[i]) for i in self.plan["scaled"])
+        for k, i in enumerate(self.plan["scaled"]):
+            self.scale.fit(k, _imputed(column(numbers[i]), medians[i]))
         for i, k in enumerate(self.plan["categories"]):
-            places = self._places(i)
+            places = self.get_buffer(f"places{i}")
             codes = _frequent_codes(column(k), len(places), rare)
             places[codes] = torch.arange(1, len(codes) + 1)
         return self

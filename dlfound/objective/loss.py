@@ -41,7 +41,16 @@ def class_weights(setting: str | list[float], counts: Sequence[int]) -> "torch.T
     return torch.tensor(setting)
 
 
-class _ClassLoss:
+class _Loss:
+    """A loss that is called as loss(outputs, encoded, reduction)."""
+
+    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+        """The loss of each row, averaged over its columns, (rows,)."""
+        each = self(outputs, encoded, "none")
+        return each if each.dim() == 1 else each.mean(1)
+
+
+class _ClassLoss(_Loss):
     """A loss of classes: the net has one output per class, and the highest output is the predicted class."""
 
     tasks = (BINARY, MULTICLASS)
@@ -76,27 +85,22 @@ class CrossEntropy(_ClassLoss):
         self.smoothing = label_smoothing
         self.weights = class_weights(class_weight, counts)
 
-    def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+    def __call__(self, outputs, encoded, reduction: str = "mean") -> "torch.Tensor":
         """The mean over rows. outputs: (rows, classes); encoded: (rows,)."""
-        if self.weights is not None:
-            return self.each(outputs, encoded).mean()
-        return torch.nn.functional.cross_entropy(outputs, encoded, label_smoothing=self.smoothing)
-
-    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
-        """The loss of each row, (rows,)."""
         entropy = torch.nn.functional.cross_entropy
-        each = entropy(outputs, encoded, label_smoothing=self.smoothing, reduction="none")
         if self.weights is None:
-            return each
+            return entropy(outputs, encoded, label_smoothing=self.smoothing, reduction=reduction)
         self.weights = self.weights.to(outputs)
-        return self.weights[encoded] * each
+        each = entropy(outputs, encoded, label_smoothing=self.smoothing, reduction="none")
+        each = self.weights[encoded] * each
+        return each.mean() if reduction == "mean" else each
 
     def probabilities(self, outputs: "torch.Tensor") -> "torch.Tensor":
         """The softmax of the outputs, (rows, classes)."""
         return torch.softmax(outputs, 1)
 
 
-class BinaryCrossEntropy:
+class BinaryCrossEntropy(_Loss):
     """-log sigmoid(output) for class 1, -log(1 - sigmoid(output)) for class 0.
 
         sigmoid(output) = 1 / (1 + exp(-output))
@@ -125,9 +129,7 @@ class BinaryCrossEntropy:
         """Classes 0 and 1 as floats, (rows, 1) or (rows, labels)."""
         return target.float() if target.dim() == 2 else target.float().unsqueeze(1)
 
-    def __call__(
-        self, outputs: "torch.Tensor", encoded: "torch.Tensor", reduction: str = "mean"
-    ) -> "torch.Tensor":
+    def __call__(self, outputs, encoded, reduction: str = "mean") -> "torch.Tensor":
         """The mean over rows and labels. outputs, encoded: (rows, 1) or (rows, labels)."""
         target = encoded * (1 - self.smoothing) + self.smoothing / 2 if self.smoothing else encoded
         weight = None
@@ -136,10 +138,6 @@ class BinaryCrossEntropy:
             weight = torch.lerp(self.weights[0], self.weights[1], encoded)
         entropy = torch.nn.functional.binary_cross_entropy_with_logits
         return entropy(outputs, target, weight, reduction=reduction)
-
-    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
-        """The loss of each row, (rows,)."""
-        return self(outputs, encoded, "none").mean(1)
 
     def classes(self, outputs: "torch.Tensor") -> "torch.Tensor":
         """1 where its probability is above one half, else 0: (rows,) or (rows, labels)."""
@@ -164,16 +162,12 @@ class Hinge(_ClassLoss):
     def __init__(self, counts: Sequence[int] = ()):
         pass
 
-    def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+    def __call__(self, outputs, encoded, reduction: str = "mean") -> "torch.Tensor":
         """The mean over rows. outputs: (rows, classes); encoded: (rows,)."""
-        return torch.nn.functional.multi_margin_loss(outputs, encoded)
-
-    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
-        """The loss of each row, (rows,)."""
-        return torch.nn.functional.multi_margin_loss(outputs, encoded, reduction="none")
+        return torch.nn.functional.multi_margin_loss(outputs, encoded, reduction=reduction)
 
 
-class _RegressionLoss:
+class _RegressionLoss(_Loss):
     """A loss of numbers: the net has one output per column of the target, which is standardised."""
 
     tasks = (REGRESSION,)
@@ -190,13 +184,9 @@ class _RegressionLoss:
         """Standardised numbers (rows, columns), as float32."""
         return target.float()
 
-    def __call__(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
+    def __call__(self, outputs, encoded, reduction: str = "mean") -> "torch.Tensor":
         """The mean over rows and columns. outputs, encoded: (rows, columns)."""
-        return self._function(outputs, encoded, **self._settings)
-
-    def each(self, outputs: "torch.Tensor", encoded: "torch.Tensor") -> "torch.Tensor":
-        """The loss of each row, averaged over its columns, (rows,)."""
-        return self._function(outputs, encoded, **self._settings, reduction="none").mean(1)
+        return self._function(outputs, encoded, **self._settings, reduction=reduction)
 
 
 def mse(counts: Sequence[int] = ()) -> _RegressionLoss:
@@ -267,12 +257,21 @@ class Weighted:
         return (self.loss.each(outputs, encoded) * packed[:, -1]).mean()
 
 
+AUTO = {
+    BINARY: "binary_cross_entropy",
+    MULTICLASS: "cross_entropy",
+    MULTILABEL: "binary_cross_entropy",
+    REGRESSION: "mse",
+}
+"""Task -> the loss that `auto` stands for."""
+
+
 def auto(counts: Sequence[int] = ()) -> None:
     """cross_entropy for several classes, binary_cross_entropy for two or for several labels, mse for numbers.
 
     The run reports which one it uses.
     """
-    raise TypeError("auto stands for another option: replace it by recipe(task)")
+    raise TypeError("auto stands for another option: replace it by AUTO[task]")
 
 
 TABLE = {
@@ -287,14 +286,3 @@ TABLE = {
 
 TASKS = {name: option.tasks for name, option in TABLE.items() if hasattr(option, "tasks")}
 """Loss -> the tasks that it serves; without the losses that people register from Python."""
-
-
-def recipe(task: str) -> str:
-    """The option that `auto` stands for in a task."""
-    options = {
-        BINARY: "binary_cross_entropy",
-        MULTICLASS: "cross_entropy",
-        MULTILABEL: "binary_cross_entropy",
-        REGRESSION: "mse",
-    }
-    return options[task]

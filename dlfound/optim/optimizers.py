@@ -14,8 +14,7 @@ from typing import ClassVar
 import lazy_loader
 
 from dlfound.config.setting_types import Betas, Fraction, NonNegative, Positive
-from dlfound.optim.lbfgs import LBFGS
-from dlfound.optim.muon import Muon
+from dlfound.optim.joint_rules import LBFGS, Muon
 
 torch = lazy_loader.load("torch")
 
@@ -190,8 +189,13 @@ class Adam(_Moments):
         m, v, unbiased_m, unbiased_v = self.moments(g, *slots, t)
         return w - self.lr * unbiased_m / (unbiased_v**0.5 + self.eps), (m, v)
 
-    def fused(self, w, g, slots, t, skip):
-        _fused_adam(torch._fused_adam_, w, g, slots, t, skip, self, weight_decay=0.0)
+    def fused(self, w, g, slots, t, skip, weight_decay=0.0):
+        m, v = slots
+        beta1, beta2 = self.betas
+        torch._fused_adamw_(  # without decay, this is Adam
+            [w], [g], [m], [v], [], [t], lr=self.lr, beta1=beta1, beta2=beta2, eps=self.eps,
+            weight_decay=weight_decay, amsgrad=False, maximize=False, found_inf=skip,
+        )  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -211,7 +215,7 @@ class AdamW(Adam):
         return super().rule((1 - self.lr * self.weight_decay) * w, g, slots, t)
 
     def fused(self, w, g, slots, t, skip):
-        _fused_adam(torch._fused_adamw_, w, g, slots, t, skip, self, weight_decay=self.weight_decay)
+        super().fused(w, g, slots, t, skip, self.weight_decay)
 
 
 @dataclass(kw_only=True)
@@ -272,15 +276,6 @@ def _fused_sgd(w, g, buffers, lr, momentum, nesterov, skip):
     torch._fused_sgd_(
         [w], [g], buffers, lr=lr, momentum=momentum, dampening=0.0, weight_decay=0.0,
         nesterov=nesterov, maximize=False, is_first_step=False, found_inf=skip,
-    )  # fmt: skip
-
-
-def _fused_adam(kernel, w, g, slots, t, skip, settings, weight_decay):
-    m, v = slots
-    beta1, beta2 = settings.betas
-    kernel(
-        [w], [g], [m], [v], [], [t], lr=settings.lr, beta1=beta1, beta2=beta2, eps=settings.eps,
-        weight_decay=weight_decay, amsgrad=False, maximize=False, found_inf=skip,
     )  # fmt: skip
 
 

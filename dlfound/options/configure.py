@@ -16,8 +16,8 @@ from dlfound.config.config import Config
 from dlfound.data import sources
 from dlfound.errors import Code, Error
 from dlfound.nn import activation, batchnorm, dropout, initializer, model
-from dlfound.objective import constraint, loss, regularizer
-from dlfound.optim import early_stopping, lr_decay, optimizers
+from dlfound.objective import loss, regularization
+from dlfound.optim import optimizers, schedules
 from dlfound.options import search_methods
 from dlfound.options.rules import RULES
 from dlfound.training import loggers
@@ -69,11 +69,11 @@ GROUPS = {
     "batchnorm": batchnorm.TABLE,
     "dropout": dropout.TABLE,
     "loss": loss.TABLE,
-    "regularizer": regularizer.TABLE,
-    "constraint": constraint.TABLE,
+    "regularizer": regularization.REGULARIZERS,
+    "constraint": regularization.CONSTRAINTS,
     "optim": optimizers.TABLE,
-    "lr_decay": lr_decay.TABLE,
-    "early_stopping": early_stopping.TABLE,
+    "lr_decay": schedules.DECAYS,
+    "early_stopping": schedules.STOPPING,
     "logger": loggers.TABLE,
 }
 

@@ -13,7 +13,7 @@ from dlfound.runs.parts import RunLog, Training
 from dlfound.terminal import number_text
 from dlfound.training.device import versions
 from dlfound.training.layers import LayerProbe, LayerState
-from dlfound.training.loggers import NoLogger
+from dlfound.training.loggers import Logger
 from dlfound.training.loop import Epoch, EpochProgress
 from dlfound.training.metrics import Metrics, monitored
 from dlfound.training.symptoms import Symptoms
@@ -46,10 +46,9 @@ class Observer:
         self.state = training.state
         self.monitor = monitored(config["train"]["monitor"])
         self.probe = LayerProbe(assembly.network, assembly.step, assembly.parts["train"])
-        lr = assembly.step.base_lr
-        self.symptoms = Symptoms(config, lr, schema["class_counts"], schema["split"], self.state.symptoms)
+        self.symptoms = Symptoms(config, assembly.step.base_lr, schema, self.state.symptoms)
         done = self.state.epochs_done if self.state.step > 0 else None
-        self.logger: Any = NoLogger(log.folder.path, done)
+        self.logger = Logger(log.folder.path, done)
         with self._tolerant():
             self.logger = config.build("logger")(log.folder.path, done)
 
@@ -65,7 +64,7 @@ class Observer:
         try:
             yield
         except (OSError, UnicodeError) as error:  # TensorBoard takes no folder whose name is not UTF-8
-            self.logger = NoLogger(self.log.folder.path, None)
+            self.logger = Logger(self.log.folder.path, None)
             reason = getattr(error, "strerror", None) or error
             self.log.warn(f"cannot write curves ({reason}); the run continues without them")
 

@@ -23,7 +23,7 @@ from dlfound.training.device import DeviceData, check_memory, encode, make_resid
 from dlfound.training.loop import has_batch_statistics
 from dlfound.training.step import Step
 
-BATCH_SIZES = ((50_000, 64), (float("inf"), 128))  # train.batch_size=auto: (most training rows, batch size)
+MANY_ROWS = 50_000  # training rows; with more, train.batch_size=auto is 128 instead of 64
 
 
 @dataclass
@@ -49,24 +49,30 @@ def resolve(config: Config, task: str) -> tuple[Config, list[str]]:
         config = config.choose("initializer", option)
         notes.append(f"initializer=auto takes {option}, for {config.name('activation')}")
     if config.name("loss") == "auto":
-        option = losses.recipe(task)
+        option = losses.AUTO[task]
         config = config.choose("loss", option)
         notes.append(f"loss=auto takes {option}, for a {task} task")
     return config, notes
 
 
 def assemble(config: Config, dataset: Dataset, device: torch.device) -> Assembly:
-    """Build the parts of a training. Every `auto` option must be resolved.
+    """Build the parts of a training, with preprocessing that is fitted on the training rows.
+
+    Args:
+        config: without `auto` options.
 
     Raises:
         Error: settings do not fit the data (code 2), or the net does not fit into memory (code 6).
     """
+    rows = dataset.parts["train"]
     loss = weigh(config, config.build("loss")(dataset.class_counts()), dataset)
-    network = fit_network(config, dataset, loss, device)
-    rows = len(dataset.parts["train"])
-    setting = "full" if config.name("optim") == "lbfgs" else config["train"]["batch_size"]
-    batch_size = find_batch_size(setting, rows)
-    if has_batch_statistics(network) and min(batch_size, rows) < 2:
+    preprocessing = fit_preprocessing(dataset, rows)
+    check_memory(count_weights(config, preprocessing.features), device)
+    target = fit_columns(torch.from_numpy(dataset.targets[rows])) if dataset.task == REGRESSION else None
+    outputs = loss.outputs(len(dataset.classes), len(dataset.names))
+    network = Network(preprocessing, build_body(config, preprocessing, outputs), target).to(device)
+    batch_size = find_batch_size(config, len(rows))
+    if has_batch_statistics(network) and batch_size < 2:
         message = "batchnorm=batch needs batches of at least two rows, but there is only one training row"
         raise Error(message, "give more rows, or batchnorm=none", Code.CONFIG)
     parts = make_resident(dataset, network, loss, device)
@@ -79,9 +85,7 @@ def make_step(config: Config, network: Network, loss) -> Step:
     return Step(network.body, loss, config.build("regularizer"), constraint, config.build("optim")())
 
 
-def rebuild(
-    config: Config, assembly: Assembly, dataset: Dataset, dtype: torch.dtype = torch.float32
-) -> Assembly:
+def rebuild(config: Config, assembly: Assembly, dataset: Dataset, dtype: torch.dtype) -> Assembly:
     """Build a new net, loss and step from `config`, with the rows and the preprocessing of an assembly.
 
     Args:
@@ -113,25 +117,13 @@ def count_weights(config: Config, inputs: int) -> int:
     return sum(below * width * pieces for below, width in pairwise(widths))
 
 
-def find_batch_size(setting: int | str, rows: int) -> int:
+def find_batch_size(config: Config, rows: int) -> int:
     """The number of rows of a batch, at most all rows."""
-    if setting == "auto":
-        setting = next(size for most, size in BATCH_SIZES if rows <= most)
-    return rows if setting == "full" else min(setting, rows)
-
-
-def fit_network(config: Config, dataset: Dataset, loss, device: torch.device) -> Network:
-    """Build a net with preprocessing that is fitted on the training rows.
-
-    Raises:
-        Error: the net does not fit into memory (code 6).
-    """
-    rows = dataset.parts["train"]
-    preprocessing = fit_preprocessing(dataset, rows)
-    check_memory(count_weights(config, preprocessing.features), device)
-    target = fit_columns(torch.from_numpy(dataset.targets[rows])) if dataset.task == REGRESSION else None
-    outputs = loss.outputs(len(dataset.classes), len(dataset.names))
-    return Network(preprocessing, build_body(config, preprocessing, outputs), target).to(device)
+    setting = config["train"]["batch_size"]
+    if setting == "full" or config.name("optim") == "lbfgs":
+        return rows
+    auto = 128 if rows > MANY_ROWS else 64
+    return min(auto if setting == "auto" else setting, rows)
 
 
 def fit_preprocessing(dataset: Dataset, rows: np.ndarray) -> nn.Module:
@@ -155,9 +147,9 @@ def fit_preprocessing(dataset: Dataset, rows: np.ndarray) -> nn.Module:
 
     fitted = TabularPreprocessing(plan_columns(column, codes, **settings)).fit(column, preparation.rare)
     if not fitted.features:
-        message = "no usable feature column: "
-        message += f"no category occurs in at least {preparation.rare} training rows (data.rare)"
-        raise Error(message, "give columns whose values repeat, or data.rare=1", Code.DATA)
+        reason = f"no category occurs in at least {preparation.rare} training rows (data.rare)"
+        fix = "give columns whose values repeat, or data.rare=1"
+        raise Error(f"no usable feature column: {reason}", fix, Code.DATA)
     return fitted
 
 
@@ -167,12 +159,12 @@ def empty_network(config: Config, loss, schema: dict[str, Any]) -> Network:
     plan = schema["plan"]
     preprocessing = TabularPreprocessing(plan) if plan else empty(columns, bool(schema["image"]))
     body = build_body(config, preprocessing, loss.outputs(classes, targets))
-    return Network(preprocessing, body, empty(targets, False) if schema["task"] == REGRESSION else None)
+    return Network(preprocessing, body, empty(targets) if schema["task"] == REGRESSION else None)
 
 
 def build_body(config: Config, preprocessing: nn.Module, outputs: int) -> MLP:
     """Build the net itself, initialised from the run's seed with the same weights on every device."""
-    plan = preprocessing.plan or {"embedded": (), "embedding": 0}
+    plan = preprocessing.plan or {"embedded": ()}
     return build_mlp(
         preprocessing.features,
         outputs,
@@ -182,6 +174,5 @@ def build_body(config: Config, preprocessing: nn.Module, outputs: int) -> MLP:
         norm=config.build("batchnorm"),
         noise=config.build("dropout")(),
         generator=stream(config["run"]["seed"], "initialisation"),
-        embedded=[plan["known"][k] + 1 for k in plan["embedded"]],
-        embedding=plan["embedding"],
+        embedded=[(plan["known"][k] + 1, plan["embedding"]) for k in plan["embedded"]],
     )

@@ -63,12 +63,8 @@ def kind_of(device: torch.device) -> str:
 
 def versions() -> dict[str, str]:
     """The versions of the software that computes a run."""
-    return {
-        "dlfound": version("dlfound"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
+    program = {"dlfound": version("dlfound"), "python": platform.python_version()}
+    return program | {"torch": torch.__version__, "numpy": np.__version__}
 
 
 def check_memory(parameters: int, device: torch.device) -> None:
@@ -89,17 +85,15 @@ def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"
     """Bytes that this process can get: what the machine can free, within the limits of its control groups."""
     if not (proc / "meminfo").exists():  # not Linux
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    lines = (proc / "meminfo").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("MemAvailable:"))
-    return min([1024 * int(line.split()[1]), *_group_limits(proc, groups)])
+    available = (proc / "meminfo").read_text().partition("MemAvailable:")[2].split()[0]
+    return min([1024 * int(available), *_group_limits(proc, groups)])
 
 
 def _group_limits(proc: Path, groups: Path) -> Iterator[int]:
     """The memory limits of the control groups that this process is in; in a container they lie at the top."""
     membership = proc / "self/cgroup"
-    if not membership.exists():  # a kernel without control groups
-        return
-    for line in membership.read_text().splitlines():
+    text = membership.read_text() if membership.exists() else ""  # a kernel may have no control groups
+    for line in text.splitlines():
         _, kinds, group = line.split(":", 2)
         if kinds and "memory" not in kinds.split(","):
             continue
@@ -108,8 +102,8 @@ def _group_limits(proc: Path, groups: Path) -> Iterator[int]:
         lowest = top / group.lstrip("/")
         for folder in (lowest, *lowest.parents):
             if folder.is_relative_to(top) and (folder / name).is_file():
-                text = (folder / name).read_text().strip()
-                yield sys.maxsize if text == "max" else int(text)
+                limit = (folder / name).read_text().strip()
+                yield sys.maxsize if limit == "max" else int(limit)
 
 
 def count_threads(setting: int | str, weights: int, batch_size: int) -> int:

@@ -1,16 +1,16 @@
 """A look into a net, layer by layer: the activations, gradients and updates on a fixed sample of rows."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dlfound.nn.modules import BatchNorm, Layer, Maxout, Network
+from dlfound.nn.modules import BatchNorm, Maxout, Network
 from dlfound.training.device import DeviceData
-from dlfound.training.metrics import EVALUATION_ROWS
+from dlfound.training.metrics import EVALUATION_ROWS, finite
 from dlfound.training.step import Step
 
 SAMPLE_ROWS = 256  # gives shares to a few per cent; a look costs about as much as one step of training
@@ -57,12 +57,10 @@ class LayerProbe:
         self.body = network.body
         self.x = network.ready(part.inputs[:SAMPLE_ROWS])
         self.y = part.encoded[:SAMPLE_ROWS]
-        self.hidden: list[Layer] = list(self.body.hidden)
-        self.names = list(self.body.layers())
-        self.linear = list(self.body.layers().values())
-        self.ends = [
-            flat_ends(layer.activation, layer.linear.out_features, self.x.device) for layer in self.hidden
-        ]
+        owners = [id(owner) for owner, _ in step.parameter_layout.slots]
+        layers = self.body.layers().items()  # the weight matrix is the first parameter of each
+        self.places = {name: owners.index(id(linear._parameters)) for name, linear in layers}
+        self.ends = [flat_ends(layer.activation, layer.linear.out_features) for layer in self.body.hidden]
 
     def look(self, before: Tensor | None = None) -> tuple[float, list[LayerState]]:
         """The mean loss on the sample, and the state of each layer.
@@ -70,7 +68,7 @@ class LayerProbe:
         Args:
             before: the parameters before the last step, as one vector; None before the first step.
         """
-        modules = [*(layer.activation for layer in self.hidden), self.body.output]
+        modules = [*(layer.activation for layer in self.body.hidden), self.body.output]
         records = [_Record() for _ in modules]
         hooks = [m.register_forward_hook(record) for m, record in zip(modules, records, strict=True)]
         try:
@@ -110,45 +108,32 @@ class LayerProbe:
     def _states(self, records: list["_Record"], grads: Tensor, before: Tensor | None) -> list[LayerState]:
         gradient = self._matrices(grads)
         weights = self._matrices(self.step.params)
-        old = weights if before is None else self._matrices(before)
-        numbers = torch.stack([
-            _numbers(*layer)
-            for layer in zip(records, [*self.ends, None], gradient, weights, old, strict=True)
-        ]).tolist()  # one transfer from the device for all numbers  # fmt: skip
-        states = []
-        for i, (saturated, zero, dead, backprop, norm, ratio) in enumerate(numbers):
-            bounded = i < len(self.ends) and self.ends[i] is not None
-            has_ratio = before is not None and math.isfinite(ratio)
-            states.append(LayerState(
-                self.names[i], weights[i], gradient[i], records[i].h, saturated if bounded else None, zero,
-                dead, backprop, norm, ratio if has_ratio else None, self._copies(i, weights),
-            ))  # fmt: skip
-        return states
+        old = self._matrices(self.step.params * math.nan if before is None else before)
+        rows = map(_numbers, records, [*self.ends, None], gradient, weights, old)
+        numbers = torch.stack([*rows]).tolist()  # one transfer from the device for all numbers
+        return [
+            LayerState(
+                name, weights[i], gradient[i], records[i].h, finite(saturated), *shares, finite(ratio),
+                self._copies(i, weights),
+            )
+            for i, (name, (saturated, *shares, ratio)) in enumerate(zip(self.places, numbers, strict=True))
+        ]  # fmt: skip
 
     def _matrices(self, vector: Tensor) -> list[Tensor]:
         """The weight matrix of each layer, as views of a vector of parameters."""
         views = self.step.parameter_layout.views(vector)
-        owners = [owner for owner, _ in self.step.parameter_layout.slots]
-        return [
-            next(v for v, own in zip(views, owners, strict=True) if own is layer._parameters and v.dim() == 2)
-            for layer in self.linear
-        ]
+        return [views[place] for place in self.places.values()]
 
     def _copies(self, i: int, weights: list[Tensor]) -> bool:
         """True if all units of hidden layer i are equal: they will always get the same gradient."""
-        if i == len(self.hidden) or len(weights[i]) < 2:
+        if i == len(self.body.hidden) or len(weights[i]) < 2:
             return False
         outgoing = weights[i + 1].T
         return bool((weights[i] == weights[i][:1]).all() and (outgoing == outgoing[:1]).all())
 
 
 class _Record:
-    """A forward hook that keeps a module's input, its output, and the objective's gradient by the input."""
-
-    def __init__(self) -> None:
-        self.a = torch.empty(0)
-        self.h = torch.empty(0)
-        self.gradient = torch.empty(0)
+    """A forward hook that keeps a module's input `a`, its output `h`, and the objective's gradient by `a`."""
 
     def __call__(self, module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
         a = h if isinstance(module, nn.Linear) else args[0]  # the output layer has no activation
@@ -164,61 +149,47 @@ class _Record:
 def _numbers(
     record: _Record, ends: tuple[float, float] | None, gradient: Tensor, new: Tensor, old: Tensor
 ) -> Tensor:
-    """The six numbers of a layer, in the order of LayerState: saturated ... update_ratio."""
+    """The six numbers of a layer, in the order of LayerState: saturated ... update_ratio; NaN for None."""
     norm = torch.linalg.vector_norm
+    a = record.a
     zero = record.h == 0
-    numbers = [
-        _flat_share(record.a, ends),
+    return torch.stack([
+        a.new_full((), math.nan) if ends is None else ((a < ends[0]) | (a > ends[1])).float().mean(),
         zero.float().mean(),
         zero.all(0).float().mean(),
-        record.gradient.square().mean().sqrt() * len(record.a),
+        record.gradient.square().mean().sqrt() * len(a),
         norm(gradient),
         norm(new - old) / norm(old),
-    ]
-    return torch.stack(numbers)
+    ])  # fmt: skip
 
 
-def _flat_share(a: Tensor, ends: tuple[float, float] | None) -> Tensor:
-    """The share of pre-activations beyond the flat ends; 0 without flat ends."""
-    if ends is None:
-        return a.new_zeros(())
-    return ((a < ends[0]) | (a > ends[1])).float().mean()
-
-
-def flat_ends(activation: nn.Module, width: int, device: torch.device) -> tuple[float, float] | None:
+def flat_ends(activation: nn.Module, width: int) -> tuple[float, float] | None:
     """The pre-activations below and above which the activation hardly changes; None if it has no flat end.
 
     An end is flat where the slope is below a twentieth of the steepest slope and decreases further. Where the
     activation is exactly zero (ReLU), it counts as zero, not as saturated. An activation has no flat ends if
     it combines several pre-activations, or has parameters or buffers.
     """
-    if isinstance(activation, Maxout) or any(True for _ in (*activation.parameters(), *activation.buffers())):
+    if isinstance(activation, Maxout) or [*activation.parameters(), *activation.buffers()]:
         return None
-    grid = torch.linspace(-LARGEST_PRE_ACTIVATION, LARGEST_PRE_ACTIVATION, 401, device=device)
-    slope, h = _slopes(activation.eval(), grid[:, None].expand(-1, width))
-    if slope is None or slope.max() < 1e-6:
+    grid = torch.linspace(-LARGEST_PRE_ACTIVATION, LARGEST_PRE_ACTIVATION, 401)
+    a = grid[:, None].repeat(1, width).requires_grad_()
+    h = activation.eval()(a)
+    if h.shape != a.shape or not h.requires_grad:  # it is not applied to each unit
         return None
-    flat = (slope <= FLAT_SLOPE * slope.max()) & (h != 0)
+    (slopes,) = torch.autograd.grad(h.sum(), a)
+    slope = slopes[:, 0].abs()
+    if slope.max() < 1e-6:
+        return None
+    flat = (slope <= FLAT_SLOPE * slope.max()) & (h[:, 0] != 0)
     low = _flat_end(flat, slope, grid)
-    high = _flat_end(flat.flip(0), slope.flip(0), -grid.flip(0))
-    if low is None and high is None:
-        return None
-    return -math.inf if low is None else low, math.inf if high is None else -high
+    high = -_flat_end(flat.flip(0), slope.flip(0), -grid.flip(0))
+    return None if math.isinf(low) and math.isinf(high) else (low, high)
 
 
-def _slopes(g: Callable[[Tensor], Tensor], a: Tensor) -> tuple[Tensor | None, Tensor]:
-    """|g'| and g of the first unit at each row of the grid; no slope if g is not applied to each unit."""
-    a = a.clone().requires_grad_()
-    h = g(a)
-    if h.shape != a.shape or not h.requires_grad:
-        return None, h
-    (slope,) = torch.autograd.grad(h.sum(), a)
-    return slope[:, 0].abs(), h[:, 0].detach()
-
-
-def _flat_end(flat: Tensor, slope: Tensor, grid: Tensor) -> float | None:
-    """Where the flat stretch at the start of the grid ends; its slope must decrease outwards."""
+def _flat_end(flat: Tensor, slope: Tensor, grid: Tensor) -> float:
+    """Where the flat stretch at the start of the grid ends; its slope must decrease outwards. Else -inf."""
     count = int(flat.long().cumprod(0).sum())
     if count == 0 or slope[0] > 0.75 * slope[count - 1] > 0:
-        return None
+        return -math.inf
     return float(grid[count - 1])

@@ -1,14 +1,14 @@
 """Curves and pictures of a training, written during the training; `dlfound board` shows them.
 
-Each option takes the run's folder and the last epoch that is done (None at the start of a run), and returns a
-`Logger`.
+Each option takes the run's folder and the last epoch that is done (None at the start of a run), and returns
+an object with the methods of `Logger`. Their `number` is the epoch, 0 before the first.
 """
 
 import math
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lazy_loader
 
@@ -18,59 +18,41 @@ np = lazy_loader.load("numpy")
 HISTOGRAM_BINS = 64
 
 
-class Logger(Protocol):
-    """The calls that a logger takes; `number` is the epoch, 0 before the first.
-
-    Attributes:
-        draws: False if the logger takes no histograms and pictures, so that they need not be made.
-    """
-
-    draws: bool
-
-    def scalars(self, number: int, values: Mapping[str, float | None]) -> None: ...
-
-    def charts(self, together: Mapping[str, Mapping[str, Sequence[str]]]) -> None: ...
-
-    def histogram(self, number: int, tag: str, values: "torch.Tensor") -> None: ...
-
-    def picture(self, number: int, tag: str, image: "np.ndarray") -> None: ...
-
-    def text(self, tag: str, text: str) -> None: ...
-
-    def settings(
-        self, number: int, values: Mapping[str, Any], results: Mapping[str, float | None]
-    ) -> None: ...
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class NoLogger:
+class Logger:
     """Write no event files."""
 
+    # False if the logger takes no texts, histograms and pictures, so that they need not be made
     draws = False
 
     def __init__(self, folder: Path, done: int | None):
         pass
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
-        """Do nothing."""
+        """Add a point to each curve; undefined values leave a gap."""
 
     def charts(self, together: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        """Do nothing."""
+        """Lay out the curves: section -> chart -> the curves that the chart shows together."""
+
+    def histogram(self, number: int, tag: str, values: "torch.Tensor") -> None:
+        """Add a histogram of the values."""
+
+    def picture(self, number: int, tag: str, image: "np.ndarray") -> None:
+        """Add a picture, (height, width, 3) bytes."""
+
+    def text(self, tag: str, text: str) -> None:
+        """Add lines of text, shown as they are."""
 
     def settings(self, number: int, values: Mapping[str, Any], results: Mapping[str, float | None]) -> None:
-        """Do nothing."""
+        """Add the run's settings and results."""
 
     def flush(self) -> None:
-        """Do nothing."""
+        """Write all pending events."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Write all pending events, and close the files."""
 
 
-class TensorBoard:
+class TensorBoard(Logger):
     """Write curves, histograms, pictures, settings and results as event files to `tensorboard/`.
 
     Each call raises OSError if it cannot write the files.
@@ -100,15 +82,13 @@ class TensorBoard:
 
     def scalars(self, number: int, values: Mapping[str, float | None]) -> None:
         """Add a point to each curve, all in one record; undefined values leave a gap."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
         from torch.utils.tensorboard.summary import scalar
 
         finite = {tag: v for tag, v in values.items() if v is not None and math.isfinite(v)}
-        points = [scalar(tag, value) for tag, value in finite.items()]
-        if not points:
-            return
-        for point in points[1:]:
-            points[0].MergeFrom(point)
-        self._writer.file_writer.add_summary(points[0], number)
+        if finite:
+            points = [point for tag, v in finite.items() for point in scalar(tag, v).value]
+            self._writer.file_writer.add_summary(Summary(value=points), number)
 
     def charts(self, together: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         """Lay out the page "custom scalars": section -> chart -> the curves that the chart shows together."""
@@ -121,9 +101,8 @@ class TensorBoard:
     def histogram(self, number: int, tag: str, values: "torch.Tensor") -> None:
         """Add a histogram, counted on the device of the values; nothing if a value is not finite."""
         values = values.detach().float().flatten()
-        low, high, total, squares = torch.stack(
-            [values.min(), values.max(), values.sum(), values.square().sum()]
-        ).tolist()
+        moments = [values.min(), values.max(), values.sum(), values.square().sum()]
+        low, high, total, squares = torch.stack(moments).tolist()
         if not math.isfinite(squares):
             return
         if low == high:  # a single value gets a bin around it
@@ -191,4 +170,4 @@ def _number_files(folder: Path) -> None:
         path.rename(path.with_name(".".join([*head, f"{number:010}", rest])))
 
 
-TABLE = {"none": NoLogger, "curves": Curves, "tensorboard": TensorBoard}
+TABLE = {"none": Logger, "curves": Curves, "tensorboard": TensorBoard}

@@ -4,8 +4,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,15 +62,7 @@ class EpochProgress:
 
 
 class Diverged(Error):
-    """The loss or a gradient is not finite; the net is as it was before that step."""
-
-    def __init__(self, what: str, fix: str):
-        super().__init__(what, fix, Code.NUMERIC)
-
-
-def never() -> bool:
-    """Never pause."""
-    return False
+    """The loss or a gradient is not finite (code 5); the net is as it was before that step."""
 
 
 def fit(
@@ -87,13 +77,13 @@ def fit(
     batch_size: int,
     seed: int,
     progress: EpochProgress | None = None,
-    pause: Callable[[], bool] = never,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Iterator[Epoch | EpochProgress]:
     """Train epoch by epoch. Between two epochs the caller may log, decay the learning rate, or stop.
 
     Args:
         loss: one of `objective.loss`.
-        decay: one of `optim.lr_decay`, for the learning rate of each step.
+        decay: one of `optim.schedules.DECAYS`, for the learning rate of each step.
         progress: where to continue; None starts with the first epoch.
         pause: called after each step except an epoch's last; if it returns True, the progress is yielded.
 
@@ -105,66 +95,51 @@ def fit(
     """
     progress = progress or EpochProgress()
     while progress.epoch <= epochs:
-        done = yield from _pass(network, step, loss, decay, train, batch_size, seed, progress, pause)
-        encoded = train.encoded[done.order]
-        targets = train.targets[done.order]
-        train_metrics = measure(network, loss, done.outputs, encoded, targets, brief=True)
+        batches = _batches(network, train, batch_size, seed, progress.epoch)
+        done, before = yield from _pass(network, step, decay, train, batches, seed, progress, pause)
+        rows = torch.cat(batches)
+        training = measure(network, loss, done.outputs, train.encoded[rows], train.targets[rows], brief=True)
         started = time.perf_counter()
-        val_metrics = evaluate(network, loss, val)
-        if val_metrics["loss"] is None:
-            message = f"the validation loss is not finite after epoch {progress.epoch} (lr {step.lr:g})"
-            raise Diverged(message, _advice(network, step, decay))
-        val_seconds = time.perf_counter() - started
-        yield Epoch(
-            progress.epoch, step.lr, train_metrics, val_metrics, finite(done.norms.mean()), done.before,
-            done.seconds, val_seconds,
-        )  # fmt: skip
-        progress = EpochProgress(progress.epoch + 1)
-
-
-class _Pass(NamedTuple):
-    """The result of one pass over the training rows.
-
-    Attributes:
-        before: the parameters before its last step.
-        order: the numbers of the rows, in the order of training.
-        outputs: the net's outputs for them, (rows, outputs).
-        norms: the norm of the gradient at each step.
-        seconds: wall-clock time.
-    """
-
-    before: Tensor
-    order: Tensor
-    outputs: Tensor
-    norms: Tensor
-    seconds: float
+        validation = evaluate(network, loss, val)
+        if validation["loss"] is None:
+            message = f"the validation loss is not finite after epoch {done.epoch} (lr {step.lr:g})"
+            raise Diverged(message, _advice(network, step, decay), Code.NUMERIC)
+        norm = finite(done.norms.mean())
+        seconds = (done.seconds, time.perf_counter() - started)
+        yield Epoch(done.epoch, step.lr, training, validation, norm, before, *seconds)
+        progress = EpochProgress(done.epoch + 1)
 
 
 def _pass(
-    network: Network, step: Step, loss, decay, train: DeviceData, batch_size: int, seed: int,
+    network: Network, step: Step, decay, train: DeviceData, batches: list[Tensor], seed: int,
     progress: EpochProgress, pause: Callable[[], bool],
 ):  # fmt: skip
-    """Do the rest of one pass over the training rows, each row once; yield the progress at each pause."""
+    """Do the rest of one pass over the batches; yield the progress at each pause.
+
+    Returns:
+        The progress at the end, and the parameters before the last step.
+    """
     network.train()
     started = time.perf_counter() - progress.seconds
     epoch = progress.epoch
-    device = train.inputs.device
-    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", epoch)).to(device)
-    batches = _batches(order, batch_size, merge_single=has_batch_statistics(network))
-    generator = torch.Generator(device)
+    generator = torch.Generator(train.inputs.device)
     first = (epoch - 1) * len(batches)  # the number of this pass's first step
-    resumed = progress.batches > 0
     losses = list(progress.losses)
     norms = list(progress.norms)
-    outputs = [progress.outputs] if resumed else []
+    outputs = [progress.outputs] if progress.batches > 0 else []
 
     def rows(i: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         generator.manual_seed(stream_seed(seed, "dropout", first + i))
         noise = network.body.noise(len(batches[i]), generator)
         return network.ready(train.inputs[batches[i]]), train.encoded[batches[i]], noise
 
-    def check() -> None:
-        _check_finite(losses, epoch, first, step, rows, partial(_advice, network, step, decay))
+    def done() -> EpochProgress:
+        """The progress, unless a step since the last call was skipped."""
+        if step.skip.item():
+            batch = int(torch.stack(losses).isfinite().logical_not().nonzero()[0])
+            raise _divergence(network, step, decay, epoch, first + batch, rows(batch))
+        results = (torch.stack(losses), torch.stack(norms), torch.cat(outputs))
+        return EpochProgress(epoch, len(losses), time.perf_counter() - started, *results)
 
     for i in range(progress.batches, len(batches)):
         step.set_lr(decay.rate(step.base_lr, epoch - 1 + i / len(batches), 1 / len(batches)))
@@ -175,25 +150,21 @@ def _pass(
         outputs.append(out)
         norms.append(norm)
         if i + 1 < len(batches) and pause():
-            check()
-            seconds = time.perf_counter() - started
-            yield EpochProgress(
-                epoch, i + 1, seconds, torch.stack(losses), torch.stack(norms), torch.cat(outputs)
-            )
-            started = time.perf_counter() - seconds
+            progress = done()
+            yield progress
+            started = time.perf_counter() - progress.seconds
             network.train()
-    check()
-    return _Pass(before, order, torch.cat(outputs), torch.stack(norms), time.perf_counter() - started)
+    return done(), before
 
 
-def _batches(order: Tensor, batch_size: int, merge_single: bool) -> list[Tensor]:
-    """Cut an order of rows into batches. The last batch may be short.
+def _batches(network: Network, train: DeviceData, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
+    """The row numbers of an epoch's batches: each row once. The last batch may be short.
 
-    Args:
-        merge_single: whether a last batch of a single row joins the batch before it.
+    A last batch of a single row, which has no statistics, joins the batch before it.
     """
-    batches = list(order.split(batch_size))
-    if merge_single and len(batches) > 1 and len(batches[-1]) == 1:
+    order = torch.randperm(len(train.inputs), generator=stream(seed, "shuffle", epoch))
+    batches = list(order.to(train.inputs.device).split(batch_size))
+    if has_batch_statistics(network) and len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
 
@@ -203,25 +174,16 @@ def has_batch_statistics(network: Network) -> bool:
     return any(isinstance(module, BatchNorm) for module in network.modules())
 
 
-def _check_finite(
-    losses: Sequence[Tensor], epoch: int, first: int, step: Step, again: Callable[[int], tuple],
-    advice: Callable[[], str],
-) -> None:  # fmt: skip
-    """Raise Diverged if a step was skipped.
-
-    Args:
-        losses: the loss of each step of the epoch.
-        first: the number of its first step.
-        again: the number of a batch -> its inputs, targets and noise.
-    """
-    if not step.skip.item():
-        return
-    batch = int(torch.stack(losses).isfinite().logical_not().nonzero()[0])
-    culprit = _culprit(step, *again(batch))
-    if first + batch == 0:
+def _divergence(network: Network, step: Step, decay, epoch: int, number: int, batch: tuple) -> Diverged:
+    """The error for the first step, 0, 1, ..., that is not finite, with its inputs, targets and noise."""
+    culprit = _culprit(step, *batch)
+    if number == 0:
         message = f"{culprit} at the very first step, before any update"
-        raise Diverged(message, "check the data, the initializer, the loss and the regularizer")
-    raise Diverged(f"{culprit} at step {first + batch + 1} (epoch {epoch}, lr {step.lr:g})", advice())
+        fix = "check the data, the initializer, the loss and the regularizer"
+    else:
+        message = f"{culprit} at step {number + 1} (epoch {epoch}, lr {step.lr:g})"
+        fix = _advice(network, step, decay)
+    return Diverged(message, fix, Code.NUMERIC)
 
 
 def _advice(network: Network, step: Step, decay) -> str:
@@ -252,10 +214,10 @@ def _culprit(step: Step, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> str:
         return f"{'the net' if infinite[0] == 'output' else infinite[0]}'s output is not finite"
     if not gradient.loss.isfinite():
         return "the loss is not finite"
-    owners = [owner for owner, _ in step.parameter_layout.slots]
-    grads = step.parameter_layout.views(gradient.grads)
-    bad = [owner for owner, g in zip(owners, grads, strict=True) if not g.isfinite().all()]
-    names = [name for name, linear in layers.items() if any(owner is linear._parameters for owner in bad)]
+    layout = step.parameter_layout
+    grads = zip(layout.slots, layout.views(gradient.grads), strict=True)
+    bad = {id(owner) for (owner, _), grad in grads if not grad.isfinite().all()}
+    names = [name for name, linear in layers.items() if id(linear._parameters) in bad]
     if not names:
         return "the gradient is not finite"
     return f"the gradient of {'the output layer' if names[-1] == 'output' else names[-1]} is not finite"

@@ -4,6 +4,7 @@ undefined."""
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,18 +64,18 @@ def measure(
         targets: class numbers (rows,), or numbers in their own unit (rows, columns).
         brief: only the cheap metrics, `objective.tasks.CHEAP_METRICS`.
     """
-    metrics = {"loss": finite(loss(outputs, encoded))}
+    metrics = {"loss": loss(outputs, encoded)}
     if network.target is not None:
         metrics |= regression_metrics(network.target.inverse(outputs), targets)
-    elif targets.dim() == 2:
-        metrics |= _finite_values(label_metrics(loss, outputs, targets, brief=brief))
     elif brief:
-        metrics["accuracy"] = finite(accuracy(loss.classes(outputs), targets))
+        metrics["accuracy"] = accuracy(loss.classes(outputs), targets)
+    elif targets.dim() == 2:
+        metrics |= label_metrics(loss, outputs, targets)
     else:
-        metrics |= _finite_values(classification_metrics(loss, outputs, targets))
+        metrics |= classification_metrics(loss, outputs, targets)
     if not outputs.isfinite().all():  # the argmax of NaN is class 0, which is not a prediction
         return dict.fromkeys(metrics)
-    return metrics
+    return {name: finite(value) for name, value in metrics.items()}
 
 
 def monitored(monitor: str) -> str:
@@ -86,45 +87,34 @@ def watch(monitor: str) -> Callable[[Metrics], float]:
     """How decay, stopping and the best net see a validation: lower is better, NaN is undefined."""
     name = monitored(monitor)
     sign = -1.0 if name in HIGHER_IS_BETTER else 1.0
-
-    def value(metrics: Metrics) -> float:
-        return math.nan if metrics[name] is None else sign * metrics[name]
-
-    return value
+    return lambda metrics: math.nan if metrics[name] is None else sign * metrics[name]
 
 
-def finite(value: Tensor) -> float | None:
+def finite(value: Tensor | float) -> float | None:
     """A scalar as a number; None if it is not finite."""
     number = float(value)
     return number if math.isfinite(number) else None
 
 
-def _finite_values(metrics: dict[str, Tensor]) -> Metrics:
-    return {name: finite(value) for name, value in metrics.items()}
+# ---- the metrics of a task: scalar tensors, NaN or infinite where a metric is undefined
 
 
-# ---- numbers
-
-
-def regression_metrics(predicted: Tensor, targets: Tensor) -> Metrics:
-    """RMSE, MAE and R2 (averaged over columns) of (rows, columns); R2 is None for a constant target."""
+def regression_metrics(predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """RMSE, MAE and R2 (averaged over columns) of (rows, columns); R2 is undefined for a constant target."""
     targets = targets.double()
     error = predicted.double() - targets
     variance = (targets - targets.mean(0)).square().mean(0)
     rounding = (1e-12 * targets.abs().amax(0)).square()
     variance = torch.where(variance > rounding, variance, 0.0)
     return {
-        "rmse": finite(error.square().mean().sqrt()),
-        "mae": finite(error.abs().mean()),
-        "r2": finite((1 - error.square().mean(0) / variance).mean()),
+        "rmse": error.square().mean().sqrt(),
+        "mae": error.abs().mean(),
+        "r2": (1 - error.square().mean(0) / variance).mean(),
     }
 
 
-# ---- classes: scalar tensors, NaN where a metric is undefined
-
-
 def accuracy(predicted: Tensor, targets: Tensor) -> Tensor:
-    """The share of rows that are predicted correctly."""
+    """The share of rows, or of cells of rows and labels, that are predicted correctly."""
     return (predicted == targets).double().mean()
 
 
@@ -152,26 +142,22 @@ def classification_metrics(loss, outputs: Tensor, targets: Tensor) -> dict[str, 
     }
 
 
-def label_metrics(loss, outputs: Tensor, targets: Tensor, *, brief: bool = False) -> dict[str, Tensor]:
+def label_metrics(loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """The metrics of several labels per row.
 
     Args:
         outputs: (rows, labels).
         targets: (rows, labels) of 0 and 1.
-        brief: only the cheap metric.
     """
     predicted = loss.classes(outputs)
-    correct = predicted == targets
-    metrics = {"accuracy": correct.double().mean()}
-    if brief:
-        return metrics
     hits = (predicted * targets).double().sum(0)
     both = (predicted + targets).double().sum(0)
     labels = range(targets.shape[1])
     areas = torch.stack([auroc(outputs[:, [k]].double(), targets[:, k].long()) for k in labels])
     entropy = torch.nn.functional.binary_cross_entropy_with_logits(outputs.double(), targets.double())
-    return metrics | {
-        "exact_match": correct.all(1).double().mean(),
+    return {
+        "accuracy": accuracy(predicted, targets),
+        "exact_match": (predicted == targets).all(1).double().mean(),
         "f1_macro": (2 * hits / both).nanmean(),
         "auroc": areas.nanmean(),
         "log_loss": entropy,
@@ -208,25 +194,18 @@ def auroc(scores: Tensor, targets: Tensor) -> Tensor:
         scores: (rows, classes), higher for more likely; or (rows, 1) for class 1 of two.
         targets: class numbers (rows,).
     """
-    columns = scores.T.contiguous()
-    order = columns.numpy(force=True).argsort(1)  # on a CPU it is faster than torch's
-    order = torch.from_numpy(order).to(columns.device)
-    classes = torch.arange(len(columns), device=columns.device) + (len(columns) == 1)
-    hits = targets[order] == classes.unsqueeze(1)
+    ranks = np.stack([_mean_ranks(column) for column in scores.T.numpy(force=True)])
+    classes = torch.arange(len(ranks), device=scores.device) + (len(ranks) == 1)
+    hits = targets == classes.unsqueeze(1)
     n = hits.sum(1).double()
-    u = (_mean_ranks(columns.gather(1, order)) * hits).sum(1) - n * (n + 1) / 2
+    u = (torch.from_numpy(ranks).to(scores.device) * hits).sum(1) - n * (n + 1) / 2
     return (u / (n * (len(targets) - n))).mean()
 
 
-def _mean_ranks(ordered: Tensor) -> Tensor:
-    """The ranks 1, 2, ... in each row of sorted values; equal values share their mean rank."""
-    count = ordered.shape[1]
-    rank = torch.arange(1, count + 1, device=ordered.device)
-    edge = torch.ones_like(ordered[:, :1], dtype=torch.bool)
-    change = ordered[:, 1:] != ordered[:, :-1]
-    first = torch.where(torch.cat([edge, change], 1), rank, 0).cummax(1).values
-    last = torch.where(torch.cat([change, edge], 1), rank, count).flip(1).cummin(1).values.flip(1)
-    return (first + last).double() / 2
+def _mean_ranks(scores: np.ndarray) -> np.ndarray:
+    """The ranks 1, 2, ... of scores (rows,); equal scores share their mean rank."""
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[places]
 
 
 def calibration_error(probabilities: Tensor, targets: Tensor) -> Tensor:

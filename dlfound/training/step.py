@@ -159,12 +159,11 @@ class Step:
         """Apply the optimizer's rule of step t to params and slots, in place; do nothing if `skip` is 1."""
         if hasattr(self.optimizer, "fused"):
             self.optimizer.fused(params, grads, slots, t, skip)
-            return
-        if getattr(self.optimizer, "whole", False):
+        elif getattr(self.optimizer, "whole", False):
             _put((params, *slots), self.optimizer.rule(params, grads, slots, t, self.parameter_layout), skip)
-            return
-        for w, g, *s in zip(*(v.split(RULE_ELEMENTS) for v in (params, grads, *slots)), strict=True):
-            _put((w, *s), self.optimizer.rule(w, g, s, t), skip)
+        else:
+            for w, g, *s in zip(*(v.split(RULE_ELEMENTS) for v in (params, grads, *slots)), strict=True):
+                _put((w, *s), self.optimizer.rule(w, g, s, t), skip)
 
     def search(self, params: Tensor, at: Gradient, x: Tensor, y: Tensor, noise: Sequence[Tensor]) -> None:
         """Update with an optimizer that evaluates the objective itself, for the same rows and noise.

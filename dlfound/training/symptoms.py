@@ -6,12 +6,13 @@ A message says what is wrong and what to try. Each sign is reported once in a ru
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dlfound.config.config import Config
 from dlfound.nn.initializer import recipe
 from dlfound.training.layers import SAMPLE_ROWS, LayerState
 from dlfound.training.loop import Epoch
-from dlfound.training.metrics import Metrics
+from dlfound.training.metrics import Metrics, finite
 
 # Thresholds of the signs. The tests train with sound settings of many kinds, and none of them reaches one.
 SATURATED = 0.5  # share of a layer's activations on a flat end
@@ -44,42 +45,51 @@ class Memory:
     sample_loss: float | None = None
     lowest_loss: float | None = None
 
-    @property
-    def initial(self) -> float:
-        """`initial_loss`; NaN, which compares as false, if it is unknown."""
-        return math.nan if self.initial_loss is None else self.initial_loss
 
-    @property
-    def sample(self) -> float:
-        """`sample_loss`; NaN if it is unknown."""
-        return math.nan if self.sample_loss is None else self.sample_loss
+class Symptoms:
+    """Looks for signs of trouble at the start, after each epoch and at the end; returns the new messages.
 
-    @property
-    def lowest(self) -> float:
-        """`lowest_loss`; infinity before the first epoch."""
-        return math.inf if self.lowest_loss is None else self.lowest_loss
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """The facts of a run that its signs depend on.
-
-    Attributes:
+    Args:
         config: without `auto` options.
         lr: the configured learning rate.
-        classes: the number of classes with training rows; 0 for numbers and several labels.
-        rows: part -> its number of rows.
+        schema: the content of schema.json.
+        memory: what a resumed run remembers.
     """
 
-    config: Config
-    lr: float
-    classes: int
-    rows: Mapping[str, int]
+    def __init__(self, config: Config, lr: float, schema: Mapping[str, Any], memory: Memory):
+        self.config = config
+        self.lr = lr
+        self.classes = sum(count > 0 for count in schema["class_counts"])  # 0 for numbers and several labels
+        self.rows = schema["split"]
+        self.memory = memory
 
-    @property
-    def sample_rows(self) -> int:
-        """The number of rows in the sample for looks at the layers."""
-        return min(SAMPLE_ROWS, self.rows["train"])
+    def start(self, initial_loss: float, sample_loss: float, layers: Sequence[LayerState]) -> list[str]:
+        """Look before the first step; the losses are the means over the training rows and over the sample."""
+        self.memory.initial_loss = finite(initial_loss)
+        self.memory.sample_loss = finite(sample_loss)
+        return self._report(self._of_layers(layers, START))
+
+    def epoch(self, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> list[str]:
+        """Look after an epoch; `loss` is the mean over the sample, without dropout."""
+        messages = self._of_layers(layers, f"after epoch {epoch.number}")
+        messages |= {f"undefined {name}": undefined(name, value) for name, value in epoch.val.items()}
+        messages["rate"] = jump(self, epoch) or crawl(self, epoch, loss, layers)
+        losses = [value for value in (self.memory.lowest_loss, epoch.train["loss"]) if value is not None]
+        self.memory.lowest_loss = min(losses, default=None)
+        return self._report(messages)
+
+    def end(self, train: Metrics, val: Metrics) -> list[str]:
+        """Look at the metrics of the best net."""
+        return self._report({"fit": underfitting(self, train, val) or overfitting(self, train, val)})
+
+    def _of_layers(self, layers: Sequence[LayerState], when: str) -> dict[str, str]:
+        return {name: sign(self, layers, when) for name, sign in LAYER_SIGNS.items()}
+
+    def _report(self, messages: Mapping[str, str]) -> list[str]:
+        """The messages of the signs that are reported for the first time."""
+        new = {name: text for name, text in messages.items() if text and name not in self.memory.reported}
+        self.memory.reported += new
+        return list(new.values())
 
     def rate(self, factor: float) -> str:
         """The override that multiplies the learning rate."""
@@ -99,62 +109,10 @@ class RunFacts:
         return f"try {', '.join(left[:-1])} or {left[-1]}" if len(left) > 1 else f"try {left[0]}"
 
 
-class Symptoms:
-    """Looks for signs of trouble at the start, after each epoch and at the end; returns the new messages.
-
-    Args:
-        config: without `auto` options.
-        lr: the configured learning rate.
-        class_counts: the training rows of each class; empty for numbers and several labels.
-        rows: part -> its number of rows.
-        memory: what a resumed run remembers.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        lr: float,
-        class_counts: Sequence[int],
-        rows: Mapping[str, int],
-        memory: Memory | None = None,
-    ):
-        self.run = RunFacts(config, lr, sum(count > 0 for count in class_counts), rows)
-        self.memory = memory or Memory()
-
-    def start(self, initial_loss: float, sample_loss: float, layers: Sequence[LayerState]) -> list[str]:
-        """Look before the first step; the losses are the means over the training rows and over the sample."""
-        self.memory.initial_loss = initial_loss if math.isfinite(initial_loss) else None
-        self.memory.sample_loss = sample_loss if math.isfinite(sample_loss) else None
-        return self._report(self._of_layers(layers, START))
-
-    def epoch(self, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> list[str]:
-        """Look after an epoch; `loss` is the mean over the sample, without dropout."""
-        messages = self._of_layers(layers, f"after epoch {epoch.number}")
-        messages |= {f"undefined {name}": undefined(name, value) for name, value in epoch.val.items()}
-        rate_too_large = jump(self.run, self.memory, epoch)
-        messages["rate"] = rate_too_large or crawl(self.run, self.memory, epoch, loss, layers)
-        if epoch.train["loss"] is not None:
-            self.memory.lowest_loss = min(self.memory.lowest, epoch.train["loss"])
-        return self._report(messages)
-
-    def end(self, train: Metrics, val: Metrics) -> list[str]:
-        """Look at the metrics of the best net."""
-        return self._report({"fit": underfitting(self.run, train, val) or overfitting(self.run, train, val)})
-
-    def _of_layers(self, layers: Sequence[LayerState], when: str) -> dict[str, str]:
-        return {name: sign(self.run, layers, when) for name, sign in LAYER_SIGNS.items()}
-
-    def _report(self, messages: Mapping[str, str]) -> list[str]:
-        """The messages of the signs that are reported for the first time."""
-        new = {name: text for name, text in messages.items() if text and name not in self.memory.reported}
-        self.memory.reported += new
-        return list(new.values())
-
-
 # ---- layers
 
 
-def saturated(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
+def saturated(run: Symptoms, layers: Sequence[LayerState], when: str) -> str:
     """Many activations lie on a flat end of the activation function."""
     names = _above({layer.name: layer.saturated or 0 for layer in layers}, SATURATED)
     if not names:
@@ -164,18 +122,19 @@ def saturated(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
     return f"saturated units in {names} {when}: they pass almost no gradient back; {advice}"
 
 
-def dead(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
+def dead(run: Symptoms, layers: Sequence[LayerState], when: str) -> str:
     """Many units are zero for every row."""
     names = _above({layer.name: layer.dead for layer in layers[:-1] if not layer.copies}, DEAD)
-    if not names or run.sample_rows < MIN_ROWS_FOR_DEAD:
+    rows = min(SAMPLE_ROWS, run.rows["train"])
+    if not names or rows < MIN_ROWS_FOR_DEAD:
         return ""
     lower = "" if when == START else run.rate(0.1)
     advice = run.advice(lower, "initializer=he_normal", "activation=leaky_relu", "batchnorm=batch")
-    effect = f"they are zero for all {run.sample_rows} sampled rows and cannot learn"
+    effect = f"they are zero for all {rows} sampled rows and cannot learn"
     return f"dead units in {names} {when}: {effect}; {advice}"
 
 
-def vanishing_gradient(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
+def vanishing_gradient(run: Symptoms, layers: Sequence[LayerState], when: str) -> str:
     """The gradient of the first hidden layer is much smaller, or much larger, than that of the last one."""
     hidden = layers[:-1]
     if len(hidden) < 2 or hidden[0].backprop == 0 or hidden[-1].backprop == 0:
@@ -189,7 +148,7 @@ def vanishing_gradient(run: RunFacts, layers: Sequence[LayerState], when: str) -
     return f"the gradient {problem} towards the inputs {when}: {numbers}; {advice}"
 
 
-def copies(run: RunFacts, layers: Sequence[LayerState], when: str) -> str:
+def copies(run: Symptoms, layers: Sequence[LayerState], when: str) -> str:
     """All units of a layer have the same weights."""
     names = [layer.name for layer in layers if layer.copies]
     if not names:
@@ -210,30 +169,29 @@ def _above(shares: Mapping[str, float], bound: float) -> str:
 # ---- learning rate
 
 
-def jump(run: RunFacts, memory: Memory, epoch: Epoch) -> str:
+def jump(run: Symptoms, epoch: Epoch) -> str:
     """The training loss is far above the initial or the lowest loss."""
     loss = epoch.train["loss"]
-    bound = min(JUMP * memory.initial, memory.lowest + REBOUND * memory.initial)
-    if loss is None or not loss > bound:  # also false if the initial loss is unknown
+    initial = run.memory.initial_loss
+    if loss is None or initial is None:
         return ""
-    before = min(memory.lowest, memory.initial)
-    numbers = f"from {before:.3g} to {loss:.3g} in epoch {epoch.number}"
+    lowest = math.inf if run.memory.lowest_loss is None else run.memory.lowest_loss
+    if loss <= min(JUMP * initial, lowest + REBOUND * initial):
+        return ""
+    numbers = f"from {min(lowest, initial):.3g} to {loss:.3g} in epoch {epoch.number}"
     return f"the training loss jumped {numbers}: the learning rate is too large; {run.advice(run.rate(0.1))}"
 
 
-def crawl(run: RunFacts, memory: Memory, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> str:
+def crawl(run: Symptoms, epoch: Epoch, loss: float, layers: Sequence[LayerState]) -> str:
     """Neither the loss on the sample nor the weights change."""
+    initial = run.memory.sample_loss
+    if epoch.number < PATIENCE_EPOCHS or epoch.lr < DECAYED_RATE * run.lr or initial is None:
+        return ""
     ratios = [layer.update_ratio for layer in layers if layer.update_ratio is not None]
     largest = max(ratios, default=math.inf)  # no ratio is known for weights that are zero
-    no_progress = loss > NO_PROGRESS * memory.sample  # also false if the first loss is unknown
-    if (
-        epoch.number < PATIENCE_EPOCHS
-        or epoch.lr < DECAYED_RATE * run.lr
-        or not no_progress
-        or largest >= TINY_UPDATE
-    ):
+    if not loss > NO_PROGRESS * initial or largest >= TINY_UPDATE:
         return ""
-    losses = f"{memory.sample:.4g} at the start, {loss:.4g} after epoch {epoch.number}"
+    losses = f"{initial:.4g} at the start, {loss:.4g} after epoch {epoch.number}"
     update = f"a step changes the weights by {largest:.0e} of their size (1e-03 is usual)"
     problem = f"the loss hardly decreases ({losses}), and {update}"
     return f"{problem}: the learning rate is too small; {run.advice(run.rate(100))}"
@@ -250,37 +208,33 @@ def undefined(name: str, value: float | None) -> str:
     return f"{name} is undefined on the validation rows: {reasons.get(name, 'an output is not finite')}"
 
 
-def overfitting(run: RunFacts, train: Metrics, val: Metrics) -> str:
+def overfitting(run: Symptoms, train: Metrics, val: Metrics) -> str:
     """The training rows are predicted much better than the validation rows."""
     name = "accuracy" if "accuracy" in train else "r2"
-    train_value = train[name]
-    val_value = val[name]
-    if train_value is None or val_value is None:
+    if train[name] is None or val[name] is None:
         return ""
     chance = 0.0
     if name == "accuracy":  # two standard errors of the share of validation rows
-        chance = 2 * math.sqrt(max(val_value * (1 - val_value), 0) / run.rows["val"])
-    if train_value - val_value <= OVERFIT_GAP[name] + chance:
+        chance = 2 * math.sqrt(max(val[name] * (1 - val[name]), 0) / run.rows["val"])
+    if train[name] - val[name] <= OVERFIT_GAP[name] + chance:
         return ""
     advice = run.advice("regularizer=l2", "dropout=standard", "a smaller model.hidden", "more rows")
-    return f"overfitting: {_both(name, train_value, val_value)}; {advice}"
+    return f"overfitting: {_both(name, train, val)}; {advice}"
 
 
-def underfitting(run: RunFacts, train: Metrics, val: Metrics) -> str:
+def underfitting(run: Symptoms, train: Metrics, val: Metrics) -> str:
     """Neither the training nor the validation rows are predicted much better than by a constant."""
     constants = {"balanced_accuracy": 1 / max(run.classes, 1), "auroc": 0.5, "r2": 0.0}
     name = next(name for name in constants if name in val)
     constant = constants[name]
-    train_value = train[name]
-    val_value = val[name]
-    if train_value is None or val_value is None:
+    if train[name] is None or val[name] is None:
         return ""
-    if max(train_value, val_value) > constant + MIN_SKILL * (1 - constant):
+    if max(train[name], val[name]) > constant + MIN_SKILL * (1 - constant):
         return ""
-    values = f"{_both(name, train_value, val_value)} (a constant prediction gives {constant:.3g})"
+    values = f"{_both(name, train, val)} (a constant prediction gives {constant:.3g})"
     advice = run.advice("model=mlp", "a larger model.hidden", "more train.epochs", "another optim.lr")
     return f"underfitting, or uninformative inputs: {values}; {advice}"
 
 
-def _both(name: str, train: float, val: float) -> str:
-    return f"{name} is {train:.3g} on the training rows and {val:.3g} on the validation rows"
+def _both(name: str, train: Metrics, val: Metrics) -> str:
+    return f"{name} is {train[name]:.3g} on the training rows and {val[name]:.3g} on the validation rows"

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from dlfound.nn import activation, batchnorm, dropout, initializer, model
 from dlfound.nn.modules import MLP, build_mlp
-from dlfound.objective import constraint, regularizer
+from dlfound.objective import regularization
 from dlfound.optim.optimizers import SGD
 from dlfound.streams import stream
 from dlfound.training.step import Step
@@ -172,7 +172,7 @@ def test_training_without_noise_fails():
 
 def step_of(net: MLP, **parts) -> Step:
     """A step with a flat loss, so that only the penalty and the constraint change the weights."""
-    parts = {"penalty": regularizer.none, "constraint": None} | parts
+    parts = {"penalty": regularization.no_penalty, "constraint": None} | parts
     return Step(net, lambda outputs, y: 0 * outputs.sum(), parts["penalty"], parts["constraint"], SGD(lr=0.5))
 
 
@@ -182,7 +182,9 @@ def test_penalties_change_weights_alone(norm, name, gradient):
     """A step on the penalty moves W by its gradient; biases, gains and shifts keep their bits."""
     net = disturb(build([6, 4], norm=norm)).float().train()
     before = {key: p.detach().clone() for key, p in net.named_parameters()}
-    step_of(net, penalty=lambda ws: regularizer.TABLE[name](ws, strength=0.1))(torch.ones(3, 5), None, [])
+    step_of(net, penalty=lambda ws: regularization.REGULARIZERS[name](ws, strength=0.1))(
+        torch.ones(3, 5), None, []
+    )
     for key, p in net.named_parameters():
         if key.endswith("weight"):
             assert torch.allclose(p, before[key] - 0.5 * 0.1 * gradient(before[key]), rtol=1e-6, atol=1e-7)
@@ -196,7 +198,7 @@ def test_constraints_change_weights_alone(norm):
     """A small limit shortens each unit's weights; biases, gains and shifts keep their bits."""
     net = disturb(build([6, 4], norm=norm)).float().train()
     before = {key: p.detach().clone() for key, p in net.named_parameters()}
-    step_of(net, constraint=lambda w: constraint.max_norm(w, max_norm=0.01))(torch.ones(3, 5), None, [])
+    step_of(net, constraint=lambda w: regularization.max_norm(w, max_norm=0.01))(torch.ones(3, 5), None, [])
     for key, p in net.named_parameters():
         if key.endswith("weight"):
             assert torch.allclose(p.norm(dim=1), torch.full((len(p),), 0.01), rtol=1e-6)

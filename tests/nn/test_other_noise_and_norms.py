@@ -7,7 +7,7 @@ import torch
 import dlfound
 from dlfound.nn.batchnorm import TABLE as NORMS
 from dlfound.nn.dropout import TABLE as NOISES
-from dlfound.objective.regularizer import TABLE as PENALTIES
+from dlfound.objective.regularization import REGULARIZERS as PENALTIES
 from dlfound.options.configure import catalog
 from dlfound.streams import stream
 
@@ -48,12 +48,16 @@ def test_elastic_net():
 # ---- every option
 
 SKIPPED = ("data", "logger")
-FITTING_DATA = {
+FITTING = {
     "loss=binary_cross_entropy": ["data=moons"],
     "loss=mse": ["data=passfail", "data.target=grade"],
     "loss=mae": ["data=passfail", "data.target=grade"],
     "loss=huber": ["data=passfail", "data.target=grade"],
+    "lr_decay=one_cycle": ["data=digits", "lr_decay.warmup=2", "lr_decay.max_lr=0.02"],
 }
+
+
+FAST = ["train.epochs=5", "optim.lr=0.01"]
 
 
 def options_by_group():
@@ -67,11 +71,11 @@ def options_by_group():
 
 @pytest.mark.parametrize("group", options_by_group())
 def test_every_option_trains(group):
-    """The net is better than guessing after a few epochs; with equal weights it must not be."""
+    """The net is much better than guessing after a few epochs; with equal weights it must not be."""
     for word in options_by_group()[group]:
         option = f"{group}={word}"
-        overrides = [*FITTING_DATA.get(option, ["data=digits"]), option, "logger=none", "run.threads=1"]
-        overrides.append("train.epochs=15")
+        overrides = [*FITTING.get(option, ["data=digits"]), option, "logger=none", "run.threads=1"]
+        overrides += ["train.epochs=15"] if group == "optim" else FAST
         if group != "early_stopping":
             overrides.append("early_stopping=none")
         if group != "model":

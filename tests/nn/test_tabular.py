@@ -238,13 +238,13 @@ def test_only_training_rows_count():
 
 
 def test_an_embedding_is_a_row_of_its_table():
-    made = Embeddings([3, 5], 4, torch.Generator().manual_seed(0))
+    made = Embeddings([(3, 4), (5, 4)], torch.Generator().manual_seed(0))
     x = torch.tensor([[0.5, 2, 4], [1.5, 0, 0]])
     first, second = (table.detach().numpy() for table in made.tables)
     by_hand = [np.r_[0.5, first[2], second[4]], np.r_[1.5, first[0], second[0]]]
     assert np.array_equal(made(x).detach().numpy(), np.float32(by_hand))
     assert (first[0] == 0).all() and (second[0] == 0).all()
-    wide = Embeddings([2001], 16, torch.Generator().manual_seed(1)).tables[0].detach()[1:]
+    wide = Embeddings([(2001, 16)], torch.Generator().manual_seed(1)).tables[0].detach()[1:]
     assert float(wide.square().sum(1).mean()) == pytest.approx(1, rel=0.05)
 
 
@@ -253,7 +253,7 @@ def test_the_gradient_of_an_embedding_against_finite_differences():
     none = lambda width: None  # noqa: E731
     body = build_mlp(
         3, 2, [5], activation=torch.nn.Tanh, initialize=lambda w, g: w.normal_(generator=g), norm=none,
-        noise=None, generator=torch.Generator().manual_seed(0), embedded=[4, 3], embedding=2,
+        noise=None, generator=torch.Generator().manual_seed(0), embedded=[(4, 2), (3, 2)],
     ).double()  # fmt: skip
     assert body.inputs == 1 + 2 * 2
     x = torch.tensor([[0.3, 1, 2], [-1.2, 3, 0], [0.7, 1, 0]], dtype=torch.float64)

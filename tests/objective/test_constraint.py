@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlfound.objective import constraint
+from dlfound.objective import regularization
 from dlfound.streams import stream
 
 TYPES = [(torch.float32, 1e-6), (torch.float64, 1e-14)]
@@ -19,7 +19,7 @@ def matrix(seed: int, dtype: torch.dtype, shape=(40, 13)) -> torch.Tensor:
 
 
 def project(w: torch.Tensor, limit: float) -> torch.Tensor:
-    return constraint.TABLE["max_norm"](w, max_norm=limit)
+    return regularization.CONSTRAINTS["max_norm"](w, max_norm=limit)
 
 
 @pytest.mark.parametrize(("dtype", "precision"), TYPES)
@@ -86,4 +86,4 @@ def test_rows_of_zeros_stay_and_the_argument_is_unchanged():
 def test_none_allows_everything():
     """Weights of any length stay."""
     w = matrix(0, torch.float32)
-    assert torch.equal(constraint.TABLE["none"](w), w)
+    assert torch.equal(regularization.CONSTRAINTS["none"](w), w)

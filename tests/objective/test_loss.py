@@ -177,7 +177,7 @@ def test_number_of_outputs():
 
 def test_tasks_and_auto():
     """auto takes a loss that serves the task, and no loss claims a task that it cannot serve."""
-    assert [loss.recipe(task) for task in (MULTICLASS, BINARY, REGRESSION)] == [
+    assert [loss.AUTO[task] for task in (MULTICLASS, BINARY, REGRESSION)] == [
         "cross_entropy",
         "binary_cross_entropy",
         "mse",

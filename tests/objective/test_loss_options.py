@@ -138,7 +138,8 @@ def test_a_rare_class_is_found_more_often_with_balanced_weights():
             "model=perceptron",
             "loss=binary_cross_entropy",
             f"loss.class_weight={weight}",
-            "train.epochs=30",
+            "train.epochs=8",
+            "optim.lr=0.01",
         ]
         run = dlfound.train([*words, "logger=none"], data=(x, y))
         found[weight] = (run.predict(x[y == 1]) == "1").mean()
@@ -146,7 +147,7 @@ def test_a_rare_class_is_found_more_often_with_balanced_weights():
 
 
 def test_hinge_gives_scores_not_probabilities():
-    words = ["data=moons", "loss=hinge", "train.epochs=20", "logger=none"]
+    words = ["data=moons", "loss=hinge", "train.epochs=6", "optim.lr=0.01", "logger=none"]
     run = dlfound.train(words)
     assert run.report["test"]["accuracy"] > 0.85 and set(run.predict([[0, 1], [1, -1]])) <= {"upper", "lower"}
     with pytest.raises(dlfound.Error) as caught:

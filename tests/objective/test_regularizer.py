@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlfound.objective import regularizer
+from dlfound.objective import regularization
 
 SHAPES = [(4, 3), (1, 1), (2, 7)]
 
@@ -17,7 +17,7 @@ def matrices(seed: int) -> list[np.ndarray]:
 def penalty(name: str, weights: list[np.ndarray], strength: float):
     """The penalty and its gradient for each matrix."""
     leaves = [torch.from_numpy(w).requires_grad_() for w in weights]
-    found = regularizer.TABLE[name](leaves, strength=strength)
+    found = regularization.REGULARIZERS[name](leaves, strength=strength)
     return found.item(), [g.numpy() for g in torch.autograd.grad(found, leaves)]
 
 
@@ -61,14 +61,14 @@ def test_by_hand():
 
 def test_none_is_zero():
     """The penalty is zero for any weights."""
-    assert regularizer.TABLE["none"]([torch.ones(3, 2)]) == 0.0
+    assert regularization.REGULARIZERS["none"]([torch.ones(3, 2)]) == 0.0
 
 
 @pytest.mark.parametrize("name", ["l1", "l2"])
 def test_the_strength_may_be_a_tensor(name):
     """A tensor gives the same number as a float, so it can change without a new trace."""
     weights = [torch.from_numpy(w) for w in matrices(0)]
-    of = regularizer.TABLE[name]
+    of = regularization.REGULARIZERS[name]
     assert (
         of(weights, strength=torch.tensor(0.3, dtype=torch.float64)).item()
         == of(weights, strength=0.3).item()

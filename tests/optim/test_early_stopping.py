@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from dlfound.optim.early_stopping import TABLE
+from dlfound.optim.schedules import STOPPING
 from dlfound.training.metrics import watch
 
 NAN = math.nan
@@ -12,7 +12,7 @@ NAN = math.nan
 
 def stop(values: list[float], look_ahead: int = 3, min_delta: float = 0.0) -> int | None:
     """The number (1, 2, ...) of the validation at which training stops."""
-    stopping = TABLE["lookahead"](look_ahead=look_ahead, min_delta=min_delta)
+    stopping = STOPPING["lookahead"](look_ahead=look_ahead, min_delta=min_delta)
     return next((number for number, value in enumerate(values, 1) if stopping.after(value)), None)
 
 
@@ -74,5 +74,5 @@ def test_it_stops_look_ahead_after_the_best():
 
 def test_none_never_stops():
     """It ignores the validations."""
-    stopping = TABLE["none"]()
+    stopping = STOPPING["none"]()
     assert not any(stopping.after(value) for value in (1.0, 2.0, NAN, 3.0) * 100)

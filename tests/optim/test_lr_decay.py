@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from dlfound.optim.lr_decay import TABLE
+from dlfound.optim.schedules import DECAYS
 from dlfound.training.metrics import watch
 
 NAN = math.nan
 
 
 def plateau(*, patience: int = 2, factor=0.5, min_delta=0.0, min_lr=0.0, warmup=0.0):
-    return TABLE["plateau"](
+    return DECAYS["plateau"](
         1000, factor=factor, patience=patience, min_delta=min_delta, min_lr=min_lr, warmup=warmup
     )
 
@@ -129,7 +129,7 @@ def test_plateau_agrees_with_the_scheduler_of_torch():
 
 def test_none_leaves_the_rate():
     """It ignores the validations and the position in the run."""
-    decay = TABLE["none"](10)
+    decay = DECAYS["none"](10)
     for epoch, value in enumerate((1.0, 2.0, NAN, 2.0, 2.0)):
         assert decay.rate(0.3, epoch + 0.5, 0.1) == 0.3
         decay.after(value)

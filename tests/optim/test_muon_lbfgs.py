@@ -8,7 +8,7 @@ import torch
 
 from dlfound.nn.modules import build_mlp
 from dlfound.objective.loss import TABLE as LOSSES
-from dlfound.optim.muon import orthogonalised
+from dlfound.optim.joint_rules import orthogonalised
 from dlfound.options.configure import configure
 from dlfound.streams import stream
 from dlfound.training.step import Step
@@ -157,7 +157,7 @@ def test_lbfgs_finds_the_minimum_of_scipy():
 def test_lbfgs_direction_is_bfgs_with_all_pairs():
     """The inverse Hessian is built explicitly from the pairs: Nocedal & Wright 2006, equation 6.17."""
     rng = np.random.default_rng(0)
-    from dlfound.optim.lbfgs import _newton
+    from dlfound.optim.joint_rules import _newton
 
     a = rng.standard_normal((5, 5))
     hessian = a @ a.T + np.eye(5)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dlfound.cli import main
-from dlfound.optim.lr_decay import TABLE
+from dlfound.optim.schedules import DECAYS
 
 HALF = 0.5
 ROOT = math.sqrt(2) / 2
@@ -31,7 +31,7 @@ WARM = {  # the same after a warm-up of two epochs
 @pytest.mark.parametrize("name", WRITTEN)
 def test_schedules_by_hand(name):
     settings, epochs, table = WRITTEN[name]
-    decay = TABLE[name](epochs, **settings, **({} if name == "none" else {"warmup": 0.0}))
+    decay = DECAYS[name](epochs, **settings, **({} if name == "none" else {"warmup": 0.0}))
     for epoch, rate in table.items():
         assert decay.rate(1.0, epoch, 0.01) == pytest.approx(rate, abs=1e-12), epoch
         assert decay.rate(0.3, epoch, 0.01) == pytest.approx(_scaled(name, 0.3, rate, settings), abs=1e-12), (
@@ -48,7 +48,7 @@ def _scaled(name, lr, rate, settings):
 @pytest.mark.parametrize("name", WARM)
 def test_a_warm_up_comes_first(name):
     settings, epochs, table = WARM[name]
-    decay = TABLE[name](epochs, **settings, warmup=2.0)
+    decay = DECAYS[name](epochs, **settings, warmup=2.0)
     # With four steps per epoch, each step of the warm-up adds an eighth of the rate.
     for i in range(8):
         assert decay.rate(1.0, i / 4, 1 / 4) == pytest.approx((i + 1) / 8)
@@ -57,7 +57,7 @@ def test_a_warm_up_comes_first(name):
 
 
 def test_plateau_has_a_warm_up_too():
-    decay = TABLE["plateau"](20, factor=0.5, patience=1, min_delta=0.0, min_lr=0.0, warmup=2.0)
+    decay = DECAYS["plateau"](20, factor=0.5, patience=1, min_delta=0.0, min_lr=0.0, warmup=2.0)
     assert [decay.rate(1.0, i / 2, 1 / 2) for i in range(5)] == [0.25, 0.5, 0.75, 1, 1]
     decay.after(1.0)
     decay.after(1.0)
@@ -66,7 +66,7 @@ def test_plateau_has_a_warm_up_too():
 
 def test_one_cycle():
     """From 0.1 up to 1 in four epochs, then down along half a cosine to 0.02 in eight."""
-    decay = TABLE["one_cycle"](12, max_lr=1.0, final_lr=0.02, warmup=4.0)
+    decay = DECAYS["one_cycle"](12, max_lr=1.0, final_lr=0.02, warmup=4.0)
     table = {0: 0.1, 1: 0.325, 2: 0.55, 4: 1, 6: 0.02 + 0.98 * (1 + ROOT) / 2, 8: 0.51, 12: 0.02}
     for epoch, rate in table.items():
         assert decay.rate(0.1, epoch, 0.1) == pytest.approx(rate), epoch

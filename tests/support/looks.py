@@ -8,7 +8,7 @@ from torch import nn
 from dlfound.nn import activation, batchnorm, dropout, initializer
 from dlfound.nn.modules import Network, build_mlp
 from dlfound.nn.preprocessing import empty
-from dlfound.objective import loss, regularizer
+from dlfound.objective import loss, regularization
 from dlfound.optim.optimizers import TABLE
 from dlfound.streams import stream
 from dlfound.training.device import DeviceData
@@ -69,7 +69,11 @@ def make(
         for i, t in enumerate([*body.parameters(), *body.buffers()]):
             if t.ndim == 1:
                 t += torch.rand(t.shape, generator=stream(i, "shift"), dtype=torch.float64).to(dtype) / 3
-    omega = (lambda weights: regularizer.l2(weights, strength=STRENGTH)) if penalty else regularizer.none
+    omega = (
+        (lambda weights: regularization.l2(weights, strength=STRENGTH))
+        if penalty
+        else regularization.no_penalty
+    )
     step = Step(body, LOSSES[of], omega, None, TABLE[optim](**OPTIMIZERS[optim]))
     target = empty(OUTPUTS[of], image=True) if of == "mse" else None
     return Network(empty(INPUTS, image=True), body, target), step

@@ -5,9 +5,9 @@ import torch
 from dlfound.nn import activation, batchnorm, dropout, initializer
 from dlfound.nn.modules import Network, build_mlp
 from dlfound.nn.preprocessing import empty
-from dlfound.objective import loss, regularizer
-from dlfound.optim.lr_decay import TABLE as DECAYS
+from dlfound.objective import loss, regularization
 from dlfound.optim.optimizers import TABLE
+from dlfound.optim.schedules import DECAYS
 from dlfound.streams import stream
 from dlfound.training.device import DeviceData
 from dlfound.training.loop import fit
@@ -65,7 +65,7 @@ def make(
     )  # fmt: skip
     network = Network(empty(INPUTS, image=True), body, None if of is CE else empty(2, image=True))
     option = TABLE[optim](**(ADAM | settings if optim == "adam" else settings))
-    return network, RecordedStep(body, of, regularizer.none, None, option)
+    return network, RecordedStep(body, of, regularization.no_penalty, None, option)
 
 
 def train(

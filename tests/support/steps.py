@@ -4,7 +4,7 @@ import torch
 
 from dlfound.nn import activation, batchnorm, dropout, initializer
 from dlfound.nn.modules import MLP, build_mlp
-from dlfound.objective import constraint, loss, regularizer
+from dlfound.objective import loss, regularization
 from dlfound.optim.optimizers import TABLE
 from dlfound.streams import stream
 from dlfound.training.step import Step
@@ -31,9 +31,9 @@ def make_loss(name: str):
 
 def make_penalty(name: str):
     return (
-        regularizer.none
+        regularization.no_penalty
         if name == "none"
-        else lambda weights: regularizer.TABLE[name](weights, strength=STRENGTH)
+        else lambda weights: regularization.REGULARIZERS[name](weights, strength=STRENGTH)
     )
 
 
@@ -57,7 +57,7 @@ def make_net(outputs: int, *, norm=False, drop=False, g="tanh", hidden=(5, 4)) -
 
 
 def make_step(net, of="cross_entropy", penalty="none", limit=None, optim="sgd", **settings) -> Step:
-    limited = None if limit is None else lambda w: constraint.max_norm(w, max_norm=limit)
+    limited = None if limit is None else lambda w: regularization.max_norm(w, max_norm=limit)
     option = TABLE[optim](**(OPTIMIZERS[optim] | settings))
     return Step(net, make_loss(of), make_penalty(penalty), limited, option)
 

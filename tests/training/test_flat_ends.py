@@ -13,8 +13,6 @@ from dlfound.training.layers import flat_ends
 
 # ---- flat ends
 
-CPU = torch.device("cpu")
-
 
 def logit(p: float) -> float:
     return math.log(p / (1 - p))
@@ -51,7 +49,7 @@ ENDS = {
 def test_the_ends_are_where_the_slope_is_a_twentieth(name, width):
     """They are never too near to zero, and at most 0.1 too far, which is a step of the grid."""
     g, low, high = ENDS[name]
-    found = flat_ends(g, width, CPU)
+    found = flat_ends(g, width)
     assert found == pytest.approx((low, high), abs=0.11)
     assert found[0] <= low + 1e-5 and found[1] >= high - 1e-5
 
@@ -81,4 +79,4 @@ NO_ENDS = {
 
 @pytest.mark.parametrize("name", NO_ENDS)
 def test_activations_without_flat_ends(name):
-    assert flat_ends(NO_ENDS[name], 4, CPU) is None
+    assert flat_ends(NO_ENDS[name], 4) is None

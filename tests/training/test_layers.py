@@ -10,7 +10,7 @@ from torch import nn
 
 from dlfound.nn.modules import Dropout, Maxout, Network, build_mlp
 from dlfound.nn.preprocessing import Standardise, empty
-from dlfound.objective import regularizer
+from dlfound.objective import regularization
 from dlfound.optim.optimizers import TABLE
 from dlfound.streams import stream
 from dlfound.training.device import DeviceData
@@ -91,7 +91,7 @@ def look_at_small_net(g: str, weights, x) -> list:
     )  # fmt: skip
     network = Network(empty(1, image=True), body, None)
     fill(network, *weights, [[1.0, 2.0], [0.5, 0.0], [0.0, 1.0]], [0.1, 0.2, 0.3])
-    step = Step(body, LOSSES["cross_entropy"], regularizer.none, None, TABLE["sgd"](lr=0.1))
+    step = Step(body, LOSSES["cross_entropy"], regularization.no_penalty, None, TABLE["sgd"](lr=0.1))
     x = torch.tensor(x)[:, None]
     return LayerProbe(network, step, DeviceData(x, torch.zeros(len(x), dtype=torch.long), x)).look()[1]
 

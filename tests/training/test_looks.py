@@ -8,7 +8,7 @@ import torch
 from support.looks import LOSSES, OPTIMIZERS, by_torch, make, make_part
 
 from dlfound.nn.modules import Network
-from dlfound.optim.lr_decay import TABLE as DECAYS
+from dlfound.optim.schedules import DECAYS
 from dlfound.streams import stream
 from dlfound.training.layers import LayerProbe
 from dlfound.training.loop import fit
@@ -25,7 +25,7 @@ def test_update_ratio(optim):
     probe = LayerProbe(network, step, rows)
     assert [state.update_ratio for state in probe.look()[1]] == [None] * 3
     before = step.params.clone()
-    old = [layer.weight.detach().numpy().copy() for layer in probe.linear]
+    old = [layer.weight.detach().numpy().copy() for layer in probe.body.layers().values()]
     step(rows.inputs, rows.encoded, ())
     for state, w in zip(probe.look(before)[1], old, strict=True):
         change = state.weights.numpy() - w

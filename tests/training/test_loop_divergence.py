@@ -9,7 +9,7 @@ import torch
 from support.loops import CE, MSE, make, part, train
 
 from dlfound.errors import Code
-from dlfound.optim.lr_decay import TABLE as DECAYS
+from dlfound.optim.schedules import DECAYS
 from dlfound.training.loop import Best, Diverged, fit
 from dlfound.training.metrics import evaluate
 from dlfound.training.step import Step

@@ -3,6 +3,7 @@
 import math
 import warnings
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 
 from dlfound.objective import loss
 from dlfound.objective.tasks import METRICS, OF_PROBABILITIES
+from dlfound.training import metrics
 from dlfound.training.metrics import auroc, calibration_error, classification_metrics, label_metrics
 
 PLAIN = {"label_smoothing": 0.0, "class_weight": "none"}
@@ -269,6 +271,7 @@ def test_the_metrics_of_labels_agree_with_scikit_learn(rows, labels):
         assert found["auroc"].item() == pytest.approx(np.mean(areas) if areas else math.nan, nan_ok=True)
         entropy = -(targets * np.log(p) + (1 - targets) * np.log1p(-p)).mean()
         assert found["log_loss"].item() == pytest.approx(entropy, rel=1e-9)
-        brief = label_metrics(loss_of, torch.from_numpy(outputs), torch.from_numpy(targets), brief=True)
-        assert list(brief) == ["accuracy"] and brief["accuracy"] == found["accuracy"]
+        tensors = (torch.from_numpy(array) for array in (outputs, targets.astype(np.float32), targets))
+        brief = metrics.measure(SimpleNamespace(target=None), loss_of, *tensors, brief=True)
+        assert list(brief) == ["loss", "accuracy"] and brief["accuracy"] == found["accuracy"]
         assert {"loss", *found} == set(METRICS["multilabel"])

@@ -18,7 +18,7 @@ from support.steps import (
 )
 
 from dlfound.nn.modules import BatchNorm
-from dlfound.objective import regularizer
+from dlfound.objective import regularization
 from dlfound.optim.optimizers import TABLE
 from dlfound.training.step import RULE_ELEMENTS as BLOCK
 from dlfound.training.step import Step
@@ -105,7 +105,7 @@ class Decaying:
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 4465])
 def test_blocks_do_not_change_the_rule(size):
     """Vectors shorter and longer than a block, or of its length, give five steps of the rule in NumPy."""
-    step = Step(make_net(3), make_loss("cross_entropy"), regularizer.none, None, Decaying(0.05))
+    step = Step(make_net(3), make_loss("cross_entropy"), regularization.no_penalty, None, Decaying(0.05))
     w = tensor(size)
     slots = (torch.zeros_like(w), torch.zeros_like(w))
     mine = w.numpy().copy()
@@ -124,7 +124,7 @@ def test_blocks_do_not_change_the_rule(size):
 @pytest.mark.parametrize("size", [5, 2 * BLOCK + 4465])
 def test_blocks_skip_too(size):
     """With `skip` = 1, a rule without a kernel changes no bit, even if the gradient is NaN."""
-    step = Step(make_net(3), make_loss("cross_entropy"), regularizer.none, None, Decaying(0.05))
+    step = Step(make_net(3), make_loss("cross_entropy"), regularization.no_penalty, None, Decaying(0.05))
     vectors = [tensor(size, seed=i, dtype=torch.float32) for i in range(3)]
     g = tensor(size, seed=9, dtype=torch.float32)
     g[-1] = torch.nan
@@ -136,7 +136,7 @@ def test_blocks_skip_too(size):
 def test_a_rule_without_a_kernel_trains_a_net():
     """The loss of a small regression falls, and t counts the steps."""
     net = make_net(2).float()
-    step = Step(net, make_loss("mse"), regularizer.none, None, Decaying(0.05))
+    step = Step(net, make_loss("mse"), regularization.no_penalty, None, Decaying(0.05))
     values = [step(*make_batch("mse", torch.float32), [])[0].item() for _ in range(50)]
     assert values[-1] < 0.5 * values[0]
     assert step.t.item() == 50
@@ -207,7 +207,11 @@ def test_a_large_gradient_is_not_an_infinite_one(size):
     """The step is made if loss and gradient are finite, even if the squares of the gradient overflow."""
     net = make_net(2, hidden=()).float()
     step = Step(
-        net, lambda outputs, y: size * outputs.mean(), regularizer.none, None, TABLE["sgd"](lr=1 / size)
+        net,
+        lambda outputs, y: size * outputs.mean(),
+        regularization.no_penalty,
+        None,
+        TABLE["sgd"](lr=1 / size),
     )
     before = step.params.clone()
     value, *_ = step(*make_batch("mse", torch.float32), [])

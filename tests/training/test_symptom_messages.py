@@ -17,7 +17,7 @@ from dlfound.runs.train import load_data
 from dlfound.training.assemble import resolve
 from dlfound.training.layers import LayerState
 from dlfound.training.loop import Epoch
-from dlfound.training.symptoms import Symptoms
+from dlfound.training.symptoms import Memory, Symptoms
 
 # ---- the numbers in the warnings, from the saved net and the data alone
 
@@ -118,6 +118,7 @@ def test_the_metrics_in_the_warnings_are_those_of_the_report():
 
 # ---- suggestions
 
+SCHEMA = {"class_counts": [5, 5, 5], "split": {"train": 700, "val": 150, "test": 150}}
 ZEROS = torch.zeros(2, 2)
 TROUBLES = {  # changed values of both hidden layers
     "saturated": {"saturated": 0.9}, "dead": {"dead": 0.9}, "vanishes": {"backprop": 1e-9},
@@ -147,7 +148,7 @@ def all_advice(config) -> list[str]:
     """Every warning that a configuration without auto can get, from made-up numbers."""
 
     def symptoms() -> Symptoms:
-        return Symptoms(config, config["optim"]["lr"], [5, 5, 5], {"train": 700, "val": 150, "test": 150})
+        return Symptoms(config, config["optim"]["lr"], SCHEMA, Memory())
 
     texts = []
     slow = [layer("layer1", update_ratio=1e-9), layer("output", update_ratio=None)]
@@ -225,7 +226,7 @@ def test_suggestions_are_valid_overrides():
 def test_a_rate_is_too_small_if_neither_loss_nor_weights_change(number, loss, ratio, warns):
     """Small steps alone are no problem, as at the end of a schedule."""
     config, _ = resolve(configure([]), "multiclass")
-    symptoms = Symptoms(config, 0.001, [5, 5, 5], {"train": 700, "val": 150, "test": 150})
+    symptoms = Symptoms(config, 0.001, SCHEMA, Memory())
     symptoms.start(1.0, 1.0, [layer("layer1"), layer("output")])
     states = [layer("layer1", update_ratio=ratio), layer("output", update_ratio=None)]
     assert kinds(symptoms.epoch(epoch(number, loss), loss, states)) == (["small"] if warns else [])
