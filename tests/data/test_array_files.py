@@ -51,7 +51,7 @@ def test_files_train_what_python_hands_over(kind, capsys):
         assert main(["eval", str(run.path), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["test"] == run.report["test"]
     assert main(["eval", str(whole.path)]) == 3
-    assert "were arrays of a Python program" in capsys.readouterr().err
+    assert "was trained on arrays of a Python program" in capsys.readouterr().err
     with pytest.raises(dlfound.Error, match="was handed over"):
         dlfound.train(["data.path=x.npz", *QUICK], data=(x, y))
 
