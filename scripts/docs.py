@@ -22,18 +22,21 @@ MARK = "<!-- Written by scripts/docs.py from conf/ and the docstrings: change th
 UP = "[All groups](README.md)"
 
 INDEX = """\
-[Guide](guide.md): all verbs · [Tables](tables.md) · [Checks](check.md) · [Sweeps](sweep.md) · [Python](python.md) ·
-[Reliability](reliability.md) · [Measurements](measured.md) · [Log](LOG.md): what was tried and dropped
+[Guide](guide.md): all verbs · [Tables](tables.md) · [Checks](check.md) · [Sweeps](sweep.md) ·
+[Python](python.md) · [Reliability](reliability.md) · [Measurements](measured.md) ·
+[Log](LOG.md): what was tried and dropped
 
-`group=option` chooses an option, and `group.setting=value` gives a value; everything else keeps its default. Each page
-below says what its group decides. For each option it gives the effect, the source, the settings and a command to try.
+`group=option` chooses an option, and `group.setting=value` gives a value; everything else keeps its default.
+Each page below says what its group decides. For each option it gives the effect, the source, the settings and
+a command to try.
 
     dlfound train optim=momentum optim.lr=0.05 'model.hidden=[64,64]'
 
-With `--cfg` a command prints every value and trains nothing. `dlfound options GROUP` prints a short form of the page of
-a group."""
+With `--cfg` a command prints every value and trains nothing. `dlfound options GROUP` prints a short form of
+the page of a group."""
 EXPERIMENTS = """\
-An experiment is a set of options and values under one name. It shows on your machine what a paper or the lecture claims.
+An experiment is a set of options and values under one name. It shows on your machine what a paper or the
+lecture claims.
 Further overrides change its values."""
 SHARED = "Every option has these settings; the table of an option shows its own values:"
 SETTINGS = (
@@ -63,7 +66,7 @@ WITH = {
     "search=grid": "optim=adam,sgd optim.lr=0.001,0.01,0.1",
     "search=sobol": "optim.lr='tag(log, interval(1e-4, 1e-1))' 'train.batch_size=int(interval(16,256))'",
     "search=tpe": "optim=adam,sgd optim.lr='tag(log, interval(1e-4, 1e-1))'",
-    "search=gp": "optim.lr='tag(log, interval(1e-4, 1e-1))' 'dropout.hidden=interval(0,0.8)' dropout=standard",
+    "search=gp": "optim.lr='tag(log,interval(1e-4,1e-1))' dropout=standard dropout.hidden='interval(0,0.8)'",
     "train": "train.epochs=30 train.batch_size=32 train.monitor=accuracy",
     "run": "run.name=first run.seed=1",
 }
@@ -166,7 +169,7 @@ _TABLES = GROUPS | SWEEP_GROUPS
 
 
 def _about(group: str) -> str:
-    """What the docstring of the module with the group's table says after "group:", or in its first paragraph."""
+    """What the docstring of the group's module says after "group:", or in its first paragraph."""
     modules = [m for m in vars(configure).values() if inspect.ismodule(m)]
     table = _TABLES[group]
     paragraphs = _doc(next(m for m in modules if any(v is table for v in vars(m).values()))).split("\n\n")

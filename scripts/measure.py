@@ -1,4 +1,4 @@
-"""Measure what README.md, docs/measured.md and the experiments of conf/experiment/ claim, and print the numbers.
+"""Measure what README.md, docs/measured.md and the experiments of conf/experiment/ claim.
 
 python scripts/measure.py start
 python scripts/measure.py glorot_depth --root FOLDER    (FOLDER holds MNIST/raw/; DLFOUND_DATA names it too)
@@ -54,7 +54,7 @@ def start(root: str, seeds: int) -> None:
 
 
 def logging(root: str, seeds: int) -> None:
-    """What all logging costs: whole commands on digits, and the time of a run on MNIST, on and off in turn."""
+    """What all logging costs: whole commands on digits, and a run on MNIST, on and off in turn."""
     pairs = [
         [timed("-m", "dlfound", "train", f"logger={word}") for word in ("tensorboard", "none")]
         for _ in range(2 + 5 * seeds)
@@ -146,7 +146,7 @@ def adam_vs(root: str, seeds: int) -> None:
 
 
 def accuracy(words: str, compare: bool = False):
-    """The test accuracy of a run for each seed and the mean; optionally also scikit-learn's on the same rows."""
+    """The test accuracy of a run for each seed, and the mean; optionally beside scikit-learn's."""
 
     def measure(root: str, seeds: int) -> None:
         ours: list[float] = []
@@ -173,7 +173,7 @@ def accuracy(words: str, compare: bool = False):
 
 
 def peer_accuracy(run: Run, seed: int) -> float:
-    """Train scikit-learn's MLP with the same hidden layers, split and standardised inputs, and early stopping."""
+    """Train scikit-learn's MLP: the same hidden layers and rows, standardised inputs, early stopping."""
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -13,7 +13,7 @@ from dlfound.config import catalog as options
 
 @pytest.fixture(autouse=True)
 def own_folder(monkeypatch, tmp_path):
-    """Let each test compute with one thread in a folder of its own; `outputs/` never appears in the repository."""
+    """Let each test compute with one thread in a folder of its own, so the repository gets no `outputs/`."""
     torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
 
@@ -34,7 +34,7 @@ def registry(monkeypatch):
 
 @pytest.fixture(scope="session")
 def forked():
-    """`dlfound` in a child of a warm process: forked("train", "data=moons") returns code, stdout and stderr."""
+    """`dlfound` in a child of a warm process: forked("train", "data=moons") returns code and streams."""
     warm = Forked()
     yield warm
     warm.close()

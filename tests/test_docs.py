@@ -1,4 +1,4 @@
-"""docs/ says what conf/ and the docstrings say, all of it and as it stands; its commands compose, its links lead on."""
+"""docs/ says all that conf/ and the docstrings say; its commands compose, and its links lead somewhere."""
 
 import html
 import inspect
@@ -193,8 +193,10 @@ def test_links_lead_somewhere():
     [
         "w <- w - lr g", "a < b > c", "outputs/<name>/<date>_<time>", "lambda * omega * 2", "|a| * |b|",
         "*so* _so_ __so__", "10. a", "2017) a", "1.5 a",
-        "[a](b) and [c][d]", "~/a and ~/b", "a ~~b~~ c", "- a", "+ a", "# a", "> a", "1. a", "2) a", "a \\ b \\* c",
-        "&amp; &#60; R&D; a & b", "half_life of min_lr_", "<b>bold</b> <!-- no -->", "-log softmax(x)[class]: y",
+        "[a](b) and [c][d]", "~/a and ~/b", "a ~~b~~ c", "- a", "+ a", "# a", "> a", "1. a", "2) a",
+        "a \\ b \\* c",
+        "&amp; &#60; R&D; a & b", "half_life of min_lr_", "<b>bold</b> <!-- no -->",
+        "-log softmax(x)[class]: y",
         "a\n- b",
         "a\n===", "a\n---", "[a]: b", "<http://a.b>", "![a](b)", "$x$ and `a|b` or `a_b`",
     ],

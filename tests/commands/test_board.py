@@ -1,4 +1,4 @@
-"""`dlfound board`: a real TensorBoard on this machine's own address, through its interface and in a real browser."""
+"""`dlfound board`: a real TensorBoard on this machine's own address, and in a real browser."""
 
 import json
 import os

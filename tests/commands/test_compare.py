@@ -291,7 +291,8 @@ def test_values_of_any_kind_are_shown_and_never_interpreted(moons, capsys):
     strange = {
         "status": "done\x1b[31m", "monitor": ["loss"], "val": [1],
         "test": {"loss": True, "accuracy": "x", "a\nb": 1e999},
-        "train": {"loss": 10**400, "accuracy": float("nan")}, "seconds": 3, "best_epoch": {}, "epochs_run": "two",
+        "train": {"loss": 10**400, "accuracy": float("nan")},
+        "seconds": 3, "best_epoch": {}, "epochs_run": "two",
     }  # fmt: skip
     change_report(moons / "adam", strange)
     text = "format: 1\noptim:\n  name: [x]\n  lr: 1e999\n  odd: {deep: [1, .nan]}\n  nothing: null\n"

@@ -1,4 +1,4 @@
-"""`dlfound predict`: images and arrays through a run's net, to CSV. What must come out is computed from the arrays."""
+"""`dlfound predict`: images and arrays through a run's net, to CSV, compared with the arrays' own outputs."""
 
 import contextlib
 import csv
@@ -300,7 +300,8 @@ def test_who_reads_may_have_enough(runs):
 
 
 def test_help_and_a_missing_file_do_without_torch():
-    code = "import sys; from dlfound.cli import main; print(main(sys.argv[1:])); assert 'torch._C' not in sys.modules"
+    code = "import sys; from dlfound.cli import main; print(main(sys.argv[1:]))"
+    code += "; assert 'torch._C' not in sys.modules"
     for words, end in ((["predict", "--help"], "0"), (["predict", "latest", "nowhere.png"], "3")):
         done = subprocess.run(
             [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120

@@ -153,7 +153,8 @@ def test_the_status_tells_finished_running_unfinished_and_damaged_runs_apart(put
     rows = {row["folder"].rpartition("/")[2]: row for row in list_json(capsys)}
     states = {name: row["status"] for name, row in rows.items()}
     assert states == {
-        "killed": "unfinished", "begun": "unfinished", "damaged": "damaged", "empty": "damaged", "wild": "diverged",
+        "killed": "unfinished", "begun": "unfinished", "damaged": "damaged", "empty": "damaged",
+        "wild": "diverged",
     }  # fmt: skip
     losses = [line["val"]["loss"] for line in lines_of(killed)]
     assert rows["killed"]["val_loss"] == min(losses) and rows["killed"]["epochs"] == len(losses) == 2

@@ -44,8 +44,8 @@ def test_a_run_leaves_the_promised_folder(capsys):
     out, err = train(capsys, *DIGITS)
     folder = folder_in(out)
     assert folder.parts[:2] == ("outputs", "digits")
-    names = """config.yaml report.json metrics.jsonl timing.jsonl log.txt schema.json model.safetensors tensorboard
-        DONE checkpoints .lock"""
+    names = """config.yaml report.json metrics.jsonl timing.jsonl log.txt schema.json model.safetensors
+        tensorboard DONE checkpoints .lock"""
     assert {path.name for path in folder.iterdir()} == set(names.split())
     assert (folder / "DONE").read_bytes() == b""
     assert err == ""  # without a terminal there is no progress bar, and notes go to log.txt only
@@ -53,8 +53,8 @@ def test_a_run_leaves_the_promised_folder(capsys):
 
 def test_the_report_contains_the_promised_fields(trained, capsys):
     report = train_json(capsys, *QUICK)
-    promised = """format status warnings stopped_by task monitor epochs_run best_epoch train val test parameters
-        seconds samples_per_second device precision threads seed versions command data"""
+    promised = """format status warnings stopped_by task monitor epochs_run best_epoch train val test
+        parameters seconds samples_per_second device precision threads seed versions command data"""
     assert set(promised.split()) <= set(report)
     assert (report["status"], report["stopped_by"], report["epochs_run"]) == ("done", "epochs", 3)
     assert report["parameters"] == 64 * 16 + 16 + 16 * 10 + 10
