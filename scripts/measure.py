@@ -76,13 +76,13 @@ def listing(root: str, seeds: int) -> None:
         for number in range(9_999):
             shutil.copytree(path, path.with_name(f"{number:04}"), copy_function=os.link)
         times = [timed("-m", "dlfound", "runs") for _ in range(2 + 5 * seeds)][2:]
-        found = subprocess.run(
+        listing = subprocess.run(
             [sys.executable, "-m", "dlfound", "runs"], capture_output=True, text=True, check=True
         )
-        print(f"{len(found.stdout.splitlines()) - 1:,} runs listed in {statistics.median(times):.2f} s")
+        print(f"{len(listing.stdout.splitlines()) - 1:,} runs listed in {statistics.median(times):.2f} s")
 
 
-def in_turn(what: str, root: str, seeds: int, on: str, off: str) -> None:
+def in_turn(feature: str, root: str, seeds: int, on: str, off: str) -> None:
     """The whole time of a run on MNIST with and without something, in turn, over its time of training."""
     fixed = ["data=mnist", f"data.root={root}", "run.threads=1", "train.epochs=15", "early_stopping=none"]
     shares = []
@@ -90,7 +90,7 @@ def in_turn(what: str, root: str, seeds: int, on: str, off: str) -> None:
         with_it, without = (dlfound.train([*fixed, "lr_decay=none", w]).report["seconds"] for w in (on, off))
         more = with_it["total"] - without["total"]
         shares.append(more / without["train"])
-        print(f"MNIST: {without['train']:.1f} s of training, {more:+.2f} s with {what}", flush=True)
+        print(f"MNIST: {without['train']:.1f} s of training, {more:+.2f} s with {feature}", flush=True)
     print(f"MNIST: {statistics.median(shares):+.1%} of the training's time, median of {len(shares)} pairs")
 
 
@@ -112,16 +112,18 @@ def gradient_spread(root: str, seed: int, *more: str) -> list[float]:
     dataset = load_data(config)
     config, _ = resolve(config, dataset.task)
     built = assemble(config, dataset, torch.device("cpu"))
-    network, part, kept = built.network.train(), built.parts["train"], []
+    network = built.network.train()
+    part = built.parts["train"]
+    activations = []
 
     def keep(module, args, a):
         a.retain_grad()
-        kept.append(a)
+        activations.append(a)
 
     for layer in network.body.hidden:
         layer.linear.register_forward_hook(keep)
     built.loss(network.body(network.ready(part.inputs[:1000])), part.encoded[:1000]).backward()
-    return [float(a.grad.std()) for a in kept]
+    return [float(a.grad.std()) for a in activations]
 
 
 def glorot_depth(root: str, seeds: int) -> None:

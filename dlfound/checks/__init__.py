@@ -101,20 +101,20 @@ def count_named(
 
 
 def exceeding(
-    sign: str, values: Iterable[tuple[str, float]], most: float, what: str, effect: str, *fix: str
+    sign: str, values: Iterable[tuple[str, float]], most: float, quantity: str, effect: str, *fix: str
 ) -> list[Finding]:
     """Return a warning that names the columns or layers with a value above `most`; none without such a value.
 
     Args:
         values: (name, value) of each.
-        what: what the values are.
+        quantity: what the values are.
         effect: what the large ones do.
         fix: the override and the advice.
     """
     above = [(name, float(value)) for name, value in values if value > most]
     if not above:
         return []
-    meaning = f"{what} in {enumerated([name for name, _ in above])}: {effect}"
+    meaning = f"{quantity} in {enumerated([name for name, _ in above])}: {effect}"
     return [Finding(sign, WARN, max(value for _, value in above), f"at most {most:g}", meaning, *fix)]
 
 

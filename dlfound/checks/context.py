@@ -104,7 +104,7 @@ class CheckContext:
 
     def is_registered(self, group: str) -> bool:
         """True if the chosen option of a group comes from the user (`dlfound.register`)."""
-        return bool(self.config.catalog.is_own(group, self.config.name(group)))
+        return bool(self.config.catalog.is_user_option(group, self.config.name(group)))
 
 
 def plain_override(group: str) -> str:

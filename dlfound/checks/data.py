@@ -26,8 +26,8 @@ def check_data(context: CheckContext) -> CheckResult:
     """Run every test that needs no net."""
     data = context.dataset
     rows = _some(np.sort(data.parts["train"]))
-    known = np.ma.masked_invalid(data.inputs[rows].astype(np.float64))
-    inputs = known.filled(known.mean(0).filled(0))  # a missing value becomes its column's mean
+    values = np.ma.masked_invalid(data.inputs[rows].astype(np.float64))
+    inputs = values.filled(values.mean(0).filled(0))  # a missing value becomes its column's mean
     findings = _copies(data, inputs, target_columns(data, rows))
     findings += _overlap(data)
     findings += _class_frequencies(data, context.config)
@@ -201,7 +201,7 @@ def _scales(context: CheckContext) -> list[Finding]:
     for part in ("val", "test"):
         if len(features) == len(beyond):
             ratios = zip(features, largest[part] / beyond, strict=True)
-            what = f"largest {part} value over the largest training value"
+            quantity = f"largest {part} value over the largest training value"
             advice = "give all rows in the same unit"
-            findings += exceeding("unlike", ratios, UNLIKE, what, "is it another unit?", "", advice)
+            findings += exceeding("unlike", ratios, UNLIKE, quantity, "is it another unit?", "", advice)
     return findings

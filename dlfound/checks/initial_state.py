@@ -77,10 +77,10 @@ def _copies(context: CheckContext, layers: list[LayerState], copies: dict[str, i
 
 def _shares(context: CheckContext, hidden: list[LayerState]) -> list[Finding]:
     """Find layers of saturated and dead units; layers of identical units are another finding."""
-    what = "share of saturated activations"
+    quantity = "share of saturated activations"
     effect = "almost no gradient passes through"
     saturated = [(layer.name, layer.saturated or 0.0) for layer in hidden]
-    findings = exceeding("saturated", saturated, SATURATED, what, effect, context.weights_override())
+    findings = exceeding("saturated", saturated, SATURATED, quantity, effect, context.weights_override())
     effect = "they are zero for every row and cannot learn"
     override = context.weights_override("activation=leaky_relu")
     dead = [(layer.name, layer.dead) for layer in hidden]

@@ -138,16 +138,16 @@ def _shifted(data: Dataset, y: np.ndarray, distances: np.ndarray) -> list[Findin
     classes = len(data.classes)
     if classes < 4:
         return []
-    own = y.argmax(1)
-    other = own[distances.argmin(1)]
-    difference = (other - own) % classes
+    numbers = y.argmax(1)
+    nearest = numbers[distances.argmin(1)]
+    difference = (nearest - numbers) % classes
     counts = np.bincount(np.minimum(difference, classes - difference), minlength=classes // 2 + 1)[1:]
     step = int(counts.argmax()) + 1
-    share = float(counts.max() / len(own))
+    share = float(counts.max() / len(numbers))
     if share < SHIFTED or counts.max() < 0.9 * counts.sum():
         return []
-    pairs = np.bincount(own[(difference == step) | (difference == classes - step)], minlength=classes)
-    wraps = (np.abs(own - other) == classes - step).any()  # from last to first: ordered classes do not
+    pairs = np.bincount(numbers[(difference == step) | (difference == classes - step)], minlength=classes)
+    wraps = (np.abs(numbers - nearest) == classes - step).any()  # from last to first: ordered classes do not
     if pairs.min() < pairs.mean() / 4 or not wraps:
         return []
     meaning = f"share of rows whose class number is shifted by {step} from that of the most similar row"

@@ -34,12 +34,12 @@ def check_updates(context: CheckContext) -> CheckResult:
     _, layers = probe.look(before)
     ratios = {layer.name: layer.update_ratio for layer in layers}
     grad_norms = {layer.name: layer.grad_norm for layer in layers}
-    known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
-    findings = _frozen(a, probe, start) or _sizes(known, a.step.base_lr)
+    finite_ratios = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    findings = _frozen(a, probe, start) or _sizes(finite_ratios, a.step.base_lr)
     findings += _gradients(context, layers)
     if not findings:
         meaning = f"largest update over weight of a layer after {steps} steps (0.001 is typical)"
-        findings = [sound(max(known.values()), USUAL, meaning)]
+        findings = [sound(max(finite_ratios.values()), USUAL, meaning)]
     return CheckResult(findings, {"update_ratio": ratios, "grad_norm": grad_norms, "steps": steps})
 
 

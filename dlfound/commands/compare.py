@@ -104,9 +104,9 @@ def print_csv(comparison: Comparison) -> None:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the columns that matter to a person as a table."""
-    wanted = {name + end for name in (*METRICS, *comparison.monitors) for end in ("", "_std")}
+    shown = {name + end for name in (*METRICS, *comparison.monitors) for end in ("", "_std")}
     measured = [column for column in comparison.metrics if not column.startswith("train_")]
-    metrics = [column for column in measured if comparison.metrics[column] in wanted]
+    metrics = [column for column in measured if comparison.metrics[column] in shown]
     best = [column for column in metrics if column in (f"val_{comparison.monitors[0]}", *BEST)]
     settings = comparison.notable_settings()
     status = ["status"] if any(row["status"] != "done" for row in comparison.rows) else []

@@ -12,7 +12,7 @@ from typing import Any
 
 from dlfound.commands.text_table import print_table
 from dlfound.errors import Code, Error, printable
-from dlfound.runs.find import Summary, begun, find_runs, list_runs, read_summary, run_name
+from dlfound.runs.find import Summary, find_runs, list_runs, read_summary, run_name, start_time
 from dlfound.runs.folder import OUTPUTS
 from dlfound.terminal import age_text, number_text, say
 
@@ -69,7 +69,7 @@ def _read_row(path: Path) -> dict[str, Any]:
         **{f"val_{name}": val[name] for name in val if name == summary.monitor},
         **{f"test_{name}": test[name] for name in METRICS if name in test},
         "epochs": summary.epochs,
-        "age": max(0, round(time.time() - begun(path))),  # the clock may have been set back
+        "age": max(0, round(time.time() - start_time(path))),  # the clock may have been set back
         "size": _size(path),
     }
 

@@ -155,7 +155,7 @@ class Display:
         self._best: dict[str, Any] | None = None
         self._running: dict[int, dict[str, Any]] = {}  # worker -> its last message
         self._began = time.monotonic()
-        self._own = 0  # trials that this command has ended
+        self._ended_here = 0  # trials that this command has ended
         self._live: Any = None
         self._refreshed = 0.0
 
@@ -185,7 +185,7 @@ class Display:
             self._running.get(worker, {}).update(message)
         elif kind == "end":
             self._running.pop(worker, None)
-            self._own += 1
+            self._ended_here += 1
             self._count(message)
             self.ended = max(self.ended, message["ended"])
             if self._live is None:
@@ -223,9 +223,9 @@ class Display:
         return f"val {self.monitor} {number_text(value)}" if value is not None else ""
 
     def _time_left(self) -> str:
-        if not self._own:
+        if not self._ended_here:
             return ""
-        seconds_per_trial = (time.monotonic() - self._began) / self._own
+        seconds_per_trial = (time.monotonic() - self._began) / self._ended_here
         return f"{age_text(round(seconds_per_trial * max(0, self.count - self.ended)))} left"
 
     def _table(self) -> Any:

@@ -177,13 +177,13 @@ def _rows(config: Config, dataset: Dataset, plan: Mapping[str, Any]) -> list[dic
 def _number(dataset: Dataset, plan: Mapping[str, Any], k: int) -> tuple[str, str, str]:
     """Return the missing values, the lowest, median and highest value, and the inputs that they become."""
     values = dataset.inputs[:, k]
-    known = values[~np.isnan(values)]
+    present = values[~np.isnan(values)]
     i = plan["numbers"].index(k)
     becomes = "number as it is" if i in plan["plain"] else "number"
     if i in plan["flagged"]:
         becomes += " and flag"
-    shown = " .. ".join(f"{value:.6g}" for value in (known.min(), np.median(known), known.max()))
-    return f"{len(values) - len(known):,}", shown, becomes
+    shown = " .. ".join(f"{value:.6g}" for value in (present.min(), np.median(present), present.max()))
+    return f"{len(values) - len(present):,}", shown, becomes
 
 
 def _category(dataset: Dataset, plan: Mapping[str, Any], k: int) -> tuple[str, str, str]:
@@ -195,9 +195,9 @@ def _category(dataset: Dataset, plan: Mapping[str, Any], k: int) -> tuple[str, s
     if len(names) > COMMON:
         shown.append(f"{len(names) - COMMON:,} more")
     i = plan["categories"].index(k)
-    known = plan["known"][i]
-    becomes = f"embedding of {plan['embedding']}" if i in plan["embedded"] else f"one-hot of {known}"
-    rare = len(names) + bool(counts[MISSING]) - known
+    frequent_count = plan["known"][i]
+    becomes = f"embedding of {plan['embedding']}" if i in plan["embedded"] else f"one-hot of {frequent_count}"
+    rare = len(names) + bool(counts[MISSING]) - frequent_count
     if rare > 0:
         becomes += f" ({rare:,} rare)"
     return f"{counts[MISSING] + counts[UNKNOWN]:,}", ", ".join(shown), becomes

@@ -46,8 +46,8 @@ class Option:
     def settings(self) -> dict[str, SettingType]:
         """Name -> type, in the order of the signature."""
         parameters = inspect.signature(self.callable).parameters.values()
-        own = [p for p in parameters if p.kind is p.KEYWORD_ONLY or p.name in self.defaults]
-        return {p.name: setting_type(p.annotation) for p in own}
+        of_option = [p for p in parameters if p.kind is p.KEYWORD_ONLY or p.name in self.defaults]
+        return {p.name: setting_type(p.annotation) for p in of_option}
 
 
 Groups = Mapping[str, Mapping[str, Option]]
@@ -188,7 +188,7 @@ class Catalog:
         """
         return sorted({*self.paths.get(group, ()), *self.groups.get(group, ())})
 
-    def is_own(self, group: str, word: str) -> bool:
+    def is_user_option(self, group: str, word: str) -> bool:
         """True if a person added the option or experiment, by a file or by registering it."""
         path = self.paths[group].get(word)
         return path is None or not _is_built_in(path)

@@ -127,7 +127,7 @@ def _add_files(
 def _option_problems(group: str, word: str, content: Mapping[str, Any], catalog: Catalog) -> list[Problem]:
     """What an option's file must not hold. The program's own files are tested."""
     path = catalog.paths[group].get(word)
-    if path is None or not catalog.is_own(group, word):
+    if path is None or not catalog.is_user_option(group, word):
         return []
     problems = _file_problems(path, {group: {k: v for k, v in content.items() if k != "defaults"}})
     if "defaults" in content:

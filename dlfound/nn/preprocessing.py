@@ -205,7 +205,7 @@ class TabularPreprocessing(nn.Module):
     def features(self) -> int:
         """The number of columns of the result."""
         plan = self.plan
-        one_hot = sum(known for k, known in enumerate(plan["known"]) if k not in plan["embedded"])
+        one_hot = sum(count for k, count in enumerate(plan["known"]) if k not in plan["embedded"])
         return len(plan["numbers"]) + len(plan["flagged"]) + one_hot + len(plan["embedded"])
 
     def fit(self, column: Column, rare: int) -> "TabularPreprocessing":
@@ -247,7 +247,7 @@ def plan_columns(
     numbers = [k for k, count in codes.items() if count is None]
     categories = {k: count for k, count in codes.items() if count is not None}
     plain = [i for i, k in enumerate(numbers) if _only_0_and_1(column(k))]
-    known = [len(_frequent_codes(column(k), count, rare)) for k, count in categories.items()]
+    frequent_counts = [len(_frequent_codes(column(k), count, rare)) for k, count in categories.items()]
     return {
         "scale": scale,
         "knots": max(min(MAX_KNOTS, len(column(0)) // ROWS_PER_KNOT), MIN_KNOTS),
@@ -257,8 +257,8 @@ def plan_columns(
         "flagged": [i for i, k in enumerate(numbers) if np.isnan(column(k)).any()],
         "categories": list(categories),
         "codes": list(categories.values()),
-        "known": known,
-        "embedded": [i for i, count in enumerate(known) if count > one_hot],
+        "known": frequent_counts,
+        "embedded": [i for i, count in enumerate(frequent_counts) if count > one_hot],
         "embedding": embedding,
     }
 

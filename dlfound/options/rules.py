@@ -79,8 +79,8 @@ def _batch_for_statistics(batch_size: int | str, batchnorm: str, model: str) -> 
 
 
 def _lbfgs_constraint(optim: str, constraint: str) -> Problem | None:
-    what = f"optim=lbfgs does not work with constraint={constraint}"
-    message = f"{what}: projections spoil its curvature estimate"
+    conflict = f"optim=lbfgs does not work with constraint={constraint}"
+    message = f"{conflict}: projections spoil its curvature estimate"
     return _unless(optim != "lbfgs" or constraint == "none", message, "use constraint=none, or another optim")
 
 

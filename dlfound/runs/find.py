@@ -37,10 +37,10 @@ def list_runs(below: Path = OUTPUTS) -> list[Path]:
 
 
 def _in_order(paths: Iterable[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: (begun(path), path.name))
+    return sorted(paths, key=lambda path: (start_time(path), path.name))
 
 
-def begun(path: Path) -> float:
+def start_time(path: Path) -> float:
     """Return when a run's config.yaml was written, in seconds since 1970; 0 if the folder has vanished."""
     try:
         return os.stat(os.path.join(path, CONFIG)).st_mtime

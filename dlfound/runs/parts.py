@@ -200,10 +200,10 @@ def _remarks(config: Config, dataset: Dataset, notes: Sequence[str]) -> list[str
     """Collect the remarks for the head of config.yaml: a later command may not know them any more."""
     warnings = [*dataset.warnings, *(text for text in config.warnings if text not in cautions(config))]
     remarks = [*dataset.notes, *notes, *(f"{WARNING}{text}" for text in warnings)]
-    asked = config["train"]["batch_size"]
+    requested = config["train"]["batch_size"]
     rows = len(dataset.parts["train"])
-    if isinstance(asked, int) and asked > rows:
-        remarks.append(f"train.batch_size={asked} is more than the {rows} training rows: using {rows}")
+    if isinstance(requested, int) and requested > rows:
+        remarks.append(f"train.batch_size={requested} is more than the {rows} training rows: using {rows}")
     return remarks
 
 

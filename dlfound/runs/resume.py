@@ -51,25 +51,29 @@ def configure_run(
     path = find_run(runs[0])
     saved = reopen(path / CONFIG, catalog(config_dirs))
     has_experiment = any(text.startswith(f"{EXPERIMENT}=") for text in others)  # a whole configuration
-    asked = configure(others, config_dirs) if has_experiment else compose(others, saved.catalog, base=saved)
-    typed = _typed(others, asked)
+    requested = (
+        configure(others, config_dirs) if has_experiment else compose(others, saved.catalog, base=saved)
+    )
+    typed = _typed(others, requested)
     if {"run.dir", "run.name"} & typed:
         message = "resume=RUN names the folder, and so does run.dir or run.name"
         raise Error(message, "leave one out", Code.CONFIG)
     fix = "leave these settings unchanged; or leave resume out and choose another run.dir"
-    _refuse(path, [difference for difference in differences(saved, asked) if difference[0] in typed], fix)
-    return _changed(saved, asked, typed), path
+    _refuse(path, [difference for difference in differences(saved, requested) if difference[0] in typed], fix)
+    return _changed(saved, requested, typed), path
 
 
-def _typed(overrides: Sequence[str], asked: Config) -> set[str]:
+def _typed(overrides: Sequence[str], requested: Config) -> set[str]:
     """The settings and groups whose values the overrides give."""
     heads = {text.partition("=")[0] for text in overrides}
     if EXPERIMENT in heads:
-        return {*asked.origins, *asked.tree}
-    return {key for key, origin in asked.origins.items() if origin in overrides} | (heads & set(asked.tree))
+        return {*requested.origins, *requested.tree}
+    return {key for key, origin in requested.origins.items() if origin in overrides} | (
+        heads & set(requested.tree)
+    )
 
 
-def check_same(path: Path, saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE) -> None:
+def check_same(path: Path, saved: Config, requested: Config, free: Collection[str] = MAY_CHANGE) -> None:
     """Refuse to continue a run under another configuration.
 
     Args:
@@ -79,15 +83,15 @@ def check_same(path: Path, saved: Config, asked: Config, free: Collection[str] =
         Error: naming each setting that differs, with both values (code 4).
     """
     fix = "leave these settings unchanged, or choose another run.dir"
-    _refuse(path, differences(saved, asked, free), fix)
+    _refuse(path, differences(saved, requested, free), fix)
 
 
-def differences(saved: Config, asked: Config, free: Collection[str] = MAY_CHANGE) -> list[Difference]:
+def differences(saved: Config, requested: Config, free: Collection[str] = MAY_CHANGE) -> list[Difference]:
     """The settings that differ and may not; a setting that one side lacks is null there."""
     different = []
     for node in saved.tree:
         old = saved.tree[node]
-        new = asked.tree[node]
+        new = requested.tree[node]
         other_option = node != "run" and old.get("name") != new.get("name")
         for key in ["name"] if other_option else {**old, **new}:
             name = f"{node}.{key}"
@@ -106,7 +110,7 @@ def _refuse(path: Path, different: Sequence[Difference], fix: str) -> None:
         raise Error(f"{path} is a run with another configuration: {listed(different)}", fix, Code.RUN)
 
 
-def _changed(saved: Config, asked: Config, typed: set[str]) -> Config:
+def _changed(saved: Config, requested: Config, typed: set[str]) -> Config:
     """The run's configuration with the changes that were typed.
 
     Raises:
@@ -115,14 +119,14 @@ def _changed(saved: Config, asked: Config, typed: set[str]) -> Config:
     config = saved
     for name in typed.intersection((*OF_TRAIN, *PLACES)):
         node, _, setting = name.partition(".")
-        config = config.having(node, **{setting: asked[node][setting]})
+        config = config.having(node, **{setting: requested[node][setting]})
     problems, _ = check_rules(config.tree, RULES)
     if problems and config.tree != saved.tree:
         raise Error.of(problems, Code.CONFIG)
     return config
 
 
-def check_length(path: Path, saved: Config, asked: Config, done: int) -> None:
+def check_length(path: Path, saved: Config, requested: Config, done: int) -> None:
     """Refuse another number of epochs if it would have changed the run from its start.
 
     Args:
@@ -132,10 +136,10 @@ def check_length(path: Path, saved: Config, asked: Config, done: int) -> None:
         Error: the decay depends on the length, or more epochs are done (code 4).
     """
     old = saved["train"]["epochs"]
-    new = asked["train"]["epochs"]
+    new = requested["train"]["epochs"]
     if new == old:
         return
-    decay = asked.name("lr_decay")
+    decay = requested.name("lr_decay")
     if decay not in ANY_LENGTH:
         message = f"{path}: train.epochs was {old}, now {new}, but lr_decay={decay} depends on the length"
         raise Error(message, "train anew in another run.dir", Code.RUN)
@@ -154,20 +158,20 @@ def is_over(run: "Run", config: Config) -> bool:
     return run.report["stopped_by"] != "epochs" or config["train"]["epochs"] <= run.report["epochs_run"]
 
 
-def leave_as_it_is(run: "Run", asked: Config, data: Any, shown: bool) -> None:
+def leave_as_it_is(run: "Run", requested: Config, data: Any, shown: bool) -> None:
     """Check that a finished run is the one that is asked for, and say that it stays unchanged.
 
     Args:
-        asked: settled, with no `auto` option left.
+        requested: settled, with no `auto` option left.
         data: the arrays that a program passes, or None.
 
     Raises:
         Error: another configuration is asked for, or arrays are passed (code 4).
     """
     path = run.path
-    saved = reopen(path / CONFIG, catalog(asked.catalog.config_dirs))
+    saved = reopen(path / CONFIG, catalog(requested.catalog.config_dirs))
     # The data are not read, so other ones would go unnoticed.
-    check_same(path, saved, asked, free={*MAY_CHANGE} - {*PLACES})
+    check_same(path, saved, requested, free={*MAY_CHANGE} - {*PLACES})
     if shown:
         hint = "resume=RUN train.epochs=... continues it"
         if reason := REASONS.get(run.report["stopped_by"]):

@@ -185,7 +185,7 @@ def read_trials(sweep: Path) -> list[Compared]:
     """
     entries = read_trial_files(sweep)
     runs = {path: {run: read_summary(run) for run in list_runs(path)} for path in entries}
-    monitor = next((summary.monitor for found in runs.values() for summary in found.values()), "loss")
+    monitor = next((summary.monitor for summaries in runs.values() for summary in summaries.values()), "loss")
     values = {}
     for path, entry in entries.items():
         if entry["result"] is not None and entry["result"].get("state") == State.DONE:

@@ -52,7 +52,7 @@ class WorkerPool:
     _workers: dict[int, "_Worker"] = field(default_factory=dict, init=False)
     _failure: Error | None = field(default=None, init=False)
     _killed: int = field(default=0, init=False)
-    _asked_at: float | None = field(default=None, init=False)  # when the workers were asked to stop
+    _stop_requested_at: float | None = field(default=None, init=False)  # when the workers were asked to stop
 
     def run(self) -> None:
         """Run the workers until the last one has ended.
@@ -98,11 +98,11 @@ class WorkerPool:
     def _ask_to_stop(self) -> None:
         """Send SIGTERM, which lets each worker finish its step; after the grace period, SIGKILL."""
         now = time.monotonic()
-        if self._asked_at is None:
-            self._asked_at = now
+        if self._stop_requested_at is None:
+            self._stop_requested_at = now
             for worker in self._workers.values():
                 worker.process.terminate()
-        elif now - self._asked_at > GRACE_PERIOD:
+        elif now - self._stop_requested_at > GRACE_PERIOD:
             for worker in self._workers.values():
                 worker.process.kill()
 
@@ -112,7 +112,7 @@ class WorkerPool:
         if code == Code.BUG and self._failure is None:
             fix = f"{self.log} may contain the reason"
             self._failure = Error(f"a worker ended with exit code {code}", fix, Code.BUG)
-        if code >= 0 or self._asked_at is not None or self.stop():
+        if code >= 0 or self._stop_requested_at is not None or self.stop():
             return
         self._killed += 1
         name = signal.Signals(-code).name
