@@ -14,10 +14,10 @@ from dlfound.training.assemble import Assembly
 from dlfound.training.device import DeviceData
 
 NETS = 9  # fresh nets, of which the median counts: a single net with one output says little
-FAR = 10.0  # times the loss of a constant prediction: a fault, not luck
+FAULTY_RATIO = 10.0  # times the loss of a constant prediction: a fault, not luck
 HIGH = 5.0  # times; He's initialisation with a linear output starts at up to 3 for regression
-USUAL = f"{1 / FAR:g} to {HIGH:g}"
-FLAT = 1e-3  # slope at a confident wrong prediction, relative to that at an undecided one
+USUAL = f"{1 / FAULTY_RATIO:g} to {HIGH:g}"
+FLAT_SLOPE = 1e-3  # slope at a confident wrong prediction, relative to that at an undecided one
 SQUASHED = 0.4  # share of the loss that right predictions leave; softmax applied twice leaves 0.45 to 1
 DESCENT = 30  # gradient steps towards the best constant prediction, from a good guess
 CONFIDENT = 20.0  # logit of a confident prediction: softmax gives the other classes 1e-9
@@ -90,10 +90,10 @@ def _judge(context: CheckContext, initial: float, constant: float, zero: float) 
     meaning += f"over that of the best constant output ({constant:.3g})"
     if ratio is None or zero <= 0:
         return sound(ratio, USUAL, meaning)
-    if initial > FAR * max(constant, zero):
+    if initial > FAULTY_RATIO * max(constant, zero):
         meaning += ": the initial weights are too large"
         return Finding("high", FAIL, ratio, USUAL, meaning, override)
-    if initial < min(constant, zero) / FAR:
+    if initial < min(constant, zero) / FAULTY_RATIO:
         meaning += ": an untrained net cannot be that good"
         advice = "look for the target among the inputs, and check the loss function"
         return Finding("low", FAIL, ratio, USUAL, meaning, "", advice)
@@ -124,7 +124,7 @@ def _check_function(a: Assembly, part: DeviceData, name: str) -> list[Finding]:
         return [Finding("sign", FAIL, high, f"above {low:.3g}", meaning, "loss=auto", advice)]
     left = min(loss(right(strength)) for strength in STRENGTHS) / loss(torch.zeros_like(right(1)))
     confident = _gradient(a, part, wrong(CONFIDENT)).norm()
-    if left > SQUASHED and confident < FLAT * _gradient(a, part, wrong(0.5)).norm():
+    if left > SQUASHED and confident < FLAT_SLOPE * _gradient(a, part, wrong(0.5)).norm():
         meaning = f"share of {name} that right predictions leave: softmax or sigmoid is applied twice"
         advice = f"to keep {name}, apply softmax or sigmoid only once"
         return [Finding("squashed", FAIL, left, f"at most {SQUASHED:g}", meaning, "loss=auto", advice)]

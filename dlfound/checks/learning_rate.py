@@ -14,7 +14,7 @@ DECADES = (-7, 2)  # the exponents of the lowest and the highest rate
 PER_DECADE = 2
 STEPS = 40  # at each rate
 SEARCHES = 6  # times fewer steps for an optimizer that searches along each step
-PATIENCE = (20, 50)  # times the steps of the test, by the run's length: a rate that needs more is too slow
+LONGEST_DESCENT = (20, 50)  # times the steps of the test, by the run's length: more is too slow
 REACHED = 0.5  # of the largest fall of the loss: what a rate must reach by then
 LOST = 0.6  # of what the best rate learns: a larger rate that learns less diverges
 EDGE = 2.0  # a rate is at the edge if this factor leads out of the range
@@ -158,8 +158,8 @@ def range_test(context: CheckContext) -> RangeTest:
     best = min(losses, key=losses.__getitem__)
     lowest = losses[best]
     planned = math.ceil(len(a.parts["train"].inputs) / size) * context.config["train"]["epochs"]
-    patience = min(max(planned / steps, PATIENCE[0]), PATIENCE[1])
-    slow = initial - REACHED * (initial - lowest) / patience
+    longest = min(max(planned / steps, LONGEST_DESCENT[0]), LONGEST_DESCENT[1])
+    slow = initial - REACHED * (initial - lowest) / longest
     top = min(initial, constant)  # constant outputs learn nothing
     if top - lowest <= NOTICEABLE * abs(top):
         top = initial

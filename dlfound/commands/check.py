@@ -31,7 +31,7 @@ examples:
   dlfound train --check train.epochs=500               check first, and train if no check fails
 """
 MEANING = "what it means"
-COLUMNS = ["verdict", "check", "number", "usual", MEANING]
+FINDING_COLUMNS = ["verdict", "check", "number", "usual", MEANING]
 LEAST = 24  # characters for the meaning; a narrower terminal loses "usual", then "number"
 
 
@@ -58,11 +58,11 @@ def command(args: argparse.Namespace) -> int:
         report = check_config(config, None, args.only, out, typed, shown=True)
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     content = json.dumps(report.content, indent=2, ensure_ascii=False)
-    print(content if args.json else describe(report, out, columns))
+    print(content if args.json else report_text(report, out, columns))
     return report.code
 
 
-def describe(report: "CheckReport", out: Path, columns: int) -> str:
+def report_text(report: "CheckReport", out: Path, columns: int) -> str:
     """Return the table of findings, the fixes and a summary.
 
     Args:
@@ -91,8 +91,8 @@ def _table(findings: list[tuple[str, Finding]], columns: int) -> str:
     rows = []
     for name, finding in findings:
         cells = [finding.verdict, name, finding.number_text, finding.usual or "-", finding.meaning]
-        rows.append(dict(zip(COLUMNS, map(printable, cells), strict=True)))
-    shown = COLUMNS
+        rows.append(dict(zip(FINDING_COLUMNS, map(printable, cells), strict=True)))
+    shown = FINDING_COLUMNS
     for dropped in ("usual", "number"):
         if columns - width(rows, shown[:-1]) - len(GAP) < LEAST:
             shown = [column for column in shown if column != dropped]
@@ -101,5 +101,5 @@ def _table(findings: list[tuple[str, Finding]], columns: int) -> str:
     for row in rows:
         first, *others = wrap(row[MEANING], room, break_on_hyphens=False)
         lines.append({**row, MEANING: first})
-        lines += [{**dict.fromkeys(COLUMNS, ""), MEANING: other} for other in others]
+        lines += [{**dict.fromkeys(FINDING_COLUMNS, ""), MEANING: other} for other in others]
     return table(lines, shown)

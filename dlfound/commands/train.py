@@ -42,7 +42,7 @@ examples:
   dlfound train optim=momentum --cfg                   print every setting and where it comes from
   dlfound options                                      list all options
 """
-COLUMNS = ("column", "kind", "missing", "values", "becomes")
+INPUT_COLUMNS = ("column", "kind", "missing", "values", "becomes")
 RANKED = ("column", "kind", "becomes", "missing", "values")  # a narrow terminal loses the last ones first
 COMMON = 3  # categories that a row names
 LONGEST = 20  # characters of a category
@@ -84,7 +84,7 @@ def command(args: argparse.Namespace) -> int:
         command = f"dlfound {shlex.join(sys.argv[1:])}"
         add_files = _check(config, command) if args.check else add_nothing
         run = run_training(config, path, None, command, shown=True, stop=stop, add_files=add_files)
-    print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else describe(run))
+    print(json.dumps(run.report, indent=2, ensure_ascii=False) if args.json else result_text(run))
     raise_divergence(run)
     return Code.DONE
 
@@ -102,7 +102,7 @@ def _check(config: Any, command: str) -> Any:
     return partial(attach, verdicts)
 
 
-def describe(run: "Run") -> str:
+def result_text(run: "Run") -> str:
     """Return the result for a person: the net, a short table, the end of the training, the run's folder."""
     report = run.report
     shown = [name for name in report["test"] if name in (*CHEAP_METRICS, report["monitor"])]
@@ -141,7 +141,7 @@ def dry_run(config: Config, as_json: bool) -> None:
     print(_head(config, dataset))
     if dataset.preparation:
         hint = "a pipe and --json show all of them"
-        print_table(_rows(config, dataset, plan), COLUMNS, RANKED, hint)
+        print_table(_rows(config, dataset, plan), INPUT_COLUMNS, RANKED, hint)
     print(f"net: {'-'.join(map(str, widths))}; nothing was trained")
 
 
@@ -171,7 +171,7 @@ def _rows(config: Config, dataset: Dataset, plan: Mapping[str, Any]) -> list[dic
     cells += [(name, "target", "", "", "") for name in data["target"]]
     cells += [(name, "left out", "", "", "") for name in data["drop"]]
     cells += [(data[key], key, "", "", "") for key in ("group", "weight") if data[key]]
-    return [dict(zip(COLUMNS, map(printable, texts), strict=True)) for texts in cells]
+    return [dict(zip(INPUT_COLUMNS, map(printable, texts), strict=True)) for texts in cells]
 
 
 def _number(dataset: Dataset, plan: Mapping[str, Any], k: int) -> tuple[str, str, str]:

@@ -46,7 +46,7 @@ class Pattern(NamedTuple):
     exclude: tuple[str, ...]
 
 
-Sweep = Choices | Range | Interval | Pattern
+SweptValues = Choices | Range | Interval | Pattern
 
 
 class Override(NamedTuple):
@@ -55,7 +55,7 @@ class Override(NamedTuple):
     Attributes:
         text: the override as typed.
         key: a group, a node, or `node.setting`.
-        value: a plain value, or several of them as one of `Sweep`.
+        value: a plain value, or several of them as one of `SweptValues`.
         prefix: `+`, `++`, `~`, or empty.
         package: what follows an `@` in the key, or None.
         unreadable: why Hydra's grammar does not accept the text; None if it does.
@@ -204,7 +204,7 @@ def _refused(override: Override, catalog: Catalog) -> Problem | None:
     """Why no run can take an override, whatever the options chosen."""
     key = override.key
     text = shown(override.text)
-    is_sweep = isinstance(override.value, Sweep)
+    is_sweep = isinstance(override.value, SweptValues)
     value = NO_VALUE if is_sweep else override.value
     for_key = Suggestions(catalog).for_key
     if override.unreadable is not None:

@@ -49,6 +49,9 @@ METRICS: dict[str, tuple[str, ...]] = {
 HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "exact_match", "f1_macro", "auroc", "r2")
 """The metrics of which a higher value is better; of all others a lower one is."""
 
+Metrics = dict[str, float | None]
+"""Metric -> its value, a finite number; None if it is undefined or unknown."""
+
 CHEAP_METRICS = ("loss", "accuracy", "rmse", "mae", "r2")
 """Cheap metrics: they are measured on the training batches too, and `train` always shows them."""
 

@@ -18,7 +18,7 @@ from dlfound.errors import Code, Error, printable
 from dlfound.runs.folder import RunFolder, make_folder
 
 DPI = 120
-COLUMNS = 3  # panels side by side
+PANELS_PER_ROW = 3
 CURVES = 5  # best trials whose curves are drawn
 BLUE = "#3b6fb6"
 GREEN = "#2ca02c"
@@ -75,7 +75,7 @@ def draw_range_test(folder: RunFolder, source: str, target: str) -> None:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepFiles:
     """The content of a sweep's files.
 
     Attributes:
@@ -110,7 +110,7 @@ class Sweep:
         return float(row[self.metric])
 
 
-def read_sweep(path: Path) -> Sweep:
+def read_sweep(path: Path) -> SweepFiles:
     """Read the files of a sweep.
 
     Raises:
@@ -123,7 +123,7 @@ def read_sweep(path: Path) -> Sweep:
         metric = f"val_{report['monitor']}"
         if metric not in (rows or [[metric]])[0] and any(row["state"] == "done" for row in rows):
             raise KeyError(metric)
-        return Sweep(path, rows, report, metric, bool(report["growing"]))
+        return SweepFiles(path, rows, report, metric, bool(report["growing"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"cannot read the sweep in {path}: {type(error).__name__} {error}"
         raise Error(message, "rerun the sweep's command to write its files again", Code.RUN) from None
@@ -147,12 +147,12 @@ def draw(path: Path, out: Path) -> list[Path]:
     return files
 
 
-def settings(sweep: Sweep) -> Figure | None:
+def settings(sweep: SweepFiles) -> Figure | None:
     """Draw each setting against the metric, one panel per setting."""
     keys = list(sweep.report["space"])
     if not keys:
         return None
-    columns = min(len(keys), COLUMNS)
+    columns = min(len(keys), PANELS_PER_ROW)
     rows = math.ceil(len(keys) / columns)
     figure = new_figure(4.2 * columns, 3.2 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
@@ -169,7 +169,7 @@ def settings(sweep: Sweep) -> Figure | None:
     return figure
 
 
-def _draw_setting(panel: Axes, sweep: Sweep, key: str) -> None:
+def _draw_setting(panel: Axes, sweep: SweepFiles, key: str) -> None:
     done = [row for row in sweep.done if row[key]]
     unsuccessful = [row for row in sweep.rows if row["state"] in ("diverged", "failed") and row[key]]
     place = _x_axis(panel, key, sweep.report["space"][key], [*done, *unsuccessful])
@@ -225,7 +225,7 @@ def _limits(values: Sequence[float], growing: bool) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def importances(sweep: Sweep) -> Figure | None:
+def importances(sweep: SweepFiles) -> Figure | None:
     """Draw how much of the variance each setting explains."""
     shares = sorted(sweep.report["importances"].items(), key=lambda item: item[1])
     if not shares:
@@ -239,7 +239,7 @@ def importances(sweep: Sweep) -> Figure | None:
     return axes.figure
 
 
-def history(sweep: Sweep) -> Figure:
+def history(sweep: SweepFiles) -> Figure:
     """Draw each trial, and the best so far."""
     numbers = [int(row["trial"]) for row in sweep.done]
     values = [sweep.value(row) for row in sweep.done]
@@ -252,7 +252,7 @@ def history(sweep: Sweep) -> Figure:
     return axes.figure
 
 
-def curves(sweep: Sweep) -> Figure | None:
+def curves(sweep: SweepFiles) -> Figure | None:
     """Draw the metric after each epoch, for the best trials."""
     axes = new_axes(7, 3.6)
     values: list[float] = []
@@ -268,7 +268,7 @@ def curves(sweep: Sweep) -> Figure | None:
     return axes.figure
 
 
-def _finish(axes: Axes, sweep: Sweep, counter: str, values: Sequence[float]) -> None:
+def _finish(axes: Axes, sweep: SweepFiles, counter: str, values: Sequence[float]) -> None:
     """Set the limits and labels of axes that show the metric over a counter."""
     axes.set_ylim(_limits(values, sweep.growing) if values else None)
     axes.set_xlabel(counter)

@@ -15,14 +15,12 @@ from typing import Any
 from dlfound.config.config import FORMAT, flat
 from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Code, Error, printable
-from dlfound.objective.tasks import HIGHER_IS_BETTER
+from dlfound.objective.tasks import HIGHER_IS_BETTER, Metrics
 from dlfound.runs.durable import is_held
 from dlfound.runs.folder import CONFIG, OUTPUTS, PARTS, RUN_PLACE, RunFolder, unusable
 
 DEPTH = 3  # levels below a folder that are searched for runs
 LARGEST = sys.float_info.max
-
-Metrics = dict[str, float | None]
 
 
 # Find runs.

@@ -196,7 +196,7 @@ def unusable(message: str) -> Error:
     return Error(message, "use another run", Code.RUN)
 
 
-def mixed(message: str) -> Error:
+def mismatch(message: str) -> Error:
     """The error for files that do not fit together (code 4)."""
     return Error(message, "the folder's files must come from one run", Code.RUN)
 

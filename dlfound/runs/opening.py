@@ -12,7 +12,7 @@ from dlfound.options.configure import catalog
 from dlfound.options.rules import cautions
 from dlfound.runs.checkpoints import Checkpoint, Checkpoints
 from dlfound.runs.durable import locked
-from dlfound.runs.folder import CONFIG, RunFolder, disk_errors, make_folder, mixed
+from dlfound.runs.folder import CONFIG, RunFolder, disk_errors, make_folder, mismatch
 from dlfound.runs.parts import WARNING, RunLog, Training
 from dlfound.runs.resume import check_length, check_same, listed
 from dlfound.runs.run import Run
@@ -151,14 +151,14 @@ def _checked(checkpoint: Checkpoint, folder: RunFolder, training: Training, conf
     if before != now:
         changes = [(name, before.get(name), now.get(name)) for name in sorted({**now, **before})]
         different = listed([change for change in changes if change[1] != change[2]])
-        raise mixed(f"{at} does not belong to its config.yaml: {different}")
+        raise mismatch(f"{at} does not belong to its config.yaml: {different}")
     if len(lines) != saved.epochs_done:
         epoch = saved.progress.epoch
-        raise mixed(f"{at} is in epoch {epoch}, but metrics.jsonl has {len(lines)} lines before it")
+        raise mismatch(f"{at} is in epoch {epoch}, but metrics.jsonl has {len(lines)} lines before it")
     outputs = training.assembly.network.body.output.out_features
     fits = state.fits(saved, training.assembly.batch_size, outputs)
     if not fits or (saved.best.epoch, saved.best.value) != training.best_of(lines):
-        raise mixed(f"{at} does not fit config.yaml")
+        raise mismatch(f"{at} does not fit config.yaml")
     return Saved(saved, change, lines)
 
 

@@ -92,7 +92,7 @@ def _colours(
     if training.schema["classes"]:
         sure = torch.eye(len(training.schema["classes"]), dtype=torch.float64, device=targets.device)
         shares = loss.probabilities(outputs) if gives_probabilities(loss) else sure[loss.classes(outputs)]
-        return mixed(shares.double().cpu().numpy()), mixed(sure[targets].cpu().numpy())
+        return mix_colours(shares.double().cpu().numpy()), mix_colours(sure[targets].cpu().numpy())
     numbers = targets[:, 0].cpu().numpy()
     span = (float(numbers.min()), float(numbers.max()))
     predicted = training.assembly.network.target.inverse(outputs)[:, 0].cpu().numpy()
@@ -171,7 +171,7 @@ def plane(surface: np.ndarray, points: np.ndarray, shades: np.ndarray) -> np.nda
     return np.asarray(image)
 
 
-def mixed(probabilities: np.ndarray) -> np.ndarray:
+def mix_colours(probabilities: np.ndarray) -> np.ndarray:
     """Mix the colours of the classes: (..., classes) probabilities -> (..., 3) colours."""
     classes = probabilities.shape[-1]
     return probabilities @ COLOURS[np.arange(classes) % len(COLOURS)]
@@ -180,7 +180,7 @@ def mixed(probabilities: np.ndarray) -> np.ndarray:
 def ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Turn numbers (...) into colours (..., 3), from blue (low) to orange (high)."""
     share = np.clip((values - low) / ((high - low) or 1), 0, 1)
-    return mixed(np.stack([1 - share, share], -1))
+    return mix_colours(np.stack([1 - share, share], -1))
 
 
 def filters(weights: np.ndarray) -> np.ndarray:

@@ -13,16 +13,16 @@ from dlfound.data.dataset import Dataset
 from dlfound.data.files import Rows
 from dlfound.data.frames import read_labelled
 from dlfound.errors import Code, Error, printable
-from dlfound.objective.tasks import gives_probabilities
+from dlfound.objective.tasks import Metrics, gives_probabilities
 from dlfound.runs.run import Run
 from dlfound.runs.train import load_data
 from dlfound.terminal import say
 from dlfound.training.assemble import weigh
 from dlfound.training.device import make_resident, threads
-from dlfound.training.metrics import EVALUATION_ROWS, Metrics, evaluate
+from dlfound.training.metrics import EVALUATION_ROWS, evaluate
 
-FAR = 0.5  # deviations of the training pixels between an image's mean and theirs; the digits stay below 0.4
-FLAT = 0.1  # an image with less than this share of their deviation has hardly any contrast
+FAR_MEAN = 0.5  # distance of an image's mean from that of training, in deviations; digits stay below 0.4
+LOW_CONTRAST = 0.1  # an image with less than this share of their deviation has hardly any contrast
 
 
 # Measure it.
@@ -199,8 +199,8 @@ def _count_odd(run: Run, pixels: np.ndarray, white: int) -> tuple[int, int]:
     deviation = float(run.model.preprocessing.deviation.mean())
     means = pixels.mean(1)
     distance = np.abs(means - mean)
-    is_inverted = (distance > FAR * deviation) & (np.abs(white - means - mean) < distance / 2)
-    return is_inverted.sum(), (pixels.std(1) < FLAT * deviation).sum()
+    is_inverted = (distance > FAR_MEAN * deviation) & (np.abs(white - means - mean) < distance / 2)
+    return is_inverted.sum(), (pixels.std(1) < LOW_CONTRAST * deviation).sum()
 
 
 def _warn_of_images(rows: Rows, inverted: int, flat: int, invert: bool) -> None:

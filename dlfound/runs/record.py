@@ -7,7 +7,7 @@ from typing import Any
 
 from dlfound.config.config import Config
 from dlfound.errors import Problem
-from dlfound.objective.tasks import CHEAP_METRICS
+from dlfound.objective.tasks import CHEAP_METRICS, Metrics
 from dlfound.runs.folder import RUN_PLACE
 from dlfound.runs.parts import RunLog, Training
 from dlfound.terminal import number_text
@@ -15,7 +15,7 @@ from dlfound.training.device import versions
 from dlfound.training.layers import LayerProbe, LayerState
 from dlfound.training.loggers import Logger
 from dlfound.training.loop import Epoch, EpochProgress
-from dlfound.training.metrics import Metrics, monitored
+from dlfound.training.metrics import monitored
 from dlfound.training.symptoms import Symptoms
 
 FORMAT = 1  # of report.json

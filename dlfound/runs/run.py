@@ -19,7 +19,7 @@ from dlfound.nn.modules import Network
 from dlfound.objective.tasks import REGRESSION, gives_probabilities
 from dlfound.options.configure import catalog
 from dlfound.runs.checkpoints import BadField, read
-from dlfound.runs.folder import CONFIG, PARTS, RunFolder, load_weights, mixed, unusable
+from dlfound.runs.folder import CONFIG, PARTS, RunFolder, load_weights, mismatch, unusable
 from dlfound.runs.state import Seconds
 from dlfound.training.assemble import empty_network
 from dlfound.training.device import threads
@@ -64,7 +64,7 @@ class Run:
             Error: a file is missing or damaged, or belongs to another run (code 4).
         """
         if self.schema.get("fingerprint") != self.report["data"]["fingerprint"]:
-            raise mixed(f"{self.path / 'schema.json'} does not belong to its report.json")
+            raise mismatch(f"{self.path / 'schema.json'} does not belong to its report.json")
         load_weights(self.path)
 
     @cached_property
@@ -82,7 +82,7 @@ class Run:
         network = empty_network(self.config, self.loss, self.schema)
         weights = load_weights(self.path)
         if _shapes(weights) != _shapes(network.state_dict()):
-            raise mixed(f"{self.path / 'model.safetensors'} does not fit {CONFIG}")
+            raise mismatch(f"{self.path / 'model.safetensors'} does not fit {CONFIG}")
         network.load_state_dict(weights)
         return network.eval()
 

@@ -171,7 +171,7 @@ class TrainState:
         expected = [((batches,), dtype), ((batches,), dtype), (rows, dtype)]
         progress = [saved.progress.losses, saved.progress.norms, saved.progress.outputs]
         is_progress = [(tensor.shape, tensor.dtype) for tensor in progress] == expected
-        return is_progress and _shapes(self) == _shapes(saved)
+        return is_progress and _shapes_and_types(self) == _shapes_and_types(saved)
 
     def restore(self, saved: "TrainState") -> None:
         """Take over a saved state that fits; the vectors stay those of the step."""
@@ -181,7 +181,7 @@ class TrainState:
         vars(self).update(vars(saved) | {"vectors": self.vectors})
 
 
-def _shapes(state: TrainState) -> dict[str, tuple]:
+def _shapes_and_types(state: TrainState) -> dict[str, tuple]:
     """Name -> shape and type of the tensors that have the same shape throughout a run."""
     _, tensors = split({"vectors": state.vectors, "best": state.best})
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}

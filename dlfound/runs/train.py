@@ -9,6 +9,7 @@ from dlfound.config.config import Config
 from dlfound.data.dataset import Dataset
 from dlfound.errors import Code, Error
 from dlfound.nn.modules import BatchNorm, exact_statistics
+from dlfound.objective.tasks import Metrics
 from dlfound.runs.folder import RunFolder, check_place, new_path, save_weights
 from dlfound.runs.opening import missing_results, open_folder
 from dlfound.runs.parts import RunLog, Saver, ShouldPrune, Training, assemble_training, never_prune
@@ -19,7 +20,7 @@ from dlfound.terminal import Stop, progress_bar
 from dlfound.training.assemble import resolve
 from dlfound.training.device import find_device, threads
 from dlfound.training.loop import Diverged, fit
-from dlfound.training.metrics import EVALUATION_ROWS, Metrics, evaluate
+from dlfound.training.metrics import EVALUATION_ROWS, evaluate
 
 
 def train(

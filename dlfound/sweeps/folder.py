@@ -16,8 +16,9 @@ from typing import Any
 
 from dlfound.config.yaml_files import dump_yaml, read_yaml
 from dlfound.errors import Code, Error, Problem, printable
+from dlfound.objective.tasks import Metrics
 from dlfound.runs.comparison import Compared
-from dlfound.runs.find import Metrics, Summary, finite, list_runs, read_metrics, read_settings, read_summary
+from dlfound.runs.find import Summary, finite, list_runs, read_metrics, read_settings, read_summary
 from dlfound.runs.folder import SWEEP, TRIALS, RunFolder, check_place, make_folder
 
 FORMAT = 1

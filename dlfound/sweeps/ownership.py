@@ -130,7 +130,7 @@ class Ownership:
 
     def beat(self, trial_id: int, number: int) -> dict[str, Any]:
         """Write a heartbeat; returns what it wrote."""
-        owner = {**self._owner, "pulse": number}
+        owner = {**self._owner, "heartbeat": number}
         self._storage.set_trial_user_attr(trial_id, OWNER, owner)
         return owner
 

@@ -16,8 +16,7 @@ from dlfound.config.config import Config
 from dlfound.config.suggest import shown
 from dlfound.config.yaml_files import dump_yaml
 from dlfound.errors import Code, Error, printable
-from dlfound.objective.tasks import CHEAP_METRICS, HIGHER_IS_BETTER
-from dlfound.runs.find import Metrics
+from dlfound.objective.tasks import CHEAP_METRICS, HIGHER_IS_BETTER, Metrics
 from dlfound.runs.folder import TRIALS, RunFolder, make_folder
 from dlfound.sweeps.folder import Result, State, mean_and_spread
 from dlfound.sweeps.plan import Plan

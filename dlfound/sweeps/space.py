@@ -147,12 +147,12 @@ def _read_entry(text: str, catalog: Catalog) -> Dimension | Fixed | Problem:
     override = grammar.parse_override(text)
     if override.prefix == "~":  # here, since a later override of the same key would replace it
         return refuse_removal(override.key, catalog)
-    if isinstance(override.value, grammar.Sweep):
+    if isinstance(override.value, grammar.SweptValues):
         return _read_dimension(override.key, override.value, shown(text), catalog)
     return Fixed(override.key, text)  # composing says what is wrong with it
 
 
-def _read_dimension(key: str, value: grammar.Sweep, text: str, catalog: Catalog) -> Dimension | Problem:
+def _read_dimension(key: str, value: grammar.SweptValues, text: str, catalog: Catalog) -> Dimension | Problem:
     if key.partition(".")[0] == "run" and key not in VARYING_RUN_SETTINGS:
         return Problem(f"{key} cannot vary: it is the same for all trials", f"give {key} one value")
     if isinstance(value, grammar.Range):

@@ -11,6 +11,7 @@ from torch import Tensor
 from dlfound.config.setting_types import Count, NonNegative, Whole
 from dlfound.errors import Code, Error
 from dlfound.nn.modules import BatchNorm, Network
+from dlfound.objective.tasks import Metrics
 from dlfound.streams import stream, stream_seed
 from dlfound.training.device import DeviceData
 from dlfound.training.metrics import evaluate, finite, measure
@@ -33,8 +34,8 @@ class Epoch:
 
     number: int
     lr: float
-    train: dict[str, float | None]
-    val: dict[str, float | None]
+    train: Metrics
+    val: Metrics
     grad_norm: float | None
     before: Tensor
     train_seconds: float

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from dlfound.nn.modules import Network
-from dlfound.objective.tasks import HIGHER_IS_BETTER, gives_probabilities
+from dlfound.objective.tasks import HIGHER_IS_BETTER, Metrics, gives_probabilities
 from dlfound.training.device import DeviceData
-
-Metrics = dict[str, float | None]
 
 EVALUATION_ROWS = 8192  # rows at a time: limits the memory of what is computed from rows
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from dlfound.config.config import Config
 from dlfound.nn.initializer import recipe
+from dlfound.objective.tasks import Metrics
 from dlfound.training.layers import SAMPLE_ROWS, LayerState
 from dlfound.training.loop import Epoch
-from dlfound.training.metrics import Metrics, finite
+from dlfound.training.metrics import finite
 
 # Thresholds of the signs. The tests train with sound settings of many kinds, and none of them reaches one.
 SATURATED = 0.5  # share of a layer's activations on a flat end

@@ -10,7 +10,7 @@ from support.trained import SHORT
 
 import dlfound
 from dlfound.cli import main
-from dlfound.commands.train import describe
+from dlfound.commands.train import result_text
 from dlfound.objective import loss
 from dlfound.objective.tasks import METRICS, OF_PROBABILITIES
 from dlfound.runs.train import load_data
@@ -73,7 +73,7 @@ def test_any_metric_can_select_the_best_epoch(metric, words):
     assert run.report["best_epoch"] == 1 + values.index(best)
     assert len(set(values)) > 1 and run.report["monitor"] == metric
     short = list(NUMBERS) if words is GRADE else ["loss", "accuracy"]
-    head = describe(run).splitlines()[1].split()
+    head = result_text(run).splitlines()[1].split()
     assert head == [*short, *([metric] if metric not in short else [])]
 
 
@@ -186,4 +186,4 @@ def test_an_undefined_metric_is_null_in_files_and_a_dash_in_tables():
     assert all(val["auroc"] is None and val["f1_macro"] is not None for val in validations)
     assert run.report["val"]["auroc"] is None and run.report["best_epoch"] == 0
     assert any("auroc was undefined" in warning for warning in run.report["warnings"])
-    assert [line.split()[-1] for line in describe(run).splitlines()[3:5]] == ["-", "-"]
+    assert [line.split()[-1] for line in result_text(run).splitlines()[3:5]] == ["-", "-"]

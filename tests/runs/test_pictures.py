@@ -170,14 +170,14 @@ def test_a_prediction_that_is_not_a_number_is_white():
 
 def test_mixed_colours():
     """A sure prediction has its class's colour, a doubtful one a mixture; class 11 has the first colour."""
-    assert np.array_equal(pictures.mixed(np.eye(10)), COLOURS)
+    assert np.array_equal(pictures.mix_colours(np.eye(10)), COLOURS)
     assert np.allclose(
-        pictures.mixed(np.array([0.25, 0.75])), 0.25 * np.array(BLUE) + 0.75 * np.array(ORANGE)
+        pictures.mix_colours(np.array([0.25, 0.75])), 0.25 * np.array(BLUE) + 0.75 * np.array(ORANGE)
     )
-    assert pictures.mixed(np.full((4, 5, 3), 1 / 3)).shape == (4, 5, 3)
-    many = pictures.mixed(np.eye(23))
+    assert pictures.mix_colours(np.full((4, 5, 3), 1 / 3)).shape == (4, 5, 3)
+    many = pictures.mix_colours(np.eye(23))
     assert np.array_equal(many[10], many[0]) and np.array_equal(many[22], COLOURS[2])
-    assert pictures.mixed(np.full(100, 0.01)).max() <= 255
+    assert pictures.mix_colours(np.full(100, 0.01)).max() <= 255
     assert len(np.unique(COLOURS, axis=0)) == len(COLOURS) == 10
 
 
