@@ -8,7 +8,8 @@ end of the warm-up, with fractions.
 
 Each option is a class, or a function that returns an object. It takes the number of epochs of the run.
 `rate(lr, epoch, share)` is the learning rate of a step that begins after `epoch` epochs (with fractions) and
-is `share` of an epoch; `after(value)` takes the value of each validation.
+is `share` of an epoch; `after(value)` takes the value of each validation. The attribute `any_length` of an
+option is True if its rates do not depend on the number of epochs: a finished run can then train for longer.
 
 early_stopping:
 When training ends before train.epochs. However a run ends, dlfound keeps the net of the best validation.
@@ -71,6 +72,9 @@ def constant(epochs: int) -> Decay:
     return Decay(epochs, 0, lambda lr, done, length: lr)
 
 
+constant.any_length = True
+
+
 class Plateau(Decay):
     """Multiply the rate by `factor` at every `patience`-th validation in a row without improvement.
 
@@ -79,6 +83,8 @@ class Plateau(Decay):
 
     Source: the lecture, minute 39.
     """
+
+    any_length = True
 
     def __init__(
         self,
@@ -112,6 +118,9 @@ def step(epochs: int, *, step_size: Count, gamma: Share, warmup: NonNegative) ->
     return Decay(epochs, warmup, lambda lr, done, length: lr * gamma ** math.floor(done / step_size))
 
 
+step.any_length = True
+
+
 def exponential(epochs: int, *, gamma: Share, warmup: NonNegative) -> Decay:
     """Multiply the rate by gamma over each epoch, a little at each step.
 
@@ -122,6 +131,9 @@ def exponential(epochs: int, *, gamma: Share, warmup: NonNegative) -> Decay:
     return Decay(epochs, warmup, lambda lr, done, length: lr * gamma**done)
 
 
+exponential.any_length = True
+
+
 def inverse_time(epochs: int, *, half_life: Positive, warmup: NonNegative) -> Decay:
     """lr / (1 + epochs / half_life): the rate is lr / 2 after half_life epochs, lr / 3 after twice as many.
 
@@ -130,6 +142,9 @@ def inverse_time(epochs: int, *, half_life: Positive, warmup: NonNegative) -> De
     Source: Robbins & Monro 1951; Bottou 2012, section 5.2.
     """
     return Decay(epochs, warmup, lambda lr, done, length: lr / (1 + done / half_life))
+
+
+inverse_time.any_length = True
 
 
 def linear(epochs: int, *, final_lr: NonNegative, warmup: NonNegative) -> Decay:

@@ -136,7 +136,7 @@ class Training:
             "progress": self.state.progress,
         }
 
-    def take(self, event: Epoch | EpochProgress) -> None:
+    def advance(self, event: Epoch | EpochProgress) -> None:
         """Bring the state up to date with what `fit` yields; an epoch may end the training."""
         state = self.state
         if isinstance(event, EpochProgress):
@@ -229,7 +229,7 @@ class Saver:
         """True if `fit` should pause inside an epoch."""
         return self.stop() or self.schedule.due()
 
-    def take(self, event: Epoch | EpochProgress) -> None:
+    def save_if_due(self, event: Epoch | EpochProgress) -> None:
         """Write a checkpoint if it is time.
 
         Raises:

@@ -81,7 +81,7 @@ class Observer:
                 self.logger.text("net", str(self.training.assembly.network))
             self._draw(0, layers)
 
-    def take(self, event: Epoch | EpochProgress) -> None:
+    def record(self, event: Epoch | EpochProgress) -> None:
         """Record an epoch, show it, and warn of what goes wrong.
 
         Raises:
@@ -89,11 +89,11 @@ class Observer:
         """
         if isinstance(event, Epoch):
             loss, layers = self.probe.look(event.before)
-            self._record(event, layers)
+            self._write(event, layers)
             self.show(event.number, self._summary(event))
             self._warn(self.symptoms.epoch(event, loss, layers))
 
-    def _record(self, epoch: Epoch, layers: Sequence[LayerState]) -> None:
+    def _write(self, epoch: Epoch, layers: Sequence[LayerState]) -> None:
         measured = {"train": epoch.train, "val": epoch.val}
         seconds = {"train": round(epoch.train_seconds, 6), "val": round(epoch.val_seconds, 6)}
         folder = self.log.folder

@@ -19,8 +19,6 @@ OF_TRAIN = ("train.epochs", "train.checkpoint", "train.allow_changed")
 # Where the data are: the fingerprint tells whether they are the same. A finished run reads none.
 PLACES = ("data.path", "data.target_path", "data.val_path", "data.test_path", "data.root")
 MAY_CHANGE = (*OF_TRAIN, *PLACES, "run.name", "run.dir")  # any other setting would make it another run
-# The decays that do not depend on train.epochs.
-ANY_LENGTH = ("none", "plateau", "step", "exponential", "inverse_time")
 WORD = "resume="
 REASONS = {  # why more epochs would not continue a finished run
     "early_stopping": "early stopping ended it",
@@ -139,8 +137,8 @@ def check_length(path: Path, saved: Config, requested: Config, done: int) -> Non
     new = requested["train"]["epochs"]
     if new == old:
         return
-    decay = requested.name("lr_decay")
-    if decay not in ANY_LENGTH:
+    if not getattr(requested.build("lr_decay").func, "any_length", False):
+        decay = requested.name("lr_decay")
         message = f"{path}: train.epochs was {old}, now {new}, but lr_decay={decay} depends on the length"
         raise Error(message, "train anew in another run.dir", Code.RUN)
     if new < done:

@@ -115,9 +115,9 @@ def run_training(
             error = None
             try:
                 for event in fit(**training.fit_arguments(), pause=saver.pause):
-                    training.take(event)
-                    observer.take(event)
-                    saver.take(event)
+                    training.advance(event)
+                    observer.record(event)
+                    saver.save_if_due(event)
                     if training.state.ended:
                         break
             except Diverged as diverged:

@@ -6,6 +6,7 @@ import pytest
 
 from dlfound.cli import main
 from dlfound.optim.schedules import DECAYS
+from dlfound.options.configure import configure
 
 HALF = 0.5
 ROOT = math.sqrt(2) / 2
@@ -70,6 +71,15 @@ def test_one_cycle():
     table = {0: 0.1, 1: 0.325, 2: 0.55, 4: 1, 6: 0.02 + 0.98 * (1 + ROOT) / 2, 8: 0.51, 12: 0.02}
     for epoch, rate in table.items():
         assert decay.rate(0.1, epoch, 0.1) == pytest.approx(rate), epoch
+
+
+def test_any_length_marks_the_decays_whose_rates_do_not_depend_on_the_number_of_epochs():
+    for name, option in DECAYS.items():
+        build = configure([f"lr_decay={name}"]).build("lr_decay")
+        short, long = (
+            [build(epochs).rate(0.001, epoch, 0.1) for epoch in (0, 13, 19)] for epochs in (20, 40)
+        )
+        assert getattr(option, "any_length", False) == (short == long), name
 
 
 @pytest.mark.parametrize(

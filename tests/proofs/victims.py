@@ -85,7 +85,7 @@ class Forked:
     def _follow(self) -> None:
         """Make every training of a child tell where it is."""
         start = Observer.start
-        take = Training.take
+        advance = Training.advance
         measure_best = train.measure_best
         save = Checkpoints.save
 
@@ -93,8 +93,8 @@ class Forked:
             self._tell("epoch", observer.state.progress.epoch)
             start(observer)
 
-        def take_and_tell(training: Training, event: Any) -> None:
-            take(training, event)
+        def advance_and_tell(training: Training, event: Any) -> None:
+            advance(training, event)
             self._tell("epoch", training.state.progress.epoch)
 
         def measure_and_tell(*args: Any) -> Any:
@@ -108,7 +108,7 @@ class Forked:
             self._shared[0] = before
 
         Observer.start = start_and_tell
-        Training.take = take_and_tell
+        Training.advance = advance_and_tell
         train.measure_best = measure_and_tell
         Checkpoints.save = save_and_tell
 
