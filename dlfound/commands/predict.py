@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -16,7 +16,7 @@ from dlfound.commands.options import own_options, reading_options
 from dlfound.data.suffixes import OTHERS, PARQUET, RUNNING, is_table
 from dlfound.errors import Code, Error, printable
 from dlfound.options.configure import load_options, read_words
-from dlfound.runs.durable import name_aside
+from dlfound.runs.durable import replacing
 from dlfound.terminal import say
 
 SUMMARY = "predict the class or the number of new rows, images or arrays"
@@ -129,24 +129,22 @@ def _destination(out: Path | None) -> Iterator[TextIO | BinaryIO]:
     options = {"mode": "w", "encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     if out.suffix.lower() in PARQUET:
         options = {"mode": "wb"}
-    path = Path(os.path.realpath(out))
-    aside = name_aside(path)
-    is_file = True
     try:
-        with suppress(FileNotFoundError):
-            is_file = stat.S_ISREG(os.stat(out).st_mode)  # a device or a pipe must not be replaced
-        with (aside if is_file else out).open(**options) as stream:
+        with _place(out) as path, path.open(**options) as stream:
             yield stream
-        if is_file:
-            aside.replace(path)
     except OSError as error:
         fix = "make room, or name another place"
         if isinstance(error, FileNotFoundError):
             fix = f"make the folder {out.parent} first"
         raise Error(f"cannot write {out}: {error.strerror}", fix, Code.RESOURCES) from None
-    finally:
-        if os.path.exists(aside):
-            aside.unlink()
+
+
+def _place(out: Path) -> AbstractContextManager[Path]:
+    """Return the place to write to: a device or a pipe itself, else a temporary file that replaces `out`."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(out).st_mode):
+            return nullcontext(out)
+    return replacing(Path(os.path.realpath(out)))
 
 
 def _write_csv(

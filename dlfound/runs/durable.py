@@ -29,14 +29,24 @@ def replace_durably(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk refuses; the old file is intact, and no temporary file stays.
     """
+    with replacing(path) as aside:
+        write_durably(aside, content)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name in the folder of `path`; the file written there replaces `path` at the end.
+
+    After an error or an interrupt, the old file is intact, and no temporary file stays.
+    """
     aside = name_aside(path)
     try:
-        write_durably(aside, content)
+        yield aside
         os.rename(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 def name_aside(path: Path) -> Path:
