@@ -22,8 +22,9 @@ from dlfound.errors import Error
 from dlfound.runs.checkpoints import Checkpoints
 from proofs.disk import KILLED, Call, Fault, not_events
 from proofs.power import Machine
+from proofs.same import results_of
 from proofs.scenarios import COMMANDS, EVENTS, SCENARIOS, Scenario, strike
-from proofs.trainings import PLACE, RUN, Result, contents, enter_workplace, left_over, run, warm
+from proofs.trainings import PLACE, RUN, Result, enter_workplace, left_over, run, warm
 
 MAY_FAIL = r"/log\.txt$|/\.lock$"  # a run continues without these files
 CURVES_LOST = "cannot write curves"
@@ -130,8 +131,8 @@ def wrong_results(scenario: Scenario, result: Result) -> list[str]:
     """What is wrong with a run that should be complete and equal to an undisturbed one."""
     if result.code:
         return [f"exit code {result.code}"]
-    found = contents(Path(RUN))
-    problems = [f"{name} differs" for name, value in scenario.wanted.items() if found[name] != value]
+    results = results_of(Path(RUN))
+    problems = [f"{name} differs" for name, value in scenario.wanted.items() if results[name] != value]
     left = [name for name in left_over(Path(RUN)) if not (scenario.damaged and ".bad" in name)]
     return problems + [f"{name} is left" for name in left]
 

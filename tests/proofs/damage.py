@@ -28,8 +28,9 @@ from dlfound.errors import Code, Error
 from dlfound.runs.checkpoints import Checkpoint, Checkpoints
 from proofs.disk import KILLED
 from proofs.odd_checkpoints import Odd, odd_checkpoints
+from proofs.same import results_of
 from proofs.scenarios import clear
-from proofs.trainings import PLACE, RUN, WORDS, contents, enter_workplace, run, warm
+from proofs.trainings import PLACE, RUN, WORDS, enter_workplace, run, warm
 from proofs.wrong_bytes import DAMAGES, File
 
 FRESH = (*WORDS, "train.epochs=3", "logger=none")
@@ -145,10 +146,10 @@ def try_odd(name: str, odd: Checkpoint, wanted: dict[str, object], tally: Tally)
     if result.code != 0 and not refused:
         tally.fail(f"{name}: exit code {result.code}", result.output)
     if result.code == 0 and not name.startswith(POSSIBLE):
-        found = contents(Path(RUN))
+        results = results_of(Path(RUN))
         for part in wanted:
-            free = part == "report.json" and name.startswith(REPORTED)
-            if found[part] != wanted[part] and not free:
+            free = part == "report" and name.startswith(REPORTED)
+            if results[part] != wanted[part] and not free:
                 tally.fail(f"{name}: it is used, and {part} differs in the end", result.output)
     if not VICTIM.exists() or VICTIM.read_text() != "precious":
         tally.fail(f"{name}: another file was changed")
@@ -200,7 +201,7 @@ def prepare() -> Material:
     enter_workplace()
     clear()
     run(FRESH)
-    wanted = contents(Path(RUN))
+    wanted = results_of(Path(RUN))
     others = [content for _, content in killed_run(FOREIGN["another seed"], STEP)]
     files = killed_run(FRESH, STEP)
     shutil.copytree(PLACE, "killed")

@@ -1,42 +1,52 @@
-"""What two equal runs have in common: everything that they leave, except times and the folder's name."""
+"""What two equal runs have in common: all that they leave, or only the results, which survive faults."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from safetensors.torch import load
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from support.run_files import contents
 
 import dlfound
 from dlfound.runs.checkpoints import Checkpoints
 
 TIMES_OF_REPORT = ("seconds", "samples_per_second")
+ABOUT_THE_DISK = r"the run continues without|checkpoint of step \d+ is damaged"  # warnings of a fault
 RESUMED = "resuming after epoch"  # the lines of log.txt that only a resumed run has
 # Of the checkpoint: times, and sizes that depend on times and on how often a run was resumed.
-FREE = ("progress.seconds", "seconds.train", "seconds.total", "files.timing", "files.log")
+TIMES_OF_CHECKPOINT = ("progress.seconds", "seconds.train", "seconds.total", "files.timing", "files.log")
+
+
+def results_of(run: Path) -> dict[str, Any]:
+    """What a finished run has in common with one that no fault hit: name -> content, comparable with ==."""
+    results = contents(run)
+    warnings = results["report"]["warnings"]
+    results["report"]["warnings"] = [text for text in warnings if not re.search(ABOUT_THE_DISK, text)]
+    last = max((run / "checkpoints").glob("step-*.safetensors")).read_bytes()
+    results["last checkpoint"] = last[8 + int.from_bytes(last[:8], "little") :]  # its header holds times
+    return results
 
 
 def left_by(run: Path) -> dict[str, Any]:
-    """What a finished run leaves: name -> content, comparable with ==."""
+    """All that a finished run leaves except times and the folder's name: name -> content."""
     checkpoint, _ = Checkpoints(run).newest()
     assert checkpoint is not None
     report = json.loads(_text(run, "report.json"))
-    return {
+    return results_of(run) | {
         "exit": 0,
         "files": sorted(path.name for path in run.iterdir()),
         "config.yaml": yaml.safe_load(_text(run, "config.yaml")),
-        "schema.json": _text(run, "schema.json"),
-        "metrics.jsonl": _text(run, "metrics.jsonl"),
-        "report.json": {key: value for key, value in report.items() if key not in TIMES_OF_REPORT},
+        "report": {key: value for key, value in report.items() if key not in TIMES_OF_REPORT},
         "log.txt": [line for line in _text(run, "log.txt").splitlines() if not line.startswith(RESUMED)],
         "timing.jsonl": [json.loads(line)["epoch"] for line in _text(run, "timing.jsonl").splitlines()],
-        "model.safetensors": _bits(load((run / "model.safetensors").read_bytes())),
         "checkpoint, step": checkpoint.step,
         "checkpoint, tensors": _bits(checkpoint.tensors),
-        "checkpoint, state": {name: v for name, v in _flat(checkpoint.state) if name not in FREE},
+        "checkpoint, state": {
+            name: v for name, v in _flat(checkpoint.state) if name not in TIMES_OF_CHECKPOINT
+        },
         "predictions": _predictions(run),
         "tensorboard": _curves(run),
     }
@@ -76,6 +86,8 @@ def _curves(run: Path) -> dict[str, list[Any]]:
     folder = run / "tensorboard"
     if not folder.is_dir():
         return {}
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow
+
     sizes = dict.fromkeys(("scalars", "images", "histograms"), 0)  # 0: keep all
     events = EventAccumulator(str(folder), size_guidance=sizes).Reload()
     tags = events.Tags()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proofs.disk import Call, Disk, Fault, not_events
-from proofs.trainings import PLACE, RUN, WORDS, Result, contents, run
+from proofs.same import results_of
+from proofs.trainings import PLACE, RUN, WORDS, Result, run
 from proofs.watch import Watch
 
 FRESH = (*WORDS, "train.epochs=2", "logger=none")
@@ -44,7 +45,7 @@ class Scenario:
         """Make the folder and the results once; call it where no call fails."""
         clear()
         run(self.undisturbed)
-        self.wanted = contents(Path(RUN))
+        self.wanted = results_of(Path(RUN))
         self.begin()
         self.kept = Path("kept", self.name).absolute()
         shutil.move(PLACE, self.kept)

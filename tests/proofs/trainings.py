@@ -1,11 +1,10 @@
-"""Whole runs of `dlfound train` in child processes of a warm process, and what two equal runs have in common.
+"""Whole runs of `dlfound train` in child processes of a warm process.
 
 The warm process has imported everything, computes with one thread, and never calls backward(): a child forked
 from it behaves like a process of its own, and starts 50 times as fast.
 """
 
 import atexit
-import json
 import os
 import re
 import shutil
@@ -32,8 +31,6 @@ WORDS = (
     "train", f"run.dir={RUN}", "data=xor", "data.rows=60", "model.hidden=[4]", "dropout=standard",
     "batchnorm=batch", "train.batch_size=32", "lr_decay=none", "early_stopping=none", "run.threads=1",
 )  # fmt: skip
-ABOUT_THE_DISK = r"the run continues without|checkpoint of step \d+ is damaged"  # warnings of the faults
-FREE = ("seconds", "samples_per_second", "command")  # the parts of report.json that may differ
 
 
 @dataclass(frozen=True)
@@ -79,30 +76,6 @@ def enter_workplace() -> None:
     path = tempfile.mkdtemp(prefix="proof-", dir=memory)
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     os.chdir(path)
-
-
-# The results of a run.
-
-
-def contents(path: Path) -> dict[str, object]:
-    """What equal runs have in common to the byte: weights, metrics.jsonl, the report without times, ..."""
-    report = json.loads((path / "report.json").read_text())
-    for name in FREE:
-        report.pop(name, None)
-    report["warnings"] = [text for text in report["warnings"] if not re.search(ABOUT_THE_DISK, text)]
-    last = sorted((path / "checkpoints").glob("step-*.safetensors"))[-1].read_bytes()
-    return {
-        "model.safetensors": (path / "model.safetensors").read_bytes(),
-        "metrics.jsonl": (path / "metrics.jsonl").read_bytes(),
-        "schema.json": (path / "schema.json").read_bytes(),
-        "report.json": report,
-        "last checkpoint": tensors_of(last),
-    }
-
-
-def tensors_of(checkpoint: bytes) -> bytes:
-    """The tensors in the content of a checkpoint; its header holds times."""
-    return checkpoint[8 + int.from_bytes(checkpoint[:8], "little") :]
 
 
 def left_over(path: Path) -> list[str]:
