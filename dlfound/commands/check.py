@@ -36,7 +36,7 @@ LEAST = 24  # characters for the meaning; a narrower terminal loses "usual", the
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the arguments of the verb."""
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="the same as for dlfound train")
     own_options(parser)
     help_text = f"run this check only; repeat it for several: {', '.join(NAMES)}"
@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Run the verb; the exit code is 0 if no check failed, else 5."""
+    """Run the verb; return the exit code."""
     load_options(args.files)
     config = configure_run(args.overrides, args.config_dir)[0]
     out = Path(args.out).expanduser() if args.out else OUTPUTS / "check" / config["run"]["name"]

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb; return the exit code."""
     if args.line is not None:
         print(_answer(args))
     elif args.shell is not None:
@@ -39,7 +39,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def _answer(args: argparse.Namespace) -> str:
-    """The answer in the form that the scripts read."""
+    """Return the answer in the form that the scripts read."""
     try:
         answer = complete(args.line, args.parsers)
     except Error:  # a broken folder of options: reported when the command runs

@@ -46,7 +46,7 @@ class Answer:
 
 
 def complete(line: str, parsers: Parsers) -> Answer:
-    """What may stand at the end of a command line.
+    """Return what may stand at the end of a command line.
 
     Args:
         line: the line as typed so far, with its quotes; the first word is the command itself.
@@ -62,7 +62,7 @@ def complete(line: str, parsers: Parsers) -> Answer:
 
 
 def split(line: str) -> list[str]:
-    """The words of an unfinished line, without quotes; the last is the one at the cursor, perhaps empty."""
+    """Split an unfinished line into words without quotes; the last is at the cursor, perhaps empty."""
     for closing_quote in ("", "'", '"'):
         try:
             words = shlex.split(line + _CURSOR + closing_quote)
@@ -73,7 +73,7 @@ def split(line: str) -> list[str]:
 
 
 def _possible(before: Sequence[str], current: str, parsers: Parsers) -> Answer:
-    """What may follow the words `before`, whether or not it begins like `current`."""
+    """Return what may follow the words `before`, whether or not it begins like `current`."""
     if _REDIRECTION.match(current) or (before and _REDIRECTION.fullmatch(before[-1])):
         return Answer(otherwise=FILES)
     if not before:
@@ -130,7 +130,7 @@ class _Typed:
                 self._read(value)
 
     def next_argument(self) -> argparse.Action | None:
-        """The argument of the verb at the cursor, if it takes one more."""
+        """Return the argument of the verb at the cursor, if it takes one more."""
         for place, action in enumerate(self._arguments):
             if action.nargs in ("*", "+") or place == len(self.words):
                 return action
@@ -141,7 +141,7 @@ class _Typed:
 
 
 def _values(action: argparse.Action, current: str, typed: _Typed) -> Answer:
-    """The choices of an argument, or what its name in the help stands for."""
+    """Return the choices of an argument, or what its name in the help stands for."""
     if action.choices:
         return Answer(dict.fromkeys(action.choices, ""))
     config_dirs = typed.values.get("config_dir", ())
@@ -160,7 +160,7 @@ def _values(action: argparse.Action, current: str, typed: _Typed) -> Answer:
 
 
 def _runs(current: str) -> Answer:
-    """`latest` and the names of runs; also their folders, which are many, once a letter is typed."""
+    """Return `latest` and the names of runs; also their folders, which are many, once a letter is typed."""
     paths = list_runs()
     words = [run_name(path) for path in paths]
     if current:
@@ -191,7 +191,7 @@ class _Overrides:
         self.settings = Suggestions(catalog, self.chosen).settings
 
     def complete(self, current: str) -> Answer:
-        """The overrides that may be meant by what is typed of one."""
+        """Return the overrides that may be meant by what is typed of one."""
         key, equals, _ = current.partition("=")
         if equals:
             return self._values(key)
@@ -199,19 +199,19 @@ class _Overrides:
         return Answer(self._settings(node) if dot else self._heads())
 
     def _heads(self) -> dict[str, str]:
-        """The beginning of each override, without the groups that the line has chosen already."""
+        """Return the beginning of each override, without the groups that the line has chosen already."""
         groups = [group for group in self.catalog.paths if group not in self.given]
         nodes = [node for node in (*self.catalog.groups, *self.catalog.plain) if self._settings(node)]
         choices = {f"{group}=": f"now {self.chosen.get(group, 'none')}" for group in groups}
         return choices | {f"{node}.": f"settings of {self.chosen.get(node, 'the run')}" for node in nodes}
 
     def _settings(self, node: str) -> dict[str, str]:
-        """The settings of a node's option that the line does not set yet."""
+        """Return the settings of a node's option that the line does not set yet."""
         keys = {f"{node}.{name}": setting.description for name, setting in self.settings(node).items()}
         return {f"{key}=": text for key, text in keys.items() if key not in self.given}
 
     def _values(self, key: str) -> Answer:
-        """The words for a key, and its default."""
+        """Return the words for a key, and its default."""
         if key in self.catalog.paths:
             try:
                 meanings = {word: text["summary"] for word, text in describe(self.catalog, key).items()}
@@ -229,20 +229,20 @@ class _Overrides:
         return Answer({f"{key}={word}": text for word, text in words.items()}, otherwise)
 
     def _defaults(self, node: str) -> dict[str, Any]:
-        """The values of a node before overrides, in an experiment if the line names one."""
+        """Return the values of a node before overrides, in an experiment if the line names one."""
         exists = node in self.catalog.plain or self.chosen.get(node) in self.catalog.words(node)
         values = self.catalog.values(node, self.chosen.get(node, "")) if exists else {}
         changed = self.experiment.get(node)
         return values | changed if isinstance(changed, dict) else values
 
     def _monitors(self) -> list[str]:
-        """The metrics of the task, or of all tasks if only the data show which it is."""
+        """Return the metrics of the task, or of all tasks if only the data show which it is."""
         data = {key.removeprefix("data."): value for key, value in self.given.items()}
         task = task_of(self._defaults("data") | data)
         return ["auto", *(METRICS[task] if task else [name for names in METRICS.values() for name in names])]
 
 
 def _typable(value: Any) -> str:
-    """A value as a person types it; empty for null, a reference, or a value that needs quotes."""
+    """Return a value as a person types it; empty for null, a reference, or a value that needs quotes."""
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return text if value is not None and re.fullmatch(r"[\w.,+\[\]-]+", text, re.ASCII) else ""

@@ -48,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb; return the exit code."""
     # Handle signals before torch is imported: an exception in the middle of an import leaves a broken module.
     with stoppable() as stop:
         from dlfound.sweeps.plan import make_plan  # imports Hydra
@@ -69,7 +69,7 @@ def _print_space(plan: "Plan", as_json: bool) -> None:
 
 
 def _search(plan: "Plan", as_json: bool, stop: Stop) -> int:
-    """Run the sweep; returns the exit code."""
+    """Run the sweep; return the exit code."""
     seconds = plan.method.seconds
     deadline = float("inf") if seconds == "none" else time.monotonic() + seconds
     open_folder(plan.path, plan.identity, plan.count, plan.command)
@@ -93,7 +93,7 @@ def _search(plan: "Plan", as_json: bool, stop: Stop) -> int:
 
 
 def _finish(plan: "Plan", stop: Stop, failure: Error | None, as_json: bool) -> int:
-    """Write the sweep's files and print its results; returns the exit code."""
+    """Write the sweep's files and print its results; return the exit code."""
     from dlfound.sweeps.results import draw_pictures, read_results, write_results
 
     results = read_results(plan)

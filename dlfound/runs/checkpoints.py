@@ -82,7 +82,7 @@ class Checkpoints:
             raise Error(f"{problem}: {error.strerror or error}; {last}", fix, Code.RESOURCES) from None
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest undamaged checkpoint, None if there are no checkpoints; and warnings about damaged ones.
+        """Read the newest undamaged checkpoint, if any; return it, or None, and warnings about damaged ones.
 
         A damaged file gets a name that ends in .bad; the newest few of those are kept.
 
@@ -110,7 +110,7 @@ class Checkpoints:
         return [f"removed {path.name}, an old damaged checkpoint" for path in old]
 
     def _stored(self, suffix: str = "") -> list[tuple[int, Path]]:
-        """(step, file) ordered by the step in the name, never by a time; `suffix` follows the usual name."""
+        """List (step, file) by the step in the name, never by a time; `suffix` follows the usual name."""
         files = list(self.path.iterdir()) if self.path.is_dir() else []
         named = [path for path in files if path.name.endswith(suffix) and path.is_file()]
         matches = [(NAME.fullmatch(path.name.removesuffix(suffix)), path) for path in named]
@@ -131,7 +131,7 @@ class Schedule:
         self._last = time.perf_counter()
 
     def due(self, epoch: int = 0) -> bool:
-        """True if a checkpoint should be written now.
+        """Return True if a checkpoint should be written now.
 
         Args:
             epoch: the number of the epoch that has just ended; 0 inside an epoch.
@@ -155,7 +155,7 @@ def _digest(content: bytes) -> str:
 
 
 def _read(path: Path, step: int) -> Checkpoint | None:
-    """The checkpoint in a file; None if the content is not what the name says."""
+    """Read the checkpoint in a file; return None if the content is not what the name says."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]  # before any of it is in memory
     if path.name != f"step-{step:012}-{digest}.safetensors":
@@ -178,7 +178,7 @@ class BadField(Exception):
 
 
 def split(value: Any) -> tuple[Any, Tensors]:
-    """The JSON value and the tensors of a dataclass, a list, a dictionary, a tensor or a plain value."""
+    """Return the JSON value and the tensors of a dataclass, list, dictionary, tensor or plain value."""
     tensors = {}
 
     def plain(value: Any, name: str) -> Any:
@@ -197,7 +197,7 @@ def split(value: Any) -> tuple[Any, Tensors]:
 
 
 def read(kind: Any, value: Any, tensors: Tensors, name: str = "", *, extra: bool = False) -> Any:
-    """The value of type `kind` that `split` took apart.
+    """Return the value of type `kind` that `split` took apart.
 
     Args:
         kind: a dataclass, or the annotation of a field: Tensor, a type of `config.setting_types`, bool,

@@ -142,7 +142,7 @@ def locked(run: Path) -> Iterator[str]:
 
 
 def is_held(run: Path) -> bool:
-    """True while a process holds the lock of a run's folder; False if that cannot be found out."""
+    """Return True while a process holds the lock of a run's folder; False if that cannot be found out."""
     try:
         with _opened(run / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -44,7 +44,7 @@ class RunFolder:
     # Reading.
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The object in a JSON file.
+        """Read the object in a JSON file.
 
         Raises:
             Error: the file is missing, too large, or holds no JSON object (code 4).
@@ -58,7 +58,7 @@ class RunFolder:
         return value
 
     def read_text(self, name: str) -> str:
-        """A text file.
+        """Read a text file.
 
         Raises:
             Error: the file is missing, not a regular file, too large, or not UTF-8 (code 4).
@@ -75,11 +75,11 @@ class RunFolder:
             raise unusable(f"cannot read {path}: {error}") from None
 
     def read_lines(self, name: str, size: int | None = None) -> list[dict[str, Any]]:
-        """The objects in a .jsonl file, or in its first `size` bytes; an absent file has none."""
+        """Read the objects in a .jsonl file, or in its first `size` bytes; an absent file has none."""
         return [json.loads(line) for line in self._content(name, size).decode("utf-8").splitlines()]
 
     def digest(self, name: str, size: int | None = None) -> str:
-        """SHA-256 of a file, or of its first `size` bytes; an absent file counts as empty."""
+        """Return the SHA-256 of a file, or of its first `size` bytes; an absent file counts as empty."""
         return hashlib.sha256(self._content(name, size)).hexdigest()
 
     def _content(self, name: str, size: int | None) -> bytes:
@@ -118,13 +118,13 @@ class RunFolder:
             file.write(line + "\n")
 
     def sync(self, name: str) -> int:
-        """Force a file's content to the disk; returns its size, 0 if it is absent."""
+        """Force a file's content to the disk; return its size, 0 if it is absent."""
         path = self.path / name
         with writing(path):
             return sync_file(path) if path.exists() else 0
 
     def cut(self, name: str, size: int) -> bool:
-        """Cut a file back to a size that it had; returns False if it is shorter.
+        """Cut a file back to a size that it had; return False if it is shorter.
 
         A shorter file keeps its whole lines, so that the next line does not continue half a line.
         """
@@ -170,7 +170,7 @@ def save_weights(folder: RunFolder, tensors: "Mapping[str, Tensor]") -> None:
 
 
 def load_weights(path: Path) -> "dict[str, Tensor]":
-    """The tensors of model.safetensors in a run's folder.
+    """Read the tensors of model.safetensors in a run's folder.
 
     Raises:
         Error: the file is missing or damaged (code 4).
@@ -187,22 +187,22 @@ def load_weights(path: Path) -> "dict[str, Tensor]":
 
 
 def missing(path: Path, name: str) -> Error:
-    """The error for a run's folder that lacks a file (code 4)."""
+    """Return the error for a run's folder that lacks a file (code 4)."""
     return Error(f"{path} has no {name}", "name the folder of a finished run", Code.RUN)
 
 
 def unusable(message: str) -> Error:
-    """The error for a file of a run that cannot be used (code 4)."""
+    """Return the error for a file of a run that cannot be used (code 4)."""
     return Error(message, "use another run", Code.RUN)
 
 
 def mismatch(message: str) -> Error:
-    """The error for files that do not fit together (code 4)."""
+    """Return the error for files that do not fit together (code 4)."""
     return Error(message, "the folder's files must come from one run", Code.RUN)
 
 
 def packed(tensors: "Mapping[str, Tensor]", metadata: dict[str, str]) -> bytes:
-    """Tensors as the content of a safetensors file."""
+    """Pack tensors as the content of a safetensors file."""
     from safetensors.torch import save  # imports torch
 
     copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
@@ -213,7 +213,7 @@ def packed(tensors: "Mapping[str, Tensor]", metadata: dict[str, str]) -> bytes:
 
 
 def new_path(name: str) -> Path:
-    """outputs/<name>/<date>_<time>-<4 hex>."""
+    """Return outputs/<name>/<date>_<time>-<4 hex>."""
     return OUTPUTS / name / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(2)}"
 
 

@@ -72,7 +72,7 @@ def _tell(log: RunLog, remarks: Sequence[str], notes: Sequence[str], warnings: S
 
 
 def _saved_config(path: Path, config: Config) -> Config | None:
-    """The configuration of the run in the folder; None if the folder is new or empty.
+    """Return the configuration of the run in the folder; None if the folder is new or empty.
 
     Raises:
         Error: the folder holds another run, or other files (code 4).
@@ -87,7 +87,7 @@ def _saved_config(path: Path, config: Config) -> Config | None:
 
 
 def _write_config(folder: RunFolder, training: Training, saved: Config | None, command: str) -> list[str]:
-    """Write config.yaml if anything in it is new; returns the new remarks.
+    """Write config.yaml if anything in it is new; return the new remarks.
 
     A run that is already there keeps its remarks, except cautions that no longer follow from its settings.
     """
@@ -107,7 +107,7 @@ def _cautions(config: Config) -> list[str]:
 
 
 def _begin(folder: RunFolder, schema: dict[str, Any], shown: bool) -> list[str]:
-    """Prepare the folder for the first step; returns all remarks."""
+    """Prepare the folder for the first step; return all remarks."""
     if shown and (folder.path / "metrics.jsonl").exists():
         say(f"{folder.path} has no checkpoint: training starts from the beginning")
     folder.clear_progress()
@@ -163,7 +163,7 @@ def _checked(checkpoint: Checkpoint, folder: RunFolder, training: Training, conf
 
 
 def _restore(saved: Saved, folder: RunFolder, training: Training) -> list[str]:
-    """Bring the training to a saved state, and cut the run's files back to it; returns warnings."""
+    """Bring the training to a saved state, and cut the run's files back to it; return warnings."""
     state = training.state
     new = saved.state
     short = [name for name, size in new.files.sizes.items() if not folder.cut(name, size)]
@@ -184,7 +184,7 @@ def _restore(saved: Saved, folder: RunFolder, training: Training) -> list[str]:
 
 
 def _lines_before(saved: TrainState, folder: RunFolder) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl from before a checkpoint.
+    """Read the lines of metrics.jsonl from before a checkpoint.
 
     Raises:
         Error: metrics.jsonl has changed (code 4).
@@ -197,7 +197,7 @@ def _lines_before(saved: TrainState, folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def _changed_data(saved: TrainState, folder: RunFolder, training: Training) -> str:
-    """How the data differ from those of the checkpoint; empty if they are the same.
+    """Return how the data differ from those of the checkpoint; empty if they are the same.
 
     Raises:
         Error: they differ, and that is not allowed (code 3).
@@ -219,7 +219,7 @@ def _changed_data(saved: TrainState, folder: RunFolder, training: Training) -> s
 
 
 def _machine_notes(saved: TrainState, state: TrainState) -> list[str]:
-    """A note if another device or other versions computed the run so far."""
+    """Return a note if another device or other versions computed the run so far."""
     before = saved.machine.versions
     different = {name: now for name, now in state.machine.versions.items() if now != before.get(name)}
     changed = [f"{name} {now} instead of {before.get(name)}" for name, now in different.items()]
@@ -231,7 +231,7 @@ def _machine_notes(saved: TrainState, state: TrainState) -> list[str]:
 
 
 def missing_results(run: Run) -> str:
-    """What a finished run's folder has lost; empty if the run is unfinished or all files are there.
+    """Return what a finished run's folder has lost; empty if the run is unfinished or all files are there.
 
     Raises:
         Error: a file cannot be read, though it may be intact (code 4).

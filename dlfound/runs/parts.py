@@ -76,7 +76,7 @@ class RunLog:
         self.tell(f"{WARNING}{text}")
 
     def all_warnings(self) -> list[str]:
-        """The warnings about the configuration, from the head of config.yaml, and those of the training."""
+        """Return the warnings about the configuration, from the head of config.yaml, and of the training."""
         head = [text.removeprefix(WARNING) for text in self.folder.head if text.startswith(WARNING)]
         return [*head, *self.warnings]
 
@@ -121,7 +121,7 @@ class Training:
         self.value_of = watch(config["train"]["monitor"])
 
     def fit_arguments(self) -> dict[str, Any]:
-        """The arguments of `fit`: it continues where the state is."""
+        """Return the arguments of `fit`: it continues where the state is."""
         a = self.assembly
         return {
             "network": a.network,
@@ -226,7 +226,7 @@ class Saver:
         self.started = started - self.state.seconds.total  # as if the run had never been interrupted
 
     def pause(self) -> bool:
-        """True if `fit` should pause inside an epoch."""
+        """Return True if `fit` should pause inside an epoch."""
         return self.stop() or self.schedule.due()
 
     def save_if_due(self, event: Epoch | EpochProgress) -> None:

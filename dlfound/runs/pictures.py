@@ -87,7 +87,7 @@ def _plane_of(training: Training) -> np.ndarray:
 def _colours(
     training: Training, outputs: torch.Tensor, targets: torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The colours of the net's predictions, and those of the true values."""
+    """Return the colours of the net's predictions, and those of the true values."""
     loss = training.assembly.loss
     if training.schema["classes"]:
         sure = torch.eye(len(training.schema["classes"]), dtype=torch.float64, device=targets.device)

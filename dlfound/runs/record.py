@@ -23,7 +23,7 @@ PICTURES = 10  # moments at which a run is drawn; curves have a point each epoch
 
 
 def moments(epochs: int) -> set[int]:
-    """The epochs at which a run is drawn: 0, 1, and on by equal factors to the last; at most ten."""
+    """Return the epochs at which a run is drawn: 0, 1, and on by equal factors to the last; at most ten."""
     return {0, *(round(epochs ** (i / (PICTURES - 2))) for i in range(PICTURES - 1))}
 
 
@@ -110,7 +110,7 @@ class Observer:
             self._draw(epoch.number, layers)
 
     def _summary(self, epoch: Epoch) -> str:
-        """The losses, the monitor, the best epoch and the learning rate, for the progress bar."""
+        """Return the losses, the monitor, the best epoch and the learning rate, for the progress bar."""
         losses = f"loss {number_text(epoch.train['loss'])} val {number_text(epoch.val['loss'])}"
         if self.monitor != "loss":
             losses += f" {self.monitor} {number_text(epoch.val[self.monitor])}"
@@ -149,7 +149,7 @@ class Observer:
 
 
 def curves_of(layers: Sequence[LayerState]) -> Metrics:
-    """A point per layer and quantity: gradient norm, update to weight, zero, dead and saturated shares."""
+    """Return a point per layer and quantity: gradient norm, update to weight, zero, dead and saturated."""
     curves: Metrics = {}
     for layer in layers:
         curves[f"gradient_norm/{layer.name}"] = layer.grad_norm
@@ -163,7 +163,7 @@ def curves_of(layers: Sequence[LayerState]) -> Metrics:
 
 
 def _charts(curves: Metrics) -> dict[str, list[str]]:
-    """A chart for each metric or quantity, with the curves of all parts or layers."""
+    """Return a chart for each metric or quantity, with the curves of all parts or layers."""
     heads = dict.fromkeys(tag.partition("/")[0] for tag in curves)
     return {head: [tag for tag in curves if tag.startswith(f"{head}/")] for head in heads}
 
@@ -176,7 +176,7 @@ def hyperparameters(config: Config) -> dict[str, Any]:
 def make_report(
     training: Training, metrics: Mapping[str, Metrics], error: Problem | None, log: RunLog
 ) -> dict[str, Any]:
-    """The content of report.json; its numbers are finite or None.
+    """Return the content of report.json; its numbers are finite or None.
 
     Args:
         metrics: train, val, test (and val under running statistics) -> loss and metrics of the best net.

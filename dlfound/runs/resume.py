@@ -62,7 +62,7 @@ def configure_run(
 
 
 def _typed(overrides: Sequence[str], requested: Config) -> set[str]:
-    """The settings and groups whose values the overrides give."""
+    """Return the settings and groups whose values the overrides give."""
     heads = {text.partition("=")[0] for text in overrides}
     if EXPERIMENT in heads:
         return {*requested.origins, *requested.tree}
@@ -85,7 +85,7 @@ def check_same(path: Path, saved: Config, requested: Config, free: Collection[st
 
 
 def differences(saved: Config, requested: Config, free: Collection[str] = MAY_CHANGE) -> list[Difference]:
-    """The settings that differ and may not; a setting that one side lacks is null there."""
+    """List the settings that differ and may not; a setting that one side lacks is null there."""
     different = []
     for node in saved.tree:
         old = saved.tree[node]
@@ -99,7 +99,7 @@ def differences(saved: Config, requested: Config, free: Collection[str] = MAY_CH
 
 
 def listed(different: Sequence[Difference]) -> str:
-    """The differences as text, with both values of each setting."""
+    """Return the differences as text, with both values of each setting."""
     return "; ".join(f"{key} was {old}, now {new}" for key, old, new in different)
 
 
@@ -109,7 +109,7 @@ def _refuse(path: Path, different: Sequence[Difference], fix: str) -> None:
 
 
 def _changed(saved: Config, requested: Config, typed: set[str]) -> Config:
-    """The run's configuration with the changes that were typed.
+    """Return the run's configuration with the changes that were typed.
 
     Raises:
         Error: a change breaks a rule (code 2).
@@ -150,7 +150,7 @@ def check_length(path: Path, saved: Config, requested: Config, done: int) -> Non
 
 
 def is_over(run: "Run", config: Config) -> bool:
-    """True for a finished run, unless it did all its epochs and more are asked for."""
+    """Return True for a finished run, unless it did all its epochs and more are requested."""
     if not RunFolder(run.path).finished:
         return False
     return run.report["stopped_by"] != "epochs" or config["train"]["epochs"] <= run.report["epochs_run"]

@@ -24,7 +24,7 @@ from dlfound.training.symptoms import Memory
 
 
 def fixed_settings(config: Config) -> dict[str, Any]:
-    """The settings that may not change during a run, as JSON gives them back."""
+    """Return the settings that may not change during a run, as JSON gives them back."""
     return json.loads(json.dumps({k: v for k, v in config.flat().items() if k not in MAY_CHANGE}))
 
 
@@ -110,7 +110,7 @@ class TrainState:
 
     @classmethod
     def initial(cls, config: Config, assembly: Assembly, fingerprint: str) -> "TrainState":
-        """The state before the first step; its vectors are those of the assembly's step."""
+        """Return the state before the first step; its vectors are those of the assembly's step."""
         step = assembly.step
         weights = sum(p.numel() for p in assembly.network.body.parameters())
         threads = count_threads(config["run"]["threads"], weights, assembly.batch_size)
@@ -143,7 +143,7 @@ class TrainState:
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device) -> "TrainState":
-        """The state in a checkpoint, with tensors of its own on a device.
+        """Return the state in a checkpoint, with tensors of its own on a device.
 
         Raises:
             Error: a field is missing, or holds something that the field cannot hold (code 4).
@@ -159,7 +159,7 @@ class TrainState:
         return state
 
     def fits(self, saved: "TrainState", batch_size: int, outputs: int) -> bool:
-        """True if a saved state has the shapes and types of this run.
+        """Return True if a saved state has the shapes and types of this run.
 
         Args:
             batch_size: rows of every batch but an epoch's last, behind which no checkpoint is written.
@@ -182,6 +182,6 @@ class TrainState:
 
 
 def _shapes_and_types(state: TrainState) -> dict[str, tuple]:
-    """Name -> shape and type of the tensors that have the same shape throughout a run."""
+    """Return the shape and type, by name, of the tensors that have the same shape throughout a run."""
     _, tensors = split({"vectors": state.vectors, "best": state.best})
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
