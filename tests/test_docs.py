@@ -36,7 +36,7 @@ def script():
     return runpy.run_path(str(ROOT / "scripts" / "docs.py"))
 
 
-def told(markdown):
+def words_of(markdown):
     """What a reader sees of Markdown: the words alone, with single blanks."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", MARKDOWN.render(markdown))).split())
 
@@ -59,7 +59,9 @@ def section(option):
 def rows(markdown):
     """The cells of all tables' rows."""
     lines = [line for line in markdown.splitlines() if line.startswith("| ") and not line.startswith("| ---")]
-    return [[told(cell.replace("\\|", "|")) for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [
+        [words_of(cell.replace("\\|", "|")) for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines
+    ]
 
 
 def slug(heading):
@@ -86,10 +88,10 @@ def test_what_is_written_by_hand_stays_and_what_is_gone_goes(script, tmp_path):
 
 def test_every_group_has_its_page_and_every_option_its_section():
     assert {f"{group}.md" for group in [*GROUPS, EXPERIMENT]} | {"README.md", "settings.md"} <= set(TEXTS)
-    found = [
+    documented = [
         head.strip("`") for group in [*GROUPS, EXPERIMENT] for head in sections(f"{group}.md") if "=" in head
     ]
-    assert sorted(found) == sorted(OPTIONS) and len(found) > 80
+    assert sorted(documented) == sorted(OPTIONS) and len(documented) > 80
     assert list(sections("settings.md")) == ["settings", "train", "run"]
 
 
@@ -98,7 +100,7 @@ def test_an_option_tells_its_docstring_settings_and_reasons(group):
     for word, path in ((path.stem, path) for path in (CONF / group).glob("*.yaml")):
         below, option = section(f"{group}={word}"), catalog().option(group, word)
         doc = inspect.getdoc(option.callable)
-        assert told(below).startswith(plain(doc)), path
+        assert words_of(below).startswith(plain(doc)), path
         command = "" if word == catalog().defaults[group] else f" {group}={word}"
         verb = "sweep" if group == "search" else "train"
         assert re.findall(rf"^    dlfound {verb}(?: |$).*", below, re.MULTILINE)[-1].startswith(
@@ -136,7 +138,7 @@ def test_an_experiment_tells_what_stands_in_its_file(word):
         section(f"{EXPERIMENT}={word}"),
     )
     head, body = text.split("defaults:\n")
-    seen = told(below)
+    seen = words_of(below)
     assert all(
         plain(line.lstrip("# ").partition(": dlfound")[0]).lower()[:40] in seen.lower()
         for line in head.splitlines()[1:]
@@ -203,6 +205,6 @@ def test_links_lead_somewhere():
 )  # fmt: skip
 def test_text_is_seen_as_it_stands(text, script):
     escaped, table = script["escaped"](text), script["_table"]
-    assert told(escaped) == plain(text)
+    assert words_of(escaped) == plain(text)
     assert "\n" in text or rows(table(["a", "b"], [[escaped, "x"]])) == [["a", "b"], [plain(text), "x"]]
-    assert "\n" in text or told(table(["a", "b"], [[escaped, "x"]])) == f"a b {plain(text)} x"
+    assert "\n" in text or words_of(table(["a", "b"], [[escaped, "x"]])) == f"a b {plain(text)} x"

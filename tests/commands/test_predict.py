@@ -97,14 +97,14 @@ def painted(tmp_path):
 
 def test_digits_saved_as_images_are_predicted_as_the_digits_themselves(runs, rows, scans, capsys):
     out, err = said(capsys, runs["digits"].path, scans)
-    found = table(out)
-    assert list(found) == BOTH and err == "dlfound: skipped 1 file that is no image\n"
-    assert found["file"] == [f"scans/{'a' if n < 20 else 'b/c'}/{n:02}.PNG" for n in range(40)]
-    assert found["class"] == list(runs["digits"].predict(rows))
+    predictions = table(out)
+    assert list(predictions) == BOTH and err == "dlfound: skipped 1 file that is no image\n"
+    assert predictions["file"] == [f"scans/{'a' if n < 20 else 'b/c'}/{n:02}.PNG" for n in range(40)]
+    assert predictions["class"] == list(runs["digits"].predict(rows))
     probabilities = runs["digits"].probabilities(rows)
-    assert (floats(found["probability"]) == probabilities.max(1)).all()
+    assert (floats(predictions["probability"]) == probabilities.max(1)).all()
     one = table(said(capsys, runs["digits"].path, scans / "b" / "c" / "33.PNG")[0])
-    assert one["class"] == [found["class"][33]] and one["file"] == ["scans/b/c/33.PNG"]
+    assert one["class"] == [predictions["class"][33]] and one["file"] == ["scans/b/c/33.PNG"]
     assert floats(one["probability"]) == runs["digits"].probabilities(rows[33:34]).max()
     every = table(said(capsys, runs["digits"].path, scans, "--probabilities")[0])
     assert list(every) == [*BOTH, *(f"probability_{digit}" for digit in range(10))]
@@ -114,13 +114,13 @@ def test_digits_saved_as_images_are_predicted_as_the_digits_themselves(runs, row
 
 def test_the_images_of_a_training_give_its_own_predictions(painted, capsys):
     folder, run = painted
-    found = table(said(capsys, run.path, folder, "--probabilities")[0])
+    predictions = table(said(capsys, run.path, folder, "--probabilities")[0])
     data = image_folder(path=str(folder), size=6, seed=0, split=[0.7, 0.15, 0.15])
-    assert found["class"] == list(run.predict(data.inputs)) and len(set(found["class"])) > 1
-    shares = floats([found[f"probability_{name}"] for name in ("blue", "green", "red")]).T
+    assert predictions["class"] == list(run.predict(data.inputs)) and len(set(predictions["class"])) > 1
+    shares = floats([predictions[f"probability_{name}"] for name in ("blue", "green", "red")]).T
     assert (shares == run.probabilities(data.inputs)).all()
     test = data.parts["test"]
-    right = np.mean(np.array(found["class"])[test] == np.array(data.classes)[data.targets[test]])
+    right = np.mean(np.array(predictions["class"])[test] == np.array(data.classes)[data.targets[test]])
     assert right == run.report["test"]["accuracy"]
 
 
@@ -143,7 +143,7 @@ def test_an_image_is_brought_to_the_runs_size_and_colours(painted, runs, tmp_pat
     assert deep.split(",")[-10:] == out.split(",")[-10:]
 
 
-def test_negatives_are_told_and_turned(runs, rows, tmp_path, capsys):
+def test_negatives_are_reported_and_inverted(runs, rows, tmp_path, capsys):
     Image.fromarray(np.rint(255 - rows[0].reshape(8, 8) * (255 / 16)).astype(np.uint8)).save(
         tmp_path / "photo.png"
     )
@@ -160,7 +160,7 @@ def test_negatives_are_told_and_turned(runs, rows, tmp_path, capsys):
     assert again == out and err == ""
 
 
-def test_images_without_contrast_are_told(runs, rows, tmp_path, capsys):
+def test_images_without_contrast_are_reported(runs, rows, tmp_path, capsys):
     Image.fromarray(rows[0].reshape(8, 8)).save(tmp_path / "raw.png")  # 0 to 16, where a PNG goes to 255
     assert (
         "1 of 1 images have hardly any contrast: pixels must span 0 to 255"
@@ -173,7 +173,7 @@ def test_images_without_contrast_are_told(runs, rows, tmp_path, capsys):
     )
 
 
-def test_what_is_only_a_little_brighter_or_paler_is_not_told(tmp_path, capsys):
+def test_slightly_brighter_or_paler_images_are_not_reported(tmp_path, capsys):
     def board(mean, contrast):
         return Image.fromarray((mean + contrast * (-1) ** np.indices((4, 4)).sum(0)).astype(np.uint8))
 
@@ -194,12 +194,12 @@ def test_what_is_only_a_little_brighter_or_paler_is_not_told(tmp_path, capsys):
 def test_arrays_give_the_predictions_of_a_program(runs, capsys):
     x = np.random.default_rng(0).standard_normal((9000, 2))
     np.save("x.npy", x)
-    found = table(said(capsys, runs["moons"].path, "x.npy")[0])
-    assert list(found) == ["row", "class", "probability"] and found["row"] == [
+    predictions = table(said(capsys, runs["moons"].path, "x.npy")[0])
+    assert list(predictions) == ["row", "class", "probability"] and predictions["row"] == [
         str(row) for row in range(9000)
     ]
-    assert found["class"] == list(runs["moons"].predict(x)) and len(set(found["class"])) == 2
-    assert (floats(found["probability"]) == runs["moons"].probabilities(x).max(1)).all()
+    assert predictions["class"] == list(runs["moons"].predict(x)) and len(set(predictions["class"])) == 2
+    assert (floats(predictions["probability"]) == runs["moons"].probabilities(x).max(1)).all()
 
 
 def test_every_layout_of_an_array_is_read(runs, capsys):
@@ -235,20 +235,23 @@ def test_arrays_of_images_may_have_their_channels_first_or_last(painted, runs, r
         assert (floats(out.splitlines()[1].split(",")[3:]) == expected[0]).all()
     for shaped in (rows, rows.reshape(-1, 8, 8), rows.reshape(-1, 8, 8, 1), rows[0].reshape(8, 8)):
         np.save("x.npy", shaped)
-        found = table(said(capsys, runs["digits"].path, "x.npy")[0])["class"]
-        assert found == list(runs["digits"].predict(rows))[: len(found)] and len(found) in (1, 40)
+        predictions = table(said(capsys, runs["digits"].path, "x.npy")[0])["class"]
+        assert predictions == list(runs["digits"].predict(rows))[: len(predictions)] and len(predictions) in (
+            1,
+            40,
+        )
 
 
 def test_numbers_are_in_the_targets_unit(runs, capsys):
     x = np.linspace(-3, 3, 7)[:, None]
     np.save("x.npy", x)
-    found = table(said(capsys, runs["sine"].path, "x.npy")[0])
-    assert list(found) == ["row", "y1"]
-    assert [float(y) for y in found["y1"]] == runs["sine"].predict(x).tolist()
+    predictions = table(said(capsys, runs["sine"].path, "x.npy")[0])
+    assert list(predictions) == ["row", "y1"]
+    assert [float(y) for y in predictions["y1"]] == runs["sine"].predict(x).tolist()
     two = dlfound.train(QUICK, data=(np.repeat(x, 5, 0), np.repeat(np.hstack([x, 100 + x]), 5, 0) + 0.5))
-    found = table(said(capsys, two.path, "x.npy")[0])
-    assert list(found) == ["row", "y1", "y2"]
-    numbers = np.array([found["y1"], found["y2"]], float).T
+    predictions = table(said(capsys, two.path, "x.npy")[0])
+    assert list(predictions) == ["row", "y1", "y2"]
+    numbers = np.array([predictions["y1"], predictions["y2"]], float).T
     assert (numbers == two.predict(x)).all()
 
 
@@ -315,7 +318,7 @@ def test_help_and_a_missing_file_do_without_torch():
 def read_terminal(keeper):
     """Everything that was written to a terminal which is closed by now."""
     shown = b""
-    with contextlib.suppress(OSError):  # what its end is told by
+    with contextlib.suppress(OSError):  # the end of the terminal
         while piece := os.read(keeper, 1000):
             shown += piece
     os.close(keeper)
@@ -356,20 +359,20 @@ def test_a_loss_without_probabilities(runs, capsys):
     out, err = said(capsys, runs["hinge"].path, "x.npy")
     assert table(out) == {"row": list("01234"), "class": list(runs["hinge"].predict(x))}
     assert "loss=hinge gives scores" in err
-    for name, told in (("hinge", "scores"), ("sine", "regression")):
-        assert told in said(capsys, runs[name].path, "x.npy", "--probabilities", code=2)[1]
+    for name, reason in (("hinge", "scores"), ("sine", "regression")):
+        assert reason in said(capsys, runs[name].path, "x.npy", "--probabilities", code=2)[1]
     assert "--invert is for images" in said(capsys, runs["moons"].path, "x.npy", "--invert", code=2)[1]
 
 
 @pytest.mark.parametrize("gone", ["report.json", "model.safetensors", "schema.json"])
-def test_an_unfinished_run_is_told(gone, capsys):
+def test_an_unfinished_run_is_refused(gone, capsys):
     run = dlfound.train([*QUICK, "data=moons"])
     (run.path / gone).unlink()
     np.save("x.npy", np.zeros((1, 2)))
     assert gone in said(capsys, "latest", "x.npy", code=4)[1]
 
 
-def test_a_run_that_diverged_is_told(capsys):
+def test_a_run_that_diverged_is_reported(capsys):
     words = ["data=moons", "optim=sgd", "optim.lr=1e30", *QUICK, "run.dir=here"]
     assert main(["train", *words]) == 5
     capsys.readouterr()
@@ -447,10 +450,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_arrays(name, runs, capsys):
-    make, code, told = REFUSED[name]
+    make, code, reason = REFUSED[name]
     make(name)
     err = said(capsys, runs["moons"].path, name, code=code)[1]
-    assert told in err and name in err.replace("rows hold", name) and len(err.splitlines()) == 2
+    assert reason in err and name in err.replace("rows hold", name) and len(err.splitlines()) == 2
 
 
 def test_a_row_far_down_that_is_no_number_is_named(runs, capsys):
@@ -461,18 +464,18 @@ def test_a_row_far_down_that_is_no_number_is_named(runs, capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         (b"", "cannot identify"), (cut_image(), "truncated"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "cannot identify"),
         (bitmap(10_000, 10_000), "decompression bomb"), (bitmap(20_000, 20_000), "decompression bomb"),
     ],
 )  # fmt: skip
-def test_refused_images(content, told, runs, scans, capsys):
+def test_refused_images(content, reason, runs, scans, capsys):
     (scans / "b" / "bad.png").write_bytes(content)
     for words in (["scans/b/bad.png"], ["scans"]):
         err = said(capsys, runs["digits"].path, *words, code=3)[1]
-        assert "scans/b/bad.png cannot be read as an image" in err and told in err
+        assert "scans/b/bad.png cannot be read as an image" in err and reason in err
 
 
 def test_a_link_to_nowhere_is_counted(runs, scans, capsys):

@@ -24,14 +24,14 @@ HEAD = "# @package _global_\n"
 
 
 @cache
-def known():
+def all_options():
     return catalog()
 
 
 def required(group, word):
     """An override, of any valid value, for each setting of an option that a person must give."""
-    option = known().option(group, word)
-    for name, value in known().node(group, word).items():
+    option = all_options().option(group, word)
+    for name, value in all_options().node(group, word).items():
         if value == MISSING:
             yield f"{group}.{name}={valid_value(option.settings[name])}"
 
@@ -48,7 +48,7 @@ def valid_value(setting_type):
 
 def lines():
     """Lists of overrides that together choose every option of every group, and the options of each."""
-    words = {group: known().words(group) for group in known().groups}
+    words = {group: all_options().words(group) for group in all_options().groups}
     for i in range(max(map(len, words.values()))):
         chosen = {group: options[i % len(options)] for group, options in words.items()}
         choices = [f"{group}={word}" for group, word in chosen.items()]
@@ -61,27 +61,27 @@ def lines():
 def test_every_option_composes_to_the_settings_of_its_callable(tmp_path):
     seen = set()
     for chosen, line in lines():
-        config = compose(line, known())
+        config = compose(line, all_options())
         seen |= set(chosen.items())
         for group, word in chosen.items():
-            option = known().groups[group][word]
+            option = all_options().groups[group][word]
             parameters = inspect.signature(option.callable).parameters.values()
             keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
             assert list(config[group]) == ["name", *keywords] and config.name(group) == word
             built = config.build(group)
             assert built.func is option.callable
             inspect.signature(built.func).bind_partial(**built.keywords)
-        for node, option in known().plain.items():
+        for node, option in all_options().plain.items():
             assert list(config[node]) == list(option.settings)
         check_saving(config, tmp_path / "config.yaml")
-    assert seen == {(group, word) for group in known().groups for word in known().words(group)}
+    assert seen == {(group, word) for group in all_options().groups for word in all_options().words(group)}
     assert len(seen) > 40
 
 
 def check_saving(config, file):
     """What is saved is plain YAML, and reopens as the same configuration."""
     file.write_text(config.saved(), encoding="utf-8")
-    again = reopen(file, known())
+    again = reopen(file, all_options())
     assert again.tree == config.tree and differences(again, config) == []
     assert yaml.safe_load(file.read_text(encoding="utf-8")) == {"format": FORMAT, **config.tree}
     assert yaml.safe_load(config.shown()) == config.tree
@@ -89,22 +89,22 @@ def check_saving(config, file):
 
 
 def test_a_setting_that_must_be_given_is_asked_for():
-    options = [(group, word) for group in known().groups for word in known().words(group)]
+    options = [(group, word) for group in all_options().groups for word in all_options().words(group)]
     needed = {option: list(required(*option)) for option in options if list(required(*option))}
     assert len(needed) >= 2
     for (group, word), overrides in needed.items():
         with pytest.raises(Error) as caught:
-            compose([f"{group}={word}"], known())
+            compose([f"{group}={word}"], all_options())
         assert caught.value.code == Code.CONFIG
         keys = [problem.what.partition(" is required: ")[0] for problem in caught.value.problems]
         assert keys == [override.partition("=")[0] for override in overrides]
         assert all(problem.fix.startswith(f"give it as {group}.") for problem in caught.value.problems)
 
 
-@pytest.mark.parametrize("word", known().words(EXPERIMENT))
+@pytest.mark.parametrize("word", all_options().words(EXPERIMENT))
 def test_every_experiment_composes_and_its_values_count(word):
     config = configure([f"experiment={word}"])
-    file = read_yaml(known().paths[EXPERIMENT][word])
+    file = read_yaml(all_options().paths[EXPERIMENT][word])
     label = f"conf/experiment/{word}.yaml"
     for entry in file.pop("defaults", []):
         ((key, option),) = entry.items()
@@ -118,11 +118,11 @@ def test_every_experiment_composes_and_its_values_count(word):
 
 def test_the_defaults_are_those_of_the_root_file():
     config = configure([])
-    assert {group: config.name(group) for group in known().groups} == known().defaults
-    assert set(known().defaults) == set(known().groups)
-    for group in known().groups:
+    assert {group: config.name(group) for group in all_options().groups} == all_options().defaults
+    assert set(all_options().defaults) == set(all_options().groups)
+    for group in all_options().groups:
         for key, value in config[group].items():
-            assert value == (known().common(group) | known().node(group, config.name(group)))[key]
+            assert value == (all_options().common(group) | all_options().node(group, config.name(group)))[key]
 
 
 @pytest.mark.parametrize(
@@ -195,32 +195,32 @@ def test_root_then_option_then_experiment_then_command_line(tmp_path):
 def test_overrides_have_hydras_grammar(override, node, key, value):
     if override.endswith("${run.dir}"):  # a reference to itself
         with pytest.raises(Error, match="leads back to itself"):
-            compose([override], known())
+            compose([override], all_options())
         return
-    config = compose([override], known())
+    config = compose([override], all_options())
     assert config[node][key] == value and type(config[node][key]) is type(value)
     assert config.origins[f"{node}.{key}"] == override
     assert config.origins["train.monitor"] == "conf/config.yaml"
 
 
 def test_overrides_of_a_base_change_nothing_else():
-    base = compose(["optim.lr=0.5", "data=moons", "train.epochs=7"], known())
-    assert compose([], known(), base=base).tree == base.tree
-    same_option = compose(["optim=adam", "run.seed=3"], known(), base=base)
+    base = compose(["optim.lr=0.5", "data=moons", "train.epochs=7"], all_options())
+    assert compose([], all_options(), base=base).tree == base.tree
+    same_option = compose(["optim=adam", "run.seed=3"], all_options(), base=base)
     assert same_option.tree == base.tree | {"run": base["run"] | {"seed": 3}}
-    other = compose(["optim=sgd", "data=sine", "data.noise=0.25"], known(), base=base)
+    other = compose(["optim=sgd", "data=sine", "data.noise=0.25"], all_options(), base=base)
     assert other["optim"] == read_yaml(conf_folder() / "optim" / "sgd.yaml")
-    assert other["data"] == compose(["data=sine", "data.noise=0.25"], known())["data"]
+    assert other["data"] == compose(["data=sine", "data.noise=0.25"], all_options())["data"]
     assert other["train"]["epochs"] == 7 and base.name("optim") == "adam"
     with pytest.raises(Error, match=r"data=moons has no setting 'data\.classes'"):
-        compose(["data.classes=3"], known(), base=base)
+        compose(["data.classes=3"], all_options(), base=base)
 
 
 def test_a_configuration_shares_no_list_with_another():
-    first = compose(["model.hidden=[3,4]"], known())
+    first = compose(["model.hidden=[3,4]"], all_options())
     first["model"]["hidden"].append(5)
     first["data"]["split"].append(1)
-    second = compose(["model.hidden=[3,4]"], known())
+    second = compose(["model.hidden=[3,4]"], all_options())
     assert second["model"]["hidden"] == [3, 4] and len(second["data"]["split"]) == 3
 
 
@@ -251,8 +251,8 @@ def test_values_are_those_of_hydras_own_composition():
                 word.replace("=~/a.csv", "='~/a.csv'") for word in line
             ]  # Hydra does not read a bare ~/
             composed = OmegaConf.to_container(hydra_compose("config", overrides=quoted), resolve=True)
-        expected, problems = check_tree(composed, known(), lambda key: "")
-        config = compose(line, known())
+        expected, problems = check_tree(composed, all_options(), lambda key: "")
+        config = compose(line, all_options())
         assert problems == [] and config.tree == expected
         assert repr(config.tree) == repr(expected), "a value of another type, or another order"
 

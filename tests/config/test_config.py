@@ -18,13 +18,13 @@ from dlfound.runs.resume import differences
 
 
 @cache
-def known():
+def all_options():
     return catalog()
 
 
 @cache
 def default():
-    return compose([], known())
+    return compose([], all_options())
 
 
 def with_run(**settings):
@@ -89,7 +89,7 @@ def test_cfg_is_yaml_for_any_text_in_a_value(capsys):
 
 
 def test_a_configuration_without_origins_can_be_shown(tmp_path):
-    config = reopen(saved(tmp_path), known())
+    config = reopen(saved(tmp_path), all_options())
     assert yaml.safe_load(config.shown()) == config.tree and "#" not in config.shown()
 
 
@@ -121,9 +121,9 @@ def test_any_name_survives_saving(tmp_path):
         "~",
     ]
     for name in names:
-        assert reopen(saved(tmp_path, config=with_run(name=name)), known())["run"]["name"] == name
-    config = compose(["run.name='1e5'"], known())
-    assert reopen(saved(tmp_path, config=config), known())["run"]["name"] == "1e5"
+        assert reopen(saved(tmp_path, config=with_run(name=name)), all_options())["run"]["name"] == name
+    config = compose(["run.name='1e5'"], all_options())
+    assert reopen(saved(tmp_path, config=config), all_options())["run"]["name"] == "1e5"
 
 
 DAMAGED = [
@@ -160,7 +160,7 @@ def test_a_damaged_or_unsafe_configuration_is_refused(tmp_path, monkeypatch):
     for change, code, expected in DAMAGED:
         file = saved(tmp_path, change)
         with pytest.raises(Error) as caught:
-            reopen(file, known())
+            reopen(file, all_options())
         assert caught.value.code == code
         messages = [problem.what for problem in caught.value.problems]
         assert any(expected in message for message in messages), f"{expected}\n{messages}"
@@ -171,7 +171,7 @@ def test_a_damaged_or_unsafe_configuration_is_refused(tmp_path, monkeypatch):
 def test_a_newer_format_asks_for_an_upgrade_and_reports_nothing_else(tmp_path):  # C19
     file = saved(tmp_path, lambda text: f"format: {FORMAT + 2}\nunknown_to_us: {{a: 1}}\n")
     with pytest.raises(Error) as caught:
-        reopen(file, known())
+        reopen(file, all_options())
     (problem,) = caught.value.problems
     assert f"is newer than this dlfound ({FORMAT})" in problem.what and "upgrade" in problem.fix
 

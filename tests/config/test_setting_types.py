@@ -18,16 +18,17 @@ NO_NUMBERS = (True, False, None, "1", "1.0", "", [1.0], {}, {"a": 1}, math.nan, 
 
 def settings():
     """Every setting that exists: (node.setting of its option, kind, default or ???)."""
-    known = catalog()
-    for node, option in known.plain.items():
+    all_options = catalog()
+    for node, option in all_options.plain.items():
         yield from (
-            (f"{node}.{name}", kind, known.common(node)[name]) for name, kind in option.settings.items()
+            (f"{node}.{name}", kind, all_options.common(node)[name]) for name, kind in option.settings.items()
         )
-    for group in known.groups:
-        for word in known.words(group):
-            values = known.common(group) | known.node(group, word)
+    for group in all_options.groups:
+        for word in all_options.words(group):
+            values = all_options.common(group) | all_options.node(group, word)
             yield from (
-                (f"{group}={word} {n}", k, values[n]) for n, k in known.option(group, word).settings.items()
+                (f"{group}={word} {n}", k, values[n])
+                for n, k in all_options.option(group, word).settings.items()
             )
 
 
@@ -92,7 +93,7 @@ def test_a_value_is_read_as_its_type(name, value, read):
     assert not isinstance(got, list) or [type(v) for v in got] == [type(v) for v in read]
 
 
-def test_words_are_told_for_the_nearest_match():
+def test_a_type_offers_its_words_for_suggestions():
     assert ALL["BatchSize"].words == ("full", "auto")
     assert ALL["Threads"].words == ("auto",)
     assert "full" in ALL["BatchSize"].description
@@ -117,9 +118,9 @@ def test_without_an_annotation_anything_plain_goes():
 
 
 def test_every_setting_has_a_kind_that_takes_its_default():
-    found = list(settings())
-    assert len(found) > 60
-    for name, kind, default in found:
+    defaults = list(settings())
+    assert len(defaults) > 60
+    for name, kind, default in defaults:
         assert isinstance(kind, SettingType) and kind is not ANYTHING and kind.description, (
             f"{name} has no kind"
         )

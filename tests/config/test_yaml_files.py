@@ -57,7 +57,7 @@ def test_a_whole_file_with_comments_and_any_line_end(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         ("a: 1\n\tb: 2\n", "conf.yaml:2:1: tabs are not allowed"),
         ("a:\n\t- 1\n", "conf.yaml:2:1: tabs are not allowed"),
@@ -92,8 +92,8 @@ def test_a_whole_file_with_comments_and_any_line_end(tmp_path):
         ("#" * 10_000_000, "conf.yaml is too complex (more than 256 KiB)"),
     ],
 )  # fmt: skip
-def test_a_bad_file_is_told_with_its_place(content, told, tmp_path):
-    assert told in refused(tmp_path, content)
+def test_a_bad_file_is_refused_with_the_place_of_the_fault(content, reason, tmp_path):
+    assert reason in refused(tmp_path, content)
 
 
 def test_an_alias_bomb_is_refused_before_anything_is_built(tmp_path):

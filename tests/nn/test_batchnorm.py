@@ -50,11 +50,11 @@ def test_evaluation_normalises_by_the_moving_averages():
         norm.mean.copy_(normal(7, seed=3))
         norm.var.copy_(normal(7, seed=4).square() + 0.1)
     gain, shift, mean, var = (t.detach().numpy().copy() for t in (norm.gain, norm.shift, norm.mean, norm.var))
-    found = norm.eval()(a).detach()
+    output = norm.eval()(a).detach()
     assert np.allclose(
-        found.numpy(), gain * (a.numpy() - mean) / np.sqrt(var + EPS) + shift, rtol=1e-12, atol=1e-12
+        output.numpy(), gain * (a.numpy() - mean) / np.sqrt(var + EPS) + shift, rtol=1e-12, atol=1e-12
     )
-    assert torch.allclose(torch.cat([norm(row[None]) for row in a]), found, rtol=0, atol=1e-15)
+    assert torch.allclose(torch.cat([norm(row[None]) for row in a]), output, rtol=0, atol=1e-15)
     assert np.array_equal(norm.mean.numpy(), mean)
     assert np.array_equal(norm.var.numpy(), var)
 
@@ -63,7 +63,7 @@ def test_gradients_go_through_the_statistics():
     """The gradients by a, gain and shift are those of the paper's equations, in NumPy."""
     norm, a, out = layer(6).train(), normal(9, 6, seed=5) + 2, normal(9, 6, seed=6)
     a.requires_grad_()
-    found = torch.autograd.grad((norm(a) * out).sum(), [a, norm.gain, norm.shift])
+    gradients = torch.autograd.grad((norm(a) * out).sum(), [a, norm.gain, norm.shift])
     x, d, gain = a.detach().numpy(), out.numpy(), norm.gain.detach().numpy()
     mean, deviation = x.mean(0), np.sqrt(x.var(0) + EPS)
     unit = (x - mean) / deviation
@@ -72,7 +72,7 @@ def test_gradients_go_through_the_statistics():
     d_var = (d_unit * (x - mean) * -0.5 * deviation**-3).sum(0)
     d_mean = (-d_unit / deviation).sum(0) + d_var * (-2 * (x - mean)).mean(0)
     d_x = d_unit / deviation + d_var * 2 * (x - mean) / len(x) + d_mean / len(x)
-    for mine, theirs in zip(found, (d_x, (d * unit).sum(0), d.sum(0)), strict=True):
+    for mine, theirs in zip(gradients, (d_x, (d * unit).sum(0), d.sum(0)), strict=True):
         assert np.allclose(mine.numpy(), theirs, rtol=1e-10, atol=1e-10)
 
 
@@ -85,12 +85,12 @@ def test_gradients_by_central_differences():
         return float(((gain * (x - x.mean(0)) / np.sqrt(x.var(0) + EPS) + shift) * out).sum())
 
     a.requires_grad_()
-    (found,) = torch.autograd.grad((norm(a) * torch.from_numpy(out)).sum(), a)
+    (gradient,) = torch.autograd.grad((norm(a) * torch.from_numpy(out)).sum(), a)
     for i in np.ndindex(5, 3):
         e = np.zeros((5, 3))
         e[i] = 1e-6
         x = a.detach().numpy()
-        assert abs(found[i] - (f(x + e) - f(x - e)) / 2e-6) < 1e-7
+        assert abs(gradient[i] - (f(x + e) - f(x - e)) / 2e-6) < 1e-7
 
 
 @pytest.mark.parametrize("momentum", [0.1, 0.5, 1.0])
@@ -149,14 +149,14 @@ G = {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0)}
 
 def statistics_by_hand(net: MLP, x: np.ndarray, g) -> list[tuple[np.ndarray, np.ndarray]]:
     """Mean and biased variance of each pre-activation over all rows, from the bottom layer up."""
-    found, h = [], x
+    statistics, h = [], x
     for hidden in net.hidden:
         a = h @ hidden.linear.weight.detach().numpy().T
         mean, var = a.mean(0), a.var(0)
-        found.append((mean, var))
+        statistics.append((mean, var))
         unit = (a - mean) / np.sqrt(var + hidden.norm.eps)
         h = g(hidden.norm.gain.detach().numpy() * unit + hidden.norm.shift.detach().numpy())
-    return found
+    return statistics
 
 
 @pytest.mark.parametrize("name", G)
@@ -168,9 +168,9 @@ def test_exact_statistics_are_those_of_all_rows(hidden, size, name):
     with torch.no_grad():
         net(x, net.noise(97, stream(0, "dropout")))  # moves the averages to something else
     exact_statistics(net, lambda: x.split(size))
-    for found, (mean, var) in zip(net.hidden, statistics_by_hand(net, x.numpy(), G[name]), strict=True):
-        assert np.allclose(found.norm.mean.numpy(), mean, rtol=1e-10, atol=1e-12)
-        assert np.allclose(found.norm.var.numpy(), var, rtol=1e-10, atol=1e-12)
+    for layer, (mean, var) in zip(net.hidden, statistics_by_hand(net, x.numpy(), G[name]), strict=True):
+        assert np.allclose(layer.norm.mean.numpy(), mean, rtol=1e-10, atol=1e-12)
+        assert np.allclose(layer.norm.var.numpy(), var, rtol=1e-10, atol=1e-12)
 
 
 def test_exact_statistics_make_evaluation_agree_with_one_full_batch():

@@ -61,10 +61,10 @@ FAST = ["train.epochs=5", "optim.lr=0.01"]
 
 
 def options_by_group():
-    known = catalog()
+    all_options = catalog()
     return {
-        group: [word for word in known.words(group) if word != "auto"]
-        for group in known.groups
+        group: [word for word in all_options.words(group) if word != "auto"]
+        for group in all_options.groups
         if group not in SKIPPED
     }
 

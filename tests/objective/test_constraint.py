@@ -30,10 +30,10 @@ def test_it_is_the_projection_on_the_ball(seed, limit, dtype, precision):
     w = matrix(seed, dtype)
     wide = w.double().numpy()
     expected = wide * np.minimum(1, limit / np.linalg.norm(wide, axis=1, keepdims=True))
-    found = project(w, limit)
-    assert found.dtype == dtype and found.shape == w.shape
-    assert np.allclose(found.double().numpy(), expected, rtol=4 * precision, atol=0)
-    assert (found.double().norm(dim=1) <= limit * (1 + 2 * precision)).all()
+    projected = project(w, limit)
+    assert projected.dtype == dtype and projected.shape == w.shape
+    assert np.allclose(projected.double().numpy(), expected, rtol=4 * precision, atol=0)
+    assert (projected.double().norm(dim=1) <= limit * (1 + 2 * precision)).all()
 
 
 @pytest.mark.parametrize(("dtype", "precision"), TYPES)
@@ -43,9 +43,9 @@ def test_shorter_rows_keep_every_bit(limit, dtype, precision):
     w = matrix(7, dtype)
     short = w.double().norm(dim=1) < limit * (1 - 2 * precision)
     assert 0 < short.sum() < len(w)
-    found = project(w, limit)
-    assert torch.equal(found[short], w[short])
-    assert not (found[~short] == w[~short]).any()
+    projected = project(w, limit)
+    assert torch.equal(projected[short], w[short])
+    assert not (projected[~short] == w[~short]).any()
 
 
 @pytest.mark.parametrize(("dtype", "precision"), TYPES)
@@ -77,10 +77,10 @@ def test_rows_of_zeros_stay_and_the_argument_is_unchanged():
     """There is no division by zero, and a new matrix is returned."""
     w = torch.cat([torch.zeros(2, 5), 10 * torch.ones(2, 5)])
     before = w.clone()
-    found = project(w, 1.0)
+    projected = project(w, 1.0)
     assert torch.equal(w, before)
-    assert torch.equal(found[:2], torch.zeros(2, 5))
-    assert found.isfinite().all()
+    assert torch.equal(projected[:2], torch.zeros(2, 5))
+    assert projected.isfinite().all()
 
 
 def test_none_allows_everything():

@@ -116,7 +116,7 @@ def test_small_probabilities_keep_their_logarithm():
 def test_gradient_by_the_outputs(of, outputs, targets):
     """(prediction - target) / rows for softmax and sigmoid, and twice the mean error for mse."""
     o = torch.from_numpy(outputs).requires_grad_()
-    (found,) = torch.autograd.grad(
+    (gradient,) = torch.autograd.grad(
         of(o, of.encode(torch.from_numpy(targets)).to(encoded_type(of, outputs))), o
     )
     if of is CE:
@@ -125,7 +125,7 @@ def test_gradient_by_the_outputs(of, outputs, targets):
         expected = (expit(outputs) - targets[:, None]) / 9
     else:
         expected = 2 * (outputs - targets.astype(np.float32)) / 18
-    assert np.allclose(found.numpy(), expected, rtol=1e-12, atol=1e-15)
+    assert np.allclose(gradient.numpy(), expected, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 1e4])

@@ -132,7 +132,7 @@ def test_a_rare_class_is_found_more_often_with_balanced_weights():
     rng = np.random.default_rng(0)
     y = (rng.uniform(size=2000) < 0.05).astype(int)
     x = rng.standard_normal((2000, 2)) + 1.2 * y[:, None]
-    found = {}
+    recalls = {}
     for weight in ("none", "balanced"):
         words = [
             "model=perceptron",
@@ -142,8 +142,8 @@ def test_a_rare_class_is_found_more_often_with_balanced_weights():
             "optim.lr=0.01",
         ]
         run = dlfound.train([*words, "logger=none"], data=(x, y))
-        found[weight] = (run.predict(x[y == 1]) == "1").mean()
-    assert found["balanced"] > found["none"] + 0.3
+        recalls[weight] = (run.predict(x[y == 1]) == "1").mean()
+    assert recalls["balanced"] > recalls["none"] + 0.3
 
 
 def test_hinge_gives_scores_not_probabilities():

@@ -17,8 +17,8 @@ def matrices(seed: int) -> list[np.ndarray]:
 def penalty(name: str, weights: list[np.ndarray], strength: float):
     """The penalty and its gradient for each matrix."""
     leaves = [torch.from_numpy(w).requires_grad_() for w in weights]
-    found = regularization.REGULARIZERS[name](leaves, strength=strength)
-    return found.item(), [g.numpy() for g in torch.autograd.grad(found, leaves)]
+    cost = regularization.REGULARIZERS[name](leaves, strength=strength)
+    return cost.item(), [g.numpy() for g in torch.autograd.grad(cost, leaves)]
 
 
 @pytest.mark.parametrize("strength", [0.0, 1e-4, 0.5, 3.0])

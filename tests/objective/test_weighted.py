@@ -64,16 +64,16 @@ def test_a_weight_of_two_counts_as_the_row_twice(name):
     weights = np.random.default_rng(1).integers(0, 4, 40)
     weighted = Weighted(name, LOSSES[name]())
     rows = np.repeat(np.arange(40), weights)
-    found = torch.from_numpy(outputs).float().requires_grad_()
+    leaf = torch.from_numpy(outputs).float().requires_grad_()
     repeated = torch.from_numpy(outputs).float().requires_grad_()
     packed = weighted.packed(weighted.encode(torch.from_numpy(targets)), torch.from_numpy(weights).double())
-    of_weights = weighted(found, packed)
+    of_weights = weighted(leaf, packed)
     of_rows = plain(repeated[rows], encoded(plain, targets)[rows])
     assert of_weights.item() == pytest.approx(of_rows.item(), rel=1e-5)
     of_weights.backward()
     of_rows.backward()
-    assert torch.allclose(found.grad, repeated.grad, rtol=1e-4, atol=1e-7)
-    assert (found.grad[torch.from_numpy(weights == 0)] == 0).all()
+    assert torch.allclose(leaf.grad, repeated.grad, rtol=1e-4, atol=1e-7)
+    assert (leaf.grad[torch.from_numpy(weights == 0)] == 0).all()
 
 
 def test_weights_agree_with_scikit_learn():
@@ -119,12 +119,12 @@ def test_several_labels_are_the_mean_over_rows_and_labels(smoothing):
     y = targets * (1 - smoothing) + smoothing / 2
     p = expit(outputs)
     expected = -(y * np.log(p) + (1 - y) * np.log1p(-p)).mean()
-    found = torch.from_numpy(outputs).float()
-    assert loss(found, encoded(loss, targets)).item() == pytest.approx(expected, rel=1e-5)
+    tensor = torch.from_numpy(outputs).float()
+    assert loss(tensor, encoded(loss, targets)).item() == pytest.approx(expected, rel=1e-5)
     if not smoothing:
         assert expected == pytest.approx(np.mean([log_loss(targets[:, k], p[:, k]) for k in range(4)]))
-    assert loss.probabilities(found).numpy() == pytest.approx(p, rel=1e-5)
-    assert np.array_equal(loss.classes(found).numpy(), p > 0.5) and loss.outputs(0, 4) == 4
+    assert loss.probabilities(tensor).numpy() == pytest.approx(p, rel=1e-5)
+    assert np.array_equal(loss.classes(tensor).numpy(), p > 0.5) and loss.outputs(0, 4) == 4
 
 
 def test_class_weights_are_refused_for_several_labels():

@@ -145,8 +145,8 @@ def test_lbfgs_finds_the_minimum_of_scipy():
     step, (x, y) = step_with("optim=lbfgs", model=net([]), penalty=penalty), data()
 
     def objective(flat):
-        found = step.loss_grad(torch.tensor(flat), step.buffers, x, y, ())
-        return found.objective.item(), found.grads.numpy()
+        result = step.loss_grad(torch.tensor(flat), step.buffers, x, y, ())
+        return result.objective.item(), result.grads.numpy()
 
     best = minimize(objective, step.params.numpy().copy(), jac=True, method="BFGS", options={"gtol": 1e-10})
     for _ in range(100):

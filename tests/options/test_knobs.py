@@ -190,11 +190,14 @@ ELSEWHERE = {
 
 
 def all_settings() -> list[str]:
-    known = catalog()
-    found = [
-        f"{g}={w} {s}" for g in known.groups for w in known.words(g) for s in known.option(g, w).settings
+    all_options = catalog()
+    of_groups = [
+        f"{g}={w} {s}"
+        for g in all_options.groups
+        for w in all_options.words(g)
+        for s in all_options.option(g, w).settings
     ]
-    return found + [f"{node} {s}" for node, option in known.plain.items() for s in option.settings]
+    return of_groups + [f"{node} {s}" for node, option in all_options.plain.items() for s in option.settings]
 
 
 def test_every_setting_is_changed_here():

@@ -38,12 +38,12 @@ class Case:
 
     def judge(self, report: CheckReport) -> str:
         """Say what is wrong with the report; return an empty text if nothing is."""
-        found = [(name, f.sign, f.verdict) for name, f in report.findings() if f.verdict != PASS]
+        findings = [(name, f.sign, f.verdict) for name, f in report.findings() if f.verdict != PASS]
         if not self.check:
-            return ", ".join(f"{verdict} {name}: {sign}" for name, sign, verdict in found)
-        if any(name == self.check and sign in self.signs for name, sign, _ in found):
+            return ", ".join(f"{verdict} {name}: {sign}" for name, sign, verdict in findings)
+        if any(name == self.check and sign in self.signs for name, sign, _ in findings):
             return ""
-        return f"not found; the checks report {found}"
+        return f"not found; the checks report {findings}"
 
 
 def fault(name: str, overrides: str, expected: str) -> Case:

@@ -14,11 +14,11 @@ COUNTS = r"^{}: (\d+) kills, (\d+) runs, (\d+) lost, (\d+) different\n  killed i
 @pytest.mark.parametrize("way, kills", [("forked", "--kills=60"), ("real processes", "--real=4")])
 def test_a_killed_run_ends_like_an_undisturbed_one(proof, way, kills):
     result = proof(kills)
-    found = re.search(COUNTS.format(way), result.output, re.MULTILINE)
-    assert found and result.code == 0, result.output
-    assert int(found[1]) >= int(kills.partition("=")[2]) and found.group(3, 4) == ("0", "0")
+    counts = re.search(COUNTS.format(way), result.output, re.MULTILINE)
+    assert counts and result.code == 0, result.output
+    assert int(counts[1]) >= int(kills.partition("=")[2]) and counts.group(3, 4) == ("0", "0")
     places = PHASES if way == "forked" else ("start",)
-    assert all(place in found[5] for place in places), found[5]
+    assert all(place in counts[5] for place in places), counts[5]
 
 
 def test_the_results_tell_what_a_resume_forgets(proof):
@@ -35,5 +35,5 @@ def test_what_is_not_noticed_is_a_failure(proof):
 
 def test_the_proof_notices_a_resume_that_restores_nothing(proof):
     result = proof("--kills=20", fault=faults.restore_nothing)
-    found = re.search(COUNTS.format("forked"), result.output, re.MULTILINE)
-    assert found and int(found[3]) + int(found[4]) > 0 and result.code == 1, result.output
+    counts = re.search(COUNTS.format("forked"), result.output, re.MULTILINE)
+    assert counts and int(counts[3]) + int(counts[4]) > 0 and result.code == 1, result.output

@@ -30,12 +30,12 @@ class RecordedStep(Step):
         self.after = []
 
     def __call__(self, x, y, noise):
-        found = super().__call__(x, y, noise)
+        result = super().__call__(x, y, noise)
         self.seen.append(x[:, 0].round().int().tolist())
         self.noise.append([n.clone() for n in noise])
-        self.values.append(found[0].item())
+        self.values.append(result[0].item())
         self.after.append([v.numpy().tobytes() for v in (self.params, self.buffers, self.t, *self.slots)])
-        return found
+        return result
 
 
 def part(rows: int, of=CE, seed: int = 1) -> DeviceData:
@@ -71,12 +71,12 @@ def make(
 def train(
     network, step, of, rows, *, epochs=2, batch_size=4, seed=0, decay=None, between=lambda epoch: None
 ) -> list:
-    found = []
+    done = []
     decay = decay or DECAYS["none"](epochs)
     held_out = part(5, of, seed=9)
     for epoch in fit(
         network, step, of, decay, rows, held_out, epochs=epochs, batch_size=batch_size, seed=seed
     ):
-        found.append(epoch)
+        done.append(epoch)
         between(epoch)
-    return found
+    return done

@@ -47,6 +47,6 @@ FIT = {"over", "under"}
 
 def kinds(warnings: list[str]) -> list[str]:
     """The kind of each warning; each has exactly one."""
-    found = [[kind for kind, pattern in KINDS.items() if re.search(pattern, text)] for text in warnings]
-    assert all(len(of) == 1 for of in found), warnings
-    return [kind for (kind,) in found]
+    matches = [[kind for kind, pattern in KINDS.items() if re.search(pattern, text)] for text in warnings]
+    assert all(len(of) == 1 for of in matches), warnings
+    return [kind for (kind,) in matches]

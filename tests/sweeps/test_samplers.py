@@ -65,9 +65,11 @@ def test_the_seed_determines_the_draws(name):
 
 
 def test_a_grid_leaves_out_settings_that_an_option_lacks():
-    found = list_combinations(space("lr_decay=cosine,plateau", "lr_decay.patience=1,2", "optim=adam,sgd"))
-    assert len(found) == 6 and len({tuple(sorted(v.items())) for v in found}) == 6
-    assert {"lr_decay.patience" in v for v in found if v["lr_decay"] == "cosine"} == {False}
+    combinations = list_combinations(
+        space("lr_decay=cosine,plateau", "lr_decay.patience=1,2", "optim=adam,sgd")
+    )
+    assert len(combinations) == 6 and len({tuple(sorted(v.items())) for v in combinations}) == 6
+    assert {"lr_decay.patience" in v for v in combinations if v["lr_decay"] == "cosine"} == {False}
 
 
 @pytest.mark.parametrize(("trials", "count"), [("all", 20), (7, 7), (100, 20)])

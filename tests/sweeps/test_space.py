@@ -39,9 +39,9 @@ def problems(*words):
     ],
 )
 def test_the_grammar_of_choices(word, texts):
-    (found,) = space(word).dimensions
-    assert (found.key, found.texts, found.within) == (word.partition("=")[0], texts, None)
-    assert found.distribution == CategoricalDistribution(texts)
+    (dimension,) = space(word).dimensions
+    assert (dimension.key, dimension.texts, dimension.within) == (word.partition("=")[0], texts, None)
+    assert dimension.distribution == CategoricalDistribution(texts)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_the_grammar_of_choices(word, texts):
     ],
 )
 def test_the_grammar_of_intervals(word, distribution):
-    (found,) = space(word).dimensions
-    assert (found.key, found.texts) == (word.partition("=")[0], ())
-    assert found.distribution == distribution
+    (dimension,) = space(word).dimensions
+    assert (dimension.key, dimension.texts) == (word.partition("=")[0], ())
+    assert dimension.distribution == distribution
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_the_grammar_of_intervals(word, distribution):
 )
 def test_the_values_of_a_range(word, texts):
     """Optuna draws the index of a value: adding up the steps would round."""
-    (found,) = space(word).dimensions
-    assert found.texts == texts and found.distribution == IntDistribution(0, len(texts) - 1)
-    assert [found.text(index) for index in range(len(texts))] == list(texts)
+    (dimension,) = space(word).dimensions
+    assert dimension.texts == texts and dimension.distribution == IntDistribution(0, len(texts) - 1)
+    assert [dimension.text(index) for index in range(len(texts))] == list(texts)
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ def test_a_trial_of_a_dead_machine_is_taken_over_after_a_minute(server, clock, t
     clock.now += 59
     assert other.claim() is None
     clock.now += 2
-    found = other.claim()
-    assert found.number == 0 and found.values == lost[0].values and found.deaths == 1
-    assert other.queue.finish(found, GOOD)
+    trial = other.claim()
+    assert trial.number == 0 and trial.values == lost[0].values and trial.deaths == 1
+    assert other.queue.finish(trial, GOOD)
     late = Result(State.DONE, 0.1, {"loss": 0.1})  # the first machine was only asleep
     assert not dead.queue.finish(lost[0], late)
     assert [record.result.value for record in other.store.records() if record.result] == [0.5]

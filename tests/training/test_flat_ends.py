@@ -49,9 +49,9 @@ ENDS = {
 def test_the_ends_are_where_the_slope_is_a_twentieth(name, width):
     """They are never too near to zero, and at most 0.1 too far, which is a step of the grid."""
     g, low, high = ENDS[name]
-    found = flat_ends(g, width)
-    assert found == pytest.approx((low, high), abs=0.11)
-    assert found[0] <= low + 1e-5 and found[1] >= high - 1e-5
+    ends = flat_ends(g, width)
+    assert ends == pytest.approx((low, high), abs=0.11)
+    assert ends[0] <= low + 1e-5 and ends[1] >= high - 1e-5
 
 
 class WithBuffer(nn.Tanh):

@@ -159,7 +159,7 @@ def test_looks_do_not_change_a_training(optim, of):
     for looks in (0, 3):
         network, step = make(of=of, norm=True, drop=True, penalty=True, optim=optim, dtype=torch.float32)
         rows = make_part(60, of, torch.float32)
-        probe, found = LayerProbe(network, step, rows), []
+        probe, recorded = LayerProbe(network, step, rows), []
         for _ in range(looks):
             probe.look()
         size = 60 if optim == "lbfgs" else 16
@@ -167,8 +167,8 @@ def test_looks_do_not_change_a_training(optim, of):
             network, step, LOSSES[of], DECAYS["none"](4), rows, rows, epochs=4, batch_size=size, seed=0
         )
         for epoch in loop:
-            found.append((epoch.train, epoch.val, epoch.grad_norm, epoch.before.numpy().tobytes()))
+            recorded.append((epoch.train, epoch.val, epoch.grad_norm, epoch.before.numpy().tobytes()))
             for _ in range(looks):
                 probe.look(epoch.before)
-        results.append((found, [v.numpy().tobytes() for v in (step.params, step.buffers, *step.slots)]))
+        results.append((recorded, [v.numpy().tobytes() for v in (step.params, step.buffers, *step.slots)]))
     assert results[0] == results[1]

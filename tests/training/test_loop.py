@@ -54,10 +54,10 @@ def test_a_last_batch_of_one_row_is_merged_only_with_batch_statistics():
 def test_batches_of_one_row_and_of_all_rows(batch_size, steps):
     """SGD on single examples, and on the full batch."""
     network, step = make()
-    found = train(network, step, CE, part(11), epochs=3, batch_size=batch_size)
+    results = train(network, step, CE, part(11), epochs=3, batch_size=batch_size)
     assert [len(batch) for batch in step.seen] == [batch_size] * 3 * steps
     assert step.t.item() == 3 * steps
-    assert [epoch.number for epoch in found] == [1, 2, 3]
+    assert [epoch.number for epoch in results] == [1, 2, 3]
 
 
 def test_rows_keep_their_targets():
@@ -66,9 +66,9 @@ def test_rows_keep_their_targets():
     x = torch.cat([rows.inputs[:, :1] / 40, rows.inputs[:, 1:]], 1)
     y = x @ torch.tensor([[1.0, -2.0], [0.5, 0.0], [0.0, 3.0], [1.0, 1.0]]) + 1
     network, step = make(MSE, hidden=(), optim="sgd", lr=0.1)
-    found = train(network, step, MSE, DeviceData(x, y, y), epochs=280, batch_size=8)
-    assert found[-1].train["loss"] < 1e-6
-    assert found[-1].train["rmse"] < 1e-3
+    results = train(network, step, MSE, DeviceData(x, y, y), epochs=280, batch_size=8)
+    assert results[-1].train["loss"] < 1e-6
+    assert results[-1].train["rmse"] < 1e-3
 
 
 # ---- reported numbers
@@ -81,24 +81,24 @@ def test_the_training_loss_is_the_mean_over_rows(batch_size, norm):
     if norm and batch_size == 1:
         batch_size = 3
     network, step = make(norm=norm, drop=True, lr=0.2)
-    found = train(network, step, CE, part(10), epochs=3, batch_size=batch_size)
+    results = train(network, step, CE, part(10), epochs=3, batch_size=batch_size)
     n = len(step.seen) // 3
-    for k, epoch in enumerate(found):
+    for k, epoch in enumerate(results):
         values = step.values[k * n : (k + 1) * n]
         sizes = [len(batch) for batch in step.seen[k * n : (k + 1) * n]]
         assert epoch.train["loss"] == pytest.approx(np.average(values, weights=sizes), rel=1e-5)
     if 10 % batch_size:
-        assert abs(found[0].train["loss"] - np.mean(step.values[:n])) > 1e-4
+        assert abs(results[0].train["loss"] - np.mean(step.values[:n])) > 1e-4
 
 
 def test_every_epoch_is_in_training_mode():
     """Also after an evaluation: dropout is applied (the losses agree with NumPy) and averages move."""
     network, step = make(hidden=(), drop=True, lr=1e-12)
-    found = train(network.eval(), step, CE, part(10), epochs=3)
+    results = train(network.eval(), step, CE, part(10), epochs=3)
     w, b = (p.detach().double().numpy() for p in network.body.parameters())
     rows = part(10)
     batches = list(zip(step.seen, step.noise, strict=True))
-    for k, epoch in enumerate(found):
+    for k, epoch in enumerate(results):
         total = 0.0
         for batch, (mask,) in batches[3 * k : 3 * k + 3]:
             o = (rows.inputs[batch].double().numpy() * mask.double().numpy()) @ w.T + b
@@ -115,9 +115,9 @@ def test_an_epoch_in_numpy():
     rows = part(10, MSE)
     x, y = rows.inputs.double().numpy(), rows.targets.double().numpy()
     w, b = (p.detach().double().numpy().copy() for p in network.body.parameters())
-    found = train(network, step, MSE, rows, epochs=3)
+    results = train(network, step, MSE, rows, epochs=3)
     batches = iter(step.seen)
-    for epoch in found:
+    for epoch in results:
         squares = 0.0
         for batch in itertools.islice(batches, 3):
             error = x[batch] @ w.T + b - y[batch]
@@ -149,11 +149,11 @@ def test_training_accuracy_is_that_of_the_batches():
     """With a rate near zero it is the accuracy of the net itself on all rows."""
     network, step = make(hidden=(), lr=1e-12)
     rows = part(11)
-    (found,) = train(network, step, CE, rows, epochs=1)
+    (epoch,) = train(network, step, CE, rows, epochs=1)
     with torch.no_grad():
         right = (network.body(rows.inputs).argmax(1) == rows.targets).double().mean().item()
     assert 0 < right < 1
-    assert found.train["accuracy"] == pytest.approx(right)
+    assert epoch.train["accuracy"] == pytest.approx(right)
 
 
 class Halving:
@@ -174,12 +174,12 @@ def test_each_step_has_the_rate_of_the_decay():
     decay = Halving()
     rates = []
     start = step.params.clone()
-    found = train(
+    results = train(
         network, step, MSE, rows, epochs=3, decay=decay, between=lambda epoch: rates.append(step.lr)
     )
     done = [k / 3 for k in range(9)]
     assert decay.asked == [(0.5, pytest.approx(at), pytest.approx(1 / 3)) for at in done]
-    assert [epoch.lr for epoch in found] == rates == pytest.approx([0.5 * 0.5**at for at in done[2::3]])
+    assert [epoch.lr for epoch in results] == rates == pytest.approx([0.5 * 0.5**at for at in done[2::3]])
     first = step.seen[0]
     step.params.copy_(start)
     g = step.loss_grad(step.params, step.buffers, rows.inputs[first], rows.encoded[first], []).grads

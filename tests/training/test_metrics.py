@@ -51,11 +51,13 @@ def test_classes_against_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     o, c = rng.standard_normal((101, 4)).astype(np.float32), rng.integers(0, 4, 101)
     p = np.exp(o - logsumexp(o, 1, keepdims=True)).astype(float)
-    found = measure(CE, o, c)
-    assert tuple(found) == METRICS["multiclass"]
-    assert found["loss"] == pytest.approx(log_loss(c, p / p.sum(1, keepdims=True), labels=range(4)), rel=1e-5)
-    assert found["log_loss"] == pytest.approx(found["loss"], rel=1e-5)
-    assert found["accuracy"] == pytest.approx(accuracy_score(c, o.argmax(1)), rel=1e-12)
+    measured = measure(CE, o, c)
+    assert tuple(measured) == METRICS["multiclass"]
+    assert measured["loss"] == pytest.approx(
+        log_loss(c, p / p.sum(1, keepdims=True), labels=range(4)), rel=1e-5
+    )
+    assert measured["log_loss"] == pytest.approx(measured["loss"], rel=1e-5)
+    assert measured["accuracy"] == pytest.approx(accuracy_score(c, o.argmax(1)), rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -63,9 +65,9 @@ def test_two_classes_against_scikit_learn(seed):
     """Loss and accuracy of one output, which is positive for class 1."""
     rng = np.random.default_rng(seed)
     o, c = rng.standard_normal((101, 1)).astype(np.float32), rng.integers(0, 2, 101)
-    found = measure(BCE, o, c)
-    assert found["loss"] == pytest.approx(log_loss(c, 1 / (1 + np.exp(-o[:, 0].astype(float)))), rel=1e-5)
-    assert found["accuracy"] == pytest.approx(accuracy_score(c, o[:, 0] > 0), rel=1e-12)
+    measured = measure(BCE, o, c)
+    assert measured["loss"] == pytest.approx(log_loss(c, 1 / (1 + np.exp(-o[:, 0].astype(float)))), rel=1e-5)
+    assert measured["accuracy"] == pytest.approx(accuracy_score(c, o[:, 0] > 0), rel=1e-12)
 
 
 @pytest.mark.parametrize("columns", [1, 3])
@@ -77,15 +79,17 @@ def test_numbers_against_scikit_learn(seed, columns):
     target = Standardise(torch.tensor([5.0, -100, 0][:columns]), torch.tensor([1.0, 50, 0.01][:columns]))
     o = (target(torch.from_numpy(y)).numpy() + 0.3 * rng.standard_normal((83, columns))).astype(np.float32)
     p = o * target.deviation.numpy().astype(float) + target.mean.numpy()
-    found = measure(MSE, o, y, target)
-    assert set(found) == {"loss", "rmse", "mae", "r2"}
-    assert found["rmse"] == pytest.approx(math.sqrt(mean_squared_error(y, p)), rel=1e-4)
-    assert found["mae"] == pytest.approx(mean_absolute_error(y, p), rel=1e-4)
-    assert found["r2"] == pytest.approx(r2_score(y, p), rel=1e-4)
-    assert found["r2"] == pytest.approx(
+    measured = measure(MSE, o, y, target)
+    assert set(measured) == {"loss", "rmse", "mae", "r2"}
+    assert measured["rmse"] == pytest.approx(math.sqrt(mean_squared_error(y, p)), rel=1e-4)
+    assert measured["mae"] == pytest.approx(mean_absolute_error(y, p), rel=1e-4)
+    assert measured["r2"] == pytest.approx(r2_score(y, p), rel=1e-4)
+    assert measured["r2"] == pytest.approx(
         np.mean([r2_score(y[:, k], p[:, k]) for k in range(columns)]), rel=1e-4
     )
-    assert found["loss"] == pytest.approx(((o - target(torch.from_numpy(y)).numpy()) ** 2).mean(), rel=1e-4)
+    assert measured["loss"] == pytest.approx(
+        ((o - target(torch.from_numpy(y)).numpy()) ** 2).mean(), rel=1e-4
+    )
 
 
 def regression(predicted, targets) -> dict[str, float | None]:
@@ -94,8 +98,8 @@ def regression(predicted, targets) -> dict[str, float | None]:
 
 def test_numbers_by_hand():
     """Errors 1 and -3 for targets 2 and 6: rmse sqrt 5, mae 2, r2 1 - 10 / 8."""
-    found = regression(torch.tensor([[3.0], [3.0]]), torch.tensor([[2.0], [6.0]]))
-    assert found == {"rmse": pytest.approx(5**0.5), "mae": pytest.approx(2.0), "r2": pytest.approx(-0.25)}
+    measured = regression(torch.tensor([[3.0], [3.0]]), torch.tensor([[2.0], [6.0]]))
+    assert measured == {"rmse": pytest.approx(5**0.5), "mae": pytest.approx(2.0), "r2": pytest.approx(-0.25)}
 
 
 def test_a_perfect_prediction():
@@ -109,8 +113,8 @@ def test_r2_far_from_zero():
     rng = np.random.default_rng(0)
     y = 1e6 + rng.standard_normal((200, 1))
     p = y + 0.5 * rng.standard_normal((200, 1))
-    found = regression(torch.from_numpy(p), torch.from_numpy(y))
-    assert found["r2"] == pytest.approx(r2_score(y, p), rel=1e-9)
+    measured = regression(torch.from_numpy(p), torch.from_numpy(y))
+    assert measured["r2"] == pytest.approx(r2_score(y, p), rel=1e-9)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1 / 3, 7.7, -1e6 / 7, 1e-20])
@@ -119,10 +123,10 @@ def test_r2_of_a_constant_target_is_undefined(value, rows):
     """It has no variance to explain, whatever the rounding of the mean; the errors are still measured."""
     y = torch.full((rows, 1), value, dtype=torch.float64)
     for error in (0.0, 0.5):
-        found = regression(y + error, y)
-        assert found["r2"] is None
-        assert found["rmse"] == pytest.approx(error)
-        assert found["mae"] == pytest.approx(error)
+        measured = regression(y + error, y)
+        assert measured["r2"] is None
+        assert measured["rmse"] == pytest.approx(error)
+        assert measured["mae"] == pytest.approx(error)
 
 
 def test_r2_with_one_constant_column_is_undefined():
@@ -148,8 +152,8 @@ def test_scores_that_are_not_finite_give_no_metric(bad):
     """The same with a loss without probabilities."""
     o, c = np.zeros((10, 3), np.float32), np.array([0, 1] * 5)
     o[4, 2] = bad
-    found = measure(loss.TABLE["hinge"](()), o, c)
-    assert found == dict.fromkeys(name for name in METRICS["multiclass"] if name not in OF_PROBABILITIES)
+    measured = measure(loss.TABLE["hinge"](()), o, c)
+    assert measured == dict.fromkeys(name for name in METRICS["multiclass"] if name not in OF_PROBABILITIES)
 
 
 def test_brief_gives_the_cheap_metrics():
@@ -164,9 +168,9 @@ def test_brief_gives_the_cheap_metrics():
 
 def test_a_missing_class_leaves_only_the_area_undefined():
     """The area is None, not NaN; the other metrics are measured."""
-    found = measure(CE, np.eye(3, dtype=np.float32)[[0, 1, 0, 1]], np.array([0, 1, 1, 1]))
-    assert found["auroc"] is None
-    assert all(math.isfinite(value) for name, value in found.items() if name != "auroc")
+    measured = measure(CE, np.eye(3, dtype=np.float32)[[0, 1, 0, 1]], np.array([0, 1, 1, 1]))
+    assert measured["auroc"] is None
+    assert all(math.isfinite(value) for name, value in measured.items() if name != "auroc")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -184,13 +188,13 @@ def test_evaluation_in_pieces_equals_evaluation_at_once(rows):
     net = network(norm=True)
     x = torch.randn(rows, 4, generator=stream(1, "x"))
     c = torch.randint(0, 3, (rows,), generator=stream(2, "c"))
-    found = metrics.evaluate(net, CE, DeviceData(x, c, c))
+    measured = metrics.evaluate(net, CE, DeviceData(x, c, c))
     net.eval()
     with torch.no_grad():
         o = net.body(x).double().numpy()
     expected = (logsumexp(o, 1) - o[np.arange(rows), c.numpy()]).mean()
-    assert found["loss"] == pytest.approx(expected, rel=1e-4)
-    assert found["accuracy"] == pytest.approx((o.argmax(1) == c.numpy()).mean(), abs=1e-9)
+    assert measured["loss"] == pytest.approx(expected, rel=1e-4)
+    assert measured["accuracy"] == pytest.approx((o.argmax(1) == c.numpy()).mean(), abs=1e-9)
 
 
 def test_outputs_of_a_row_do_not_depend_on_other_rows():
@@ -220,11 +224,11 @@ def test_evaluation_draws_and_changes_nothing():
 
 def test_the_value_of_the_monitor():
     """Lower is better: metrics where more is better change their sign, and undefined ones are NaN."""
-    found = {"loss": 0.5, "accuracy": 0.75, "rmse": 2.0, "mae": 1.0, "r2": 0.25}
-    seen = {name: metrics.watch(name)(found) for name in ("auto", *found)}
+    measured = {"loss": 0.5, "accuracy": 0.75, "rmse": 2.0, "mae": 1.0, "r2": 0.25}
+    seen = {name: metrics.watch(name)(measured) for name in ("auto", *measured)}
     assert seen == {"auto": 0.5, "loss": 0.5, "accuracy": -0.75, "rmse": 2.0, "mae": 1.0, "r2": -0.25}
-    for name in ("auto", *found):
-        assert math.isnan(metrics.watch(name)(dict.fromkeys(found)))
+    for name in ("auto", *measured):
+        assert math.isnan(metrics.watch(name)(dict.fromkeys(measured)))
 
 
 def test_every_metric_has_a_direction():

@@ -24,8 +24,10 @@ SIZES = [1, 2, 5, 17, 64, 270]
 
 def measure(of, outputs, targets) -> dict[str, float]:
     """The metrics of float32 outputs (rows, classes or 1) and class numbers."""
-    found = classification_metrics(of, torch.tensor(outputs, dtype=torch.float32), torch.from_numpy(targets))
-    return {name: value.item() for name, value in found.items()}
+    measured = classification_metrics(
+        of, torch.tensor(outputs, dtype=torch.float32), torch.from_numpy(targets)
+    )
+    return {name: value.item() for name, value in measured.items()}
 
 
 def cases(classes, tied: bool = False, columns=None):
@@ -61,16 +63,16 @@ def calibration_gap(p, targets) -> float:
     return gap
 
 
-def assert_agrees(found, targets, predicted, p):
+def assert_agrees(measured, targets, predicted, p):
     """Compare the metrics that scikit-learn has too, and the calibration error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns of a missing class
         balanced = balanced_accuracy_score(targets, predicted)
-    assert found["accuracy"] == pytest.approx(accuracy_score(targets, predicted), rel=1e-12)
-    assert found["balanced_accuracy"] == pytest.approx(balanced, rel=1e-12)
-    assert found["f1_macro"] == pytest.approx(f1_score(targets, predicted, average="macro"), rel=1e-12)
-    assert found["log_loss"] == pytest.approx(log_loss(targets, p, labels=range(p.shape[1])), rel=1e-9)
-    assert found["ece"] == pytest.approx(calibration_gap(p, targets), rel=1e-9, abs=1e-12)
+    assert measured["accuracy"] == pytest.approx(accuracy_score(targets, predicted), rel=1e-12)
+    assert measured["balanced_accuracy"] == pytest.approx(balanced, rel=1e-12)
+    assert measured["f1_macro"] == pytest.approx(f1_score(targets, predicted, average="macro"), rel=1e-12)
+    assert measured["log_loss"] == pytest.approx(log_loss(targets, p, labels=range(p.shape[1])), rel=1e-9)
+    assert measured["ece"] == pytest.approx(calibration_gap(p, targets), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("classes", [3, 4, 10])
@@ -79,13 +81,13 @@ def test_several_classes_against_scikit_learn(classes):
     defined = 0
     for o, c in cases(classes):
         p = softmax(o.astype(float), 1)
-        found = measure(CE, o, c)
-        assert tuple(found) == METRICS["multiclass"][1:]
-        assert_agrees(found, c, o.argmax(1), p)
-        assert found["auroc"] == pytest.approx(area(c, p), rel=1e-9, nan_ok=True)
+        measured = measure(CE, o, c)
+        assert tuple(measured) == METRICS["multiclass"][1:]
+        assert_agrees(measured, c, o.argmax(1), p)
+        assert measured["auroc"] == pytest.approx(area(c, p), rel=1e-9, nan_ok=True)
         if len(set(c)) == classes > 2:
             defined += 1
-            assert found["auroc"] == pytest.approx(
+            assert measured["auroc"] == pytest.approx(
                 roc_auc_score(c, p, multi_class="ovr", average="macro"), rel=1e-9
             )
     assert defined >= 8
@@ -96,14 +98,14 @@ def test_two_classes_against_scikit_learn(tied):
     """With one output or two: ranked by the probability of class 1, ties count half."""
     for o, c in cases(2, tied, columns=1):
         p = np.stack([expit(-o[:, 0].astype(float)), expit(o[:, 0].astype(float))], 1)
-        found = measure(BCE, o, c)
-        assert_agrees(found, c, (o[:, 0] > 0).astype(int), p)
-        assert found["auroc"] == pytest.approx(area(c, p[:, 1]), rel=1e-12, nan_ok=True)
+        measured = measure(BCE, o, c)
+        assert_agrees(measured, c, (o[:, 0] > 0).astype(int), p)
+        assert measured["auroc"] == pytest.approx(area(c, p[:, 1]), rel=1e-12, nan_ok=True)
     for o, c in cases(2, tied):
         p = softmax(o.astype(float), 1)
-        found = measure(CE, o, c)
-        assert_agrees(found, c, o.argmax(1), p)
-        assert found["auroc"] == pytest.approx(
+        measured = measure(CE, o, c)
+        assert_agrees(measured, c, o.argmax(1), p)
+        assert measured["auroc"] == pytest.approx(
             area(c, (o[:, 1] - o[:, 0]).astype(float)), rel=1e-12, nan_ok=True
         )
 
@@ -113,12 +115,12 @@ def test_two_classes_against_scikit_learn(tied):
 def test_scores_are_ranked_directly(classes, tied):
     """Hinge: two classes by the difference of their scores; metrics of probabilities are absent."""
     for o, c in cases(classes, tied):
-        found = measure(HINGE, o, c)
-        assert tuple(found) == tuple(
+        measured = measure(HINGE, o, c)
+        assert tuple(measured) == tuple(
             name for name in METRICS["multiclass"][1:] if name not in OF_PROBABILITIES
         )
         scores = o.astype(float)[:, 1] - o[:, 0] if classes == 2 else o
-        assert found["auroc"] == pytest.approx(area(c, scores), rel=1e-12, nan_ok=True)
+        assert measured["auroc"] == pytest.approx(area(c, scores), rel=1e-12, nan_ok=True)
 
 
 def test_a_loss_without_probabilities_gives_scores():
@@ -129,9 +131,9 @@ def test_a_loss_without_probabilities_gives_scores():
             return (outputs[:, 0] > 0).long()
 
     for o, c in cases(2, columns=1):
-        found = measure(Margin(), o, c)
-        assert not set(found) & set(OF_PROBABILITIES)
-        assert found["auroc"] == pytest.approx(area(c, o[:, 0]), rel=1e-12, nan_ok=True)
+        measured = measure(Margin(), o, c)
+        assert not set(measured) & set(OF_PROBABILITIES)
+        assert measured["auroc"] == pytest.approx(area(c, o[:, 0]), rel=1e-12, nan_ok=True)
 
 
 def test_smoothing_and_weights_change_the_loss_and_not_the_metrics():
@@ -174,15 +176,15 @@ def test_neither_the_order_of_rows_nor_the_names_of_classes_matter():
 def test_by_hand():
     """Three rows of class 0, of which two are correct; one row of class 1, which is correct."""
     o, c = np.array([[2.0, 0], [1, 0], [0, 1], [0, 3]]), np.array([0, 0, 0, 1])
-    found = measure(HINGE, o, c)
-    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
-    assert found["f1_macro"] == pytest.approx((4 / 5 + 2 / 3) / 2)
-    assert found["auroc"] == 1
+    measured = measure(HINGE, o, c)
+    assert measured["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert measured["f1_macro"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+    assert measured["auroc"] == 1
     # Half of those with confidence 0.8 are right, and all of those with 0.6.
     half = np.log([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.4, 0.6]])
-    found = measure(CE, half, np.array([0, 1, 1, 1]))
-    assert found["ece"] == pytest.approx((0.3 + 0.4) / 2, rel=1e-6)
-    assert found["log_loss"] == pytest.approx(-np.log([0.8, 0.2, 0.6, 0.6]).mean(), rel=1e-6)
+    measured = measure(CE, half, np.array([0, 1, 1, 1]))
+    assert measured["ece"] == pytest.approx((0.3 + 0.4) / 2, rel=1e-6)
+    assert measured["log_loss"] == pytest.approx(-np.log([0.8, 0.2, 0.6, 0.6]).mean(), rel=1e-6)
 
 
 def test_a_bin_includes_its_upper_edge():
@@ -203,10 +205,10 @@ def test_a_constant_prediction(classes, rows):
     """Its area is exactly one half, and its calibration error that of one number."""
     o = np.tile(np.linspace(0, 1, classes), (rows, 1))
     c = np.arange(rows) % classes
-    found = measure(CE, o, c)
+    measured = measure(CE, o, c)
     confidence = softmax(np.linspace(0, 1, classes)).max()
-    assert found["auroc"] == 0.5 or (rows < classes and math.isnan(found["auroc"]))
-    assert found["ece"] == pytest.approx(abs((c == classes - 1).mean() - confidence), rel=1e-6)
+    assert measured["auroc"] == 0.5 or (rows < classes and math.isnan(measured["auroc"]))
+    assert measured["ece"] == pytest.approx(abs((c == classes - 1).mean() - confidence), rel=1e-6)
     even = measure(CE, np.zeros((rows, classes)), c)
     assert even["ece"] == pytest.approx(abs((c == 0).mean() - 1 / classes), rel=1e-9, abs=1e-12)
 
@@ -237,10 +239,10 @@ def test_the_area_of_many_rows_is_exact():
     """Sums beyond the digits of float32: two classes of 30,000 rows against U in whole numbers."""
     rng = np.random.default_rng(0)
     c, s = rng.integers(0, 2, 60_000), rng.integers(0, 40_000, 60_000)
-    found = auroc(torch.from_numpy(s[:, None]).double(), torch.from_numpy(c)).item()
+    measured = auroc(torch.from_numpy(s[:, None]).double(), torch.from_numpy(c)).item()
     low, high = np.sort(s[c == 0]), s[c == 1]
     below = np.searchsorted(low, high).sum() + np.searchsorted(low, high, "right").sum()
-    assert found == pytest.approx(below / 2 / len(low) / len(high), rel=1e-14)
+    assert measured == pytest.approx(below / 2 / len(low) / len(high), rel=1e-14)
 
 
 # ---- several labels
@@ -257,21 +259,21 @@ def test_the_metrics_of_labels_agree_with_scikit_learn(rows, labels):
         outputs = (rng.normal(size=(rows, labels)) + 2 * targets - 1).astype(np.float32)
         if seed == 5:
             outputs = np.round(outputs)  # ties
-        found = label_metrics(loss_of, torch.from_numpy(outputs), torch.from_numpy(targets))
+        measured = label_metrics(loss_of, torch.from_numpy(outputs), torch.from_numpy(targets))
         predicted = (outputs > 0).astype(int)
         p = expit(outputs.astype(np.float64))
-        assert found["accuracy"].item() == pytest.approx((predicted == targets).mean(), rel=1e-12)
-        assert found["exact_match"].item() == pytest.approx(accuracy_score(targets, predicted), rel=1e-12)
+        assert measured["accuracy"].item() == pytest.approx((predicted == targets).mean(), rel=1e-12)
+        assert measured["exact_match"].item() == pytest.approx(accuracy_score(targets, predicted), rel=1e-12)
         occurs = (targets + predicted).any(0)
         scores = f1_score(targets, predicted, average=None, zero_division=0)[occurs]
-        assert found["f1_macro"].item() == pytest.approx(
+        assert measured["f1_macro"].item() == pytest.approx(
             scores.mean() if occurs.any() else math.nan, nan_ok=True
         )
         areas = [roc_auc_score(t, s) for t, s in zip(targets.T, outputs.T, strict=True) if len(set(t)) == 2]
-        assert found["auroc"].item() == pytest.approx(np.mean(areas) if areas else math.nan, nan_ok=True)
+        assert measured["auroc"].item() == pytest.approx(np.mean(areas) if areas else math.nan, nan_ok=True)
         entropy = -(targets * np.log(p) + (1 - targets) * np.log1p(-p)).mean()
-        assert found["log_loss"].item() == pytest.approx(entropy, rel=1e-9)
+        assert measured["log_loss"].item() == pytest.approx(entropy, rel=1e-9)
         tensors = (torch.from_numpy(array) for array in (outputs, targets.astype(np.float32), targets))
         brief = metrics.measure(SimpleNamespace(target=None), loss_of, *tensors, brief=True)
-        assert list(brief) == ["loss", "accuracy"] and brief["accuracy"] == found["accuracy"]
-        assert {"loss", *found} == set(METRICS["multilabel"])
+        assert list(brief) == ["loss", "accuracy"] and brief["accuracy"] == measured["accuracy"]
+        assert {"loss", *measured} == set(METRICS["multilabel"])

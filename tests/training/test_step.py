@@ -67,8 +67,8 @@ def check_gradient(of: str, penalty: str, norm: bool, drop: bool, g: str) -> Non
     assert len(noise) == (3 if drop else 0)
     if g == "relu":
         assert_away_from_kinks(net, x, noise)
-    found = step.loss_grad(step.params, step.buffers, x, y, noise)
-    w, gradient = step.params.numpy().copy(), found.grads.numpy()
+    result = step.loss_grad(step.params, step.buffers, x, y, noise)
+    w, gradient = step.params.numpy().copy(), result.grads.numpy()
 
     def f(vector: np.ndarray) -> float:
         return objective(net, vector, x, y, noise, of, penalty, g)[0]
@@ -77,9 +77,9 @@ def check_gradient(of: str, penalty: str, norm: bool, drop: bool, g: str) -> Non
         return (f(w + 1e-6 * direction) - f(w - 1e-6 * direction)) / 2e-6
 
     assert np.allclose(
-        found.outputs.numpy(), objective(net, w, x, y, noise, of, penalty, g)[1], rtol=1e-11, atol=1e-12
+        result.outputs.numpy(), objective(net, w, x, y, noise, of, penalty, g)[1], rtol=1e-11, atol=1e-12
     )
-    assert np.isclose(found.loss.item(), objective(net, w, x, y, noise, of, "none", g)[0], rtol=1e-12)
+    assert np.isclose(result.loss.item(), objective(net, w, x, y, noise, of, "none", g)[0], rtol=1e-12)
     for i, e in enumerate(np.eye(len(w))):
         assert abs(gradient[i] - difference(e)) < 1e-8
     for direction in np.random.default_rng(0).standard_normal((20, len(w))):
@@ -143,9 +143,9 @@ def test_loss_grad_of_a_foreign_vector(norm):
     before = snapshot(step)
     foreign = torch.cat([p.detach().flatten() for p in other.parameters()])
     kept = foreign.clone()
-    found = step.loss_grad(foreign, step.buffers, x, y, [])
-    assert torch.equal(found.grads, theirs.loss_grad(theirs.params, theirs.buffers, x, y, []).grads)
-    assert not torch.equal(found.grads, step.loss_grad(step.params, step.buffers, x, y, []).grads)
+    result = step.loss_grad(foreign, step.buffers, x, y, [])
+    assert torch.equal(result.grads, theirs.loss_grad(theirs.params, theirs.buffers, x, y, []).grads)
+    assert not torch.equal(result.grads, step.loss_grad(step.params, step.buffers, x, y, []).grads)
     assert torch.equal(foreign, kept) and not foreign.requires_grad
     assert snapshot(step) == before
 
@@ -168,11 +168,11 @@ def test_loss_grad_returns_the_averages_after_the_batch():
     step = make_step(net)
     x, y = make_batch("cross_entropy")
     given = step.buffers.clone()
-    found = step.loss_grad(step.params, step.buffers, x, y, [])
+    result = step.loss_grad(step.params, step.buffers, x, y, [])
     a = (x @ net.hidden[0].linear.weight.T).detach()
     assert torch.equal(step.buffers, given)
-    assert torch.allclose(found.buffers[:5], 0.1 * a.mean(0), rtol=1e-12)
-    assert torch.allclose(found.buffers[5:10], 0.9 + 0.1 * a.var(0), rtol=1e-12)
+    assert torch.allclose(result.buffers[:5], 0.1 * a.mean(0), rtol=1e-12)
+    assert torch.allclose(result.buffers[5:10], 0.9 + 0.1 * a.var(0), rtol=1e-12)
 
 
 def test_the_penalty_is_in_the_gradient_but_not_in_the_loss():

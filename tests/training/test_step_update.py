@@ -117,8 +117,8 @@ def test_blocks_do_not_change_the_rule(size):
         s = s + g.numpy() ** 2 / t
         mine = mine - 0.05 * g.numpy() / (1 + s) - 0.01 * last
         last = g.numpy()
-    for found, expected in zip((w, *slots), (mine, s, last), strict=True):
-        assert np.allclose(found.numpy(), expected, rtol=1e-13, atol=1e-14)
+    for ours, expected in zip((w, *slots), (mine, s, last), strict=True):
+        assert np.allclose(ours.numpy(), expected, rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize("size", [5, 2 * BLOCK + 4465])

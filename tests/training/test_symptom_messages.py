@@ -34,13 +34,13 @@ def pre_activations(run, g) -> list[np.ndarray]:
     """Of each hidden layer, in NumPy."""
     weights = {name: t.detach().double().numpy() for name, t in run.model.state_dict().items()}
     h = (digits_sample()[0] - weights["preprocessing.mean"]) / weights["preprocessing.deviation"]
-    found = []
+    layers = []
     for i in range(len(run.model.body.hidden)):
-        found.append(
+        layers.append(
             h @ weights[f"body.hidden.{i}.linear.weight"].T + weights[f"body.hidden.{i}.linear.bias"]
         )
-        h = g(found[-1])
-    return found
+        h = g(layers[-1])
+    return layers
 
 
 def the_one(run, kind: str) -> str:
@@ -135,8 +135,8 @@ def layer(name: str, **trouble) -> LayerState:
 
 
 def epoch(number: int, loss: float) -> Epoch:
-    found = {"loss": loss, "accuracy": 0.5}
-    return Epoch(number, 1.0, found, {**found, "auroc": 0.5}, 1.0, torch.zeros(2), 0.0, 0.0)
+    metrics = {"loss": loss, "accuracy": 0.5}
+    return Epoch(number, 1.0, metrics, {**metrics, "auroc": 0.5}, 1.0, torch.zeros(2), 0.0, 0.0)
 
 
 def usual(config) -> bool:

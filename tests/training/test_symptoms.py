@@ -19,9 +19,9 @@ def test_each_warning_once_and_everywhere(name, capsys):
     assert main(["train", *FIXED, *words, "run.dir=here", "--json"]) == 0
     out, err = capsys.readouterr()
     warnings = json.loads(out)["warnings"]
-    found = kinds(warnings)
+    warned = kinds(warnings)
     wanted = set(expected.split())
-    assert len(found) == len(set(found)) and set(found) - (FIT - wanted) == wanted
+    assert len(warned) == len(set(warned)) and set(warned) - (FIT - wanted) == wanted
     assert err.splitlines() == [f"dlfound: warning: {text}" for text in warnings]
     assert not re.search(r"\b(nan|inf|None|True|tensor)\b", err)
     log = (dlfound.open_run("here").path / "log.txt").read_text().splitlines()
