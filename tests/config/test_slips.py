@@ -1,4 +1,4 @@
-"""Slips in keys and options are found; words that mean something else, or nothing in dlfound, are not slips."""
+"""Slips in keys and options are found; words that mean something else, or nothing here, are no slips."""
 
 from importlib.resources import files
 from pathlib import Path
