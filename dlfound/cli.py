@@ -169,7 +169,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _unexpected(error: Exception) -> Error:
-    """Explain an exception that is no `Error`: memory, a fault in a file of the person's own, or a bug."""
+    """Explain an exception other than `Error`: out of memory, a fault in the user's file, or a bug."""
     if _is_out_of_memory(error):
         request = _ALLOCATION.search(str(error))
         size = f": cannot allocate another {request[1]}" if request else ""
