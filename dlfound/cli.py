@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import NoReturn
 
@@ -64,12 +64,17 @@ def answer(words: Sequence[str]) -> str:
         return _help()
     if words[0] == "--version":
         return f"dlfound {dlfound.__version__}"
-    from dlfound.config.suggest import similar_verb
-
     known = (*VERBS, "--help", "--version")
-    near = similar_verb(words[0], known)
-    fix = f"did you mean {near}?" if near else "see dlfound --help"
-    raise Error(f"unknown verb {words[0]!r}; choose from: {', '.join(known)}", fix, Code.CONFIG)
+    message = f"unknown verb {words[0]!r}; choose from: {', '.join(known)}"
+    raise Error(message, _near_or_help(words[0], known, "dlfound"), Code.CONFIG)
+
+
+def _near_or_help(word: str, words: Collection[str], command: str) -> str:
+    """What to do about a word that is none of `words`."""
+    from dlfound.config.suggest import similar_word
+
+    near = similar_word("verb", word, words)
+    return f"did you mean {near}?" if near else f"see {command} --help"
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace | None:
@@ -121,9 +126,16 @@ class _Parser(argparse.ArgumentParser):
         what = f"unexpected argument: {rest}" if rest else message
         raise Error(what, f"see {self.prog} --help", Code.CONFIG)
 
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        """Refuse a word that is none of the choices, in place of argparse's own words."""
+        if action.choices is not None and value not in action.choices:
+            noun = str(action.metavar or action.option_strings[0]).lower()
+            what = f"no {noun} named {value!r}; choose from: {', '.join(action.choices)}"
+            raise Error(what, _near_or_help(value, action.choices, self.prog), Code.CONFIG)
+
     def _unknown_flag(self, flag: str) -> Problem:
         """A flag that the verb does not have; of a flag that means a setting, the override to write."""
-        from dlfound.config.suggest import Suggestions, similar
+        from dlfound.config.suggest import Suggestions
         from dlfound.config.yaml_files import scalar
         from dlfound.options.configure import CATALOGS
 
@@ -133,11 +145,8 @@ class _Parser(argparse.ArgumentParser):
             following = next(iter(self.words[list(self.words).index(flag) + 1 :]), "")
             value = "true" if not following or following.startswith("-") or "=" in following else following
         takes = [CATALOGS[action.metavar] for action in self._actions if action.metavar in CATALOGS]
-        override = Suggestions(takes[0]()).flag(name, scalar(value)) if takes else ""
-        near = similar(name, flags)
-        fix = f"did you mean {near}?" if near else f"see {self.prog} --help"
-        if override:
-            fix = f"a setting has no dashes: write {override}"
+        fix = Suggestions(takes[0]()).flag(name, scalar(value)) if takes else ""
+        fix = fix or _near_or_help(name, flags, self.prog)
         return Problem(f"unknown flag {flag!r}; choose from: {', '.join(flags)}", fix)
 
 
@@ -160,7 +169,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _unexpected(error: Exception) -> Error:
-    """Explain an exception that is no `Error`: memory, a fault in a file of the person's own, or a bug."""
+    """Explain an exception other than `Error`: out of memory, a fault in the user's file, or a bug."""
     if _is_out_of_memory(error):
         request = _ALLOCATION.search(str(error))
         size = f": cannot allocate another {request[1]}" if request else ""

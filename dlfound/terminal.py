@@ -42,7 +42,7 @@ def age_text(seconds: int) -> str:
 
 @contextmanager
 def progress_bar(total: int, shown: bool, head: str = "") -> Iterator[Callable[[int, str], None]]:
-    """Show a bar on standard error that vanishes at its end; nothing if that is no terminal.
+    """Show a bar on standard error that vanishes at its end; nothing if it is not a terminal.
 
     Yields: A function to call with the number of items that are done, and a text about the next.
     """

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained net: makes .venv, installs, trains on the digits that travel in the package.
+# From a fresh clone to a trained net: makes .venv, installs, trains on the digits in the package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/setup.sh

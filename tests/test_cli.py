@@ -127,6 +127,42 @@ def test_wrong_usage_points_to_the_help(words, capsys):
     assert re.fullmatch(rf"dlfound: error\[config\]: .+\n  fix: see dlfound {words[0]} --help\n", err)
 
 
+def test_only_required_arguments_are_asked_for(capsys):
+    for words, required in ((["eval"], "RUN"), (["predict"], "RUN, FILE"), (["predict", "latest"], "FILE")):
+        _, err = run(capsys, *words, code=2)
+        assert f"error[config]: the following arguments are required: {required}\n" in err
+
+
+def test_a_wrong_choice_is_answered_in_plain_words(capsys):
+    cases = [
+        (
+            "check --only grads",
+            "no check named 'grads'; choose from: data, gradients,",
+            "did you mean gradients?",
+        ),
+        ("check --only xyzzy", "no check named 'xyzzy'; choose from: data,", "see dlfound check --help"),
+        (
+            "completion tcsh",
+            "no shell named 'tcsh'; choose from: bash, zsh, fish",
+            "see dlfound completion --help",
+        ),
+        ("completion bsh", "no shell named 'bsh'; choose from: bash, zsh, fish", "did you mean bash?"),
+        (
+            "predict a b --unseen eror",
+            "no --unseen named 'eror'; choose from: count, error",
+            "did you mean error?",
+        ),
+    ]
+    cases += [
+        (f"board --port {port}", f"--port must be 1 to 65535, got {port}\n", "omit it for 6006")
+        for port in ("x", "70000", "65536", "0", "-1", "1.5", "9" * 5000)
+    ]
+    for command, message, fix in cases:
+        out, err = run(capsys, *command.split(), code=2)
+        assert out == "" and err.startswith(f"dlfound: error[config]: {message}"), command
+        assert err.endswith(f"\n  fix: {fix}\n"), command
+
+
 def test_flags_may_stand_anywhere(capsys):
     first, _ = run(capsys, "train", "--cfg", "optim=sgd", "optim.lr=3", code=0)
     for words in (["optim=sgd", "--cfg", "optim.lr=3"], ["optim=sgd", "optim.lr=3", "--cfg"]):

@@ -29,7 +29,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     help_text = f"a run's folder, a name (its newest run), latest, or a sweep (default: all below {OUTPUTS}/)"
     parser.add_argument("runs", nargs="*", metavar="RUN", help=help_text)
     help_text = f"serve on this port, or on the next one that is free (default: {FIRST_PORT})"
-    parser.add_argument("--port", type=int, default=FIRST_PORT, help=help_text)
+    parser.add_argument("--port", type=_port, default=FIRST_PORT, help=help_text)
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and len(text) < 6 and 1 <= int(text) <= 65535:
+        return int(text)
+    raise Error(f"--port must be 1 to 65535, got {text}", f"omit it for {FIRST_PORT}", Code.CONFIG)
 
 
 def command(args: argparse.Namespace) -> int:

@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="the same as for dlfound train")
     own_options(parser)
     help_text = f"run this check only; repeat it for several: {', '.join(NAMES)}"
-    parser.add_argument("--only", action="append", default=[], choices=NAMES, metavar="NAME", help=help_text)
+    parser.add_argument("--only", action="append", default=[], choices=NAMES, metavar="CHECK", help=help_text)
     help_text = "the folder for check.json and the plot (outputs/check/<run.name>)"
     parser.add_argument("--out", metavar="DIR", help=help_text)
     parser.add_argument("--json", action="store_true", help="print check.json instead of the table")

@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,25 +43,40 @@ def own_options(parser: argparse.ArgumentParser, config_dirs: bool = True) -> No
 def reading_options(parser: argparse.ArgumentParser) -> None:
     """Add the overrides that say how a new table is written; `options.configure.read_words` reads them."""
     help_text = "how the table is written, if not as in training: data.encoding=latin-1"
-    parser.add_argument("reading", nargs="*", metavar="data.X=Y", help=help_text)
+    parser.add_argument("reading", nargs="*", default=[], metavar="data.X=Y", help=help_text)
 
 
 def command(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     load_options(args.files)
     catalog = full_catalog(args.config_dir)
-    if args.group is not None and args.group not in {*catalog.paths, *catalog.plain}:
-        raise Error.of([Suggestions(catalog).unknown_key(args.group)], Code.CONFIG)
-    if args.group in catalog.plain:
-        settings = _settings(catalog.plain[args.group], catalog.values(args.group))
-        print(json.dumps(settings, indent=2) if args.json else "\n".join(_lines(args.group, settings)))
+    group = _group(args.group, catalog) if args.group is not None else None
+    if group in catalog.plain:
+        settings = _settings(catalog.plain[group], catalog.values(group))
+        print(json.dumps(settings, indent=2) if args.json else "\n".join(_lines(group, settings)))
     elif args.json:
-        groups = [args.group] if args.group else catalog.paths
+        groups = [group] if group else catalog.paths
         described = {group: describe(catalog, group) for group in groups}
         print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
-        print(_detail(catalog, args.group) if args.group else _overview(catalog))
+        print(_detail(catalog, group) if group else _overview(catalog))
     return Code.DONE
+
+
+def _group(word: str, catalog: Catalog) -> str:
+    """The group or node of a word: of itself, of one of its settings, or of one of its options with it.
+
+    Raises:
+        Error: there is no such group (code 2).
+    """
+    group = re.split("[.=]", word)[0]
+    if group in {*catalog.paths, *catalog.plain}:
+        return group
+    meant = [other for other in catalog.paths if word in catalog.words(other)]
+    meant = meant or re.findall(r"(\w+)[^ ]*$", Suggestions(catalog).key(group))
+    fix = f"did you mean dlfound options {' or '.join(meant)}?" if meant else "see dlfound options"
+    what = f"no group {word!r}; choose from: {', '.join((*catalog.paths, *catalog.plain))}"
+    raise Error(what, fix, Code.CONFIG)
 
 
 def describe(catalog: Catalog, group: str) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _destination(out: Path | None) -> Iterator[TextIO | BinaryIO]:
         return
     if out.suffix.lower() in UNWRITTEN:
         message = f"--out {out}: a table is written as CSV or Parquet"
-        raise Error(message, f"--out {out.stem}.csv", Code.CONFIG)
+        raise Error(message, f"use --out {out.stem}.csv", Code.CONFIG)
     options = {"mode": "w", "encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     if out.suffix.lower() in PARQUET:
         options = {"mode": "wb"}
@@ -133,7 +133,7 @@ def _destination(out: Path | None) -> Iterator[TextIO | BinaryIO]:
         with _place(out) as path, path.open(**options) as stream:
             yield stream
     except OSError as error:
-        fix = "make room, or name another place"
+        fix = "free some space, or name another place"
         if isinstance(error, FileNotFoundError):
             fix = f"make the folder {out.parent} first"
         raise Error(f"cannot write {out}: {error.strerror}", fix, Code.RESOURCES) from None

@@ -189,7 +189,9 @@ def _node_problems(path: Path, values: Mapping[str, Any], catalog: Catalog) -> l
             fix = f"write - override /{node}: {printable(values[node]['name'])} below defaults"
             problems.append(Problem(f"{path}: {node}.name is set by choosing an option", fix))
     for node in [node for node in (SPACE, SEARCH) if node in values]:
-        problems.append(Problem(f"{path}: {node} is for a sweep", f"dlfound sweep experiment={path.stem}"))
+        problems.append(
+            Problem(f"{path}: {node} is for a sweep", f"use dlfound sweep experiment={path.stem}")
+        )
     if not read_text(path).lstrip().startswith(_HEAD):
         problems.append(Problem(f"{path} must begin with the line '{_HEAD}'", "make it the first line"))
     return problems

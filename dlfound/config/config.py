@@ -130,7 +130,7 @@ def check_tree(
 
 def not_a_mapping(node: str, origin: str = "") -> Problem:
     """The problem with a node that is a single value."""
-    return Problem(f"{node} must be a mapping of settings{origin}", f"dlfound options {node} lists them")
+    return Problem(f"{node} must be a mapping of settings{origin}", f"see dlfound options {node}")
 
 
 def _wrong(path: str, value: Any, kind: SettingType, tree: dict[str, dict], origin: str) -> Problem | None:

@@ -3,8 +3,8 @@
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import SequenceMatcher, get_close_matches
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NO_VALUE = object()  # in place of the value of an override that has none, or several
 _NEAR = 0.6  # of difflib's ratio: two thirds of the letters agree, as after one or two slips
-_VERY_NEAR = 0.75  # for words of any length, such as an abbreviation
+_SURE = 0.8  # after one slip, or two in a long word
 _NO_QUOTES = re.compile(r"[A-Za-z_/][A-Za-z0-9_.:/\-]*|0|[1-9][0-9]*")
 _NOT_TEXT = ("true", "false", "null", "nan", "inf", "infinity", "yes", "no", "on", "off")
 _ON = ("true", "yes", "on", "1")
@@ -57,16 +57,34 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return by_lower[get_close_matches(word.lower()[:80], list(by_lower), n=1, cutoff=0.0)[0]]
 
 
-def similar(word: str, words: Iterable[str]) -> str | None:
-    """The word of `words` that `word` is a slip of; None if all are too different."""
-    letters = folded(word)[:80]
+def similar(word: str, words: Iterable[str], sure: bool = False) -> str | None:
+    """The word of `words` that `word` is a slip of, or most letters of; None if all are too different.
+
+    Args:
+        sure: allow fewer slips, and no abbreviation; for words of several groups.
+    """
+    letters = folded(word[:80])
     by_letters = {folded(w): w for w in words}
-    if len(letters) < 2:
-        return None
-    as_long = [w for w in by_letters if abs(len(w) - len(letters)) <= 2]
-    matches = get_close_matches(letters, list(by_letters), n=1, cutoff=_VERY_NEAR)
-    matches = matches or get_close_matches(letters, as_long, n=1, cutoff=_NEAR)
-    return by_letters[matches[0]] if matches else None
+    for match in get_close_matches(letters, list(by_letters), n=3, cutoff=_SURE if sure else _NEAR):
+        slips = _slips(letters, match)
+        is_abbreviation = not sure and slips == len(match) - len(letters)
+        is_near = is_abbreviation or slips <= 1 + len(match) // (10 if sure else 5)
+        if is_near and len(letters) > 1 and not _has_extra_word(word[:80], match):
+            return by_letters[match]
+    return None
+
+
+def _slips(letters: str, match: str) -> int:
+    """How many letters of the longer word differ; two that swapped places count once."""
+    blocks = SequenceMatcher(None, letters, match).get_matching_blocks()
+    return max(len(letters), len(match)) - sum(block.size for block in blocks)
+
+
+def _has_extra_word(word: str, match: str) -> bool:
+    """True if a word such as no_cuda fits the match better without one of its parts."""
+    parts = re.split("[_-]", word)
+    shorter = ["_".join(parts[:i] + parts[i + 1 :]) for i in range(len(parts))]
+    return min(_slips(folded(text), match) for text in shorter) < _slips(folded(word), match)
 
 
 def shown(value: Any) -> str:
@@ -90,15 +108,10 @@ def _quoted(name: str) -> str:
     return f'"{escaped}"'
 
 
-def similar_word(key: str, value: object, words: Sequence[str]) -> str | None:
-    """The word of a setting that a value is a slip of, or another tool's word for."""
+def similar_word(key: str, value: object, words: Collection[str]) -> str | None:
+    """The word of a setting, or the verb, that a value is a slip of, or another tool's word for."""
     alias = _ours("words", key).get(folded(value))
     return alias if alias in words else similar(str(value), words)
-
-
-def similar_verb(word: str, verbs: Iterable[str]) -> str | None:
-    """The verb, or flag in place of one, that a word is a slip of, or another tool's word for."""
-    return _ours("verbs").get(folded(word)) or similar(word, verbs)
 
 
 # ---- problems with what to write instead
@@ -148,13 +161,19 @@ class Suggestions:
         return Problem(f"no {group} named {shown(value)}; choose from: {', '.join(words)}{origin}", fix)
 
     def unknown_key(self, key: str, value: Any = NO_VALUE, origin: str = "") -> Problem:
-        """A key that does not exist."""
+        """A key that does not exist, perhaps with an option that its group does not have either."""
+        if value is not NO_VALUE and (group := self.key(key, value)) in self.catalog.paths:
+            problem = self.unknown_option(group, value, origin)
+            return Problem(f"unknown key {shown(key)}, and {problem.what}", problem.fix)
         return Problem(f"unknown key {shown(key)}{origin}", self.for_key(key, value))
 
     def for_key(self, key: str, value: Any = NO_VALUE) -> str:
         """What to do about a key that does not exist."""
         if suggestion := self.key(key, value):
             return f"did you mean {suggestion}?"
+        for word in key.split("."):
+            if word not in self.nodes and folded(word) in _ours("absent"):
+                return _ours("absent")[folded(word)]
         node = key.partition(".")[0]
         if node not in self.nodes:
             return f"a key begins with one of: {', '.join((*self.catalog.paths, *self.catalog.plain))}"
@@ -169,7 +188,7 @@ class Suggestions:
         if word in words:
             return f"{group}={words[word]}"
         if alias := _ours("words", group).get(word):
-            return " ".join([f"{group}={alias}", *self._required(group, alias)])
+            return " ".join([f"{group}={alias}", *_required(self.catalog.values(group, alias), group)])
         if word in _OFF and "none" in words:
             return f"{group}=none"
         if word in _ON and group in _tables()["switched_on"]:
@@ -183,10 +202,7 @@ class Suggestions:
         return f"{group}={near}" if near else ""
 
     def key(self, key: str, value: Any = NO_VALUE) -> str:
-        """The override that `key=value` means, where the key does not exist; empty if unknown.
-
-        Its value is `value`, or the default if that does not fit.
-        """
+        """The override that a key means, with the value, or the default if that does not fit; or empty."""
         template = self._template(key)
         is_count = folded(key.rpartition(".")[2]) in _tables()["layer_counts"].split()
         if template.endswith("model.hidden") and is_count and type(value) is int:
@@ -196,23 +212,26 @@ class Suggestions:
     def _template(self, key: str) -> str:
         """The key, perhaps after a choice, that a key means which does not exist; empty if unknown."""
         head, _, last = key.rpartition(".")
-        if last.startswith("_"):  # a key that Hydra itself reads
-            return ""
+        if last.startswith("_") or (head not in self.nodes and folded(head) in _ours("absent")):
+            return ""  # a key that Hydra itself reads, or a group that dlfound lacks
         if folded(key) in self.names:
             return self.names[folded(key)]
         node = head if head in self.nodes else self.names.get(folded(head)) or similar(head, self.nodes)
         templates = self._templates([node] if node in self.nodes else [])
         if folded(last) not in templates and (not head or folded(last) in self.names):
             templates = self._templates(self.nodes) | self.names
-        near = last if folded(last) in templates else similar(last, templates)
-        return templates[folded(near)] if near else ""
+        near = last if folded(last) in templates else similar(last, templates | _ours("absent"), not head)
+        return templates.get(folded(near), "") if near else ""
 
     def flag(self, flag: str, value: Any) -> str:
-        """The override that a flag of another tool means, such as --lr 0.1; empty if it is none."""
+        """What to do about a flag of another tool, such as --lr 0.1; empty if it is none."""
         key = flag.lstrip("-").replace("-", "_")
-        setting = key.rpartition(".")[2]
-        exact = folded(key) in self.names or folded(setting) in self._templates(self.nodes)
-        return self.key(key, value) if exact else ""
+        words = self._templates(self.nodes) | self.names | _ours("absent")
+        if folded(key) not in words and folded(key.rpartition(".")[2]) not in words:
+            return ""
+        if override := self.key(key, value):
+            return f"a setting has no dashes: write {override}{'' if '=' in override else '=...'}"
+        return self.for_key(key)
 
     def _templates(self, nodes: Sequence[str]) -> dict[str, str]:
         """Setting of the nodes -> its key, after a choice of option if the chosen one lacks it."""
@@ -231,15 +250,17 @@ class Suggestions:
         key, _, word = last.partition("=")
         node, _, setting = key.partition(".")
         if word:  # the template has a value already
-            return self.option(key, False) if folded(value) in _OFF else template
+            off = self.option(key, False) if key in self.nodes else self._assigned(key, "")
+            return off if folded(value) in _OFF else template
         if not setting:
             option = "" if value is NO_VALUE or node in self.catalog.plain else self.option(node, value)
             return option or node
         if not choices or setting in self.settings(node):
             return self._assigned(key, value)
         word = choices[0].partition("=")[2]
+        required = _required(self.catalog.values(node, word), node, setting)
         with_choice = Suggestions(self.catalog, {**self.chosen, node: word})
-        return " ".join([*choices, with_choice._assigned(key, value), *self._required(node, word, setting)])
+        return " ".join([*choices, with_choice._assigned(key, value), *required])
 
     def _assigned(self, key: str, value: Any) -> str:
         """`key=value` if the value fits, or with the default if not; the key alone if there is no value."""
@@ -254,11 +275,11 @@ class Suggestions:
                 return _assigned(key, candidate)
         return key
 
-    def _required(self, group: str, word: str, given: str = "") -> list[str]:
-        """An override with a placeholder for each setting of an option that a person must give."""
-        values = self.catalog.values(group, word)
-        missing = [setting for setting, value in values.items() if value == MISSING and setting != given]
-        return [f"{group}.{setting}={setting.upper()}" for setting in missing]
+
+def _required(values: Mapping[str, Any], group: str, given: str = "") -> list[str]:
+    """An override with a placeholder for each of an option's values that a person must give."""
+    missing = [setting for setting, value in values.items() if value == MISSING and setting != given]
+    return [f"{group}.{setting}={setting.upper()}" for setting in missing]
 
 
 def _assigned(key: str, value: Any) -> str:

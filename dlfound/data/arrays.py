@@ -34,7 +34,7 @@ def arrays(
         dlfound.train(["train.epochs=20"], data=(X, y))
 
     `path` is a .npz with arrays X and y, or a .npy with X beside the `target_path` of y. Text, truth values and at most
-    10 distinct whole numbers are classes, else y is a number; `task` says it outright.
+    10 distinct whole numbers are classes, other numbers are a regression; `task` decides otherwise.
     """
     if (data is None) == (path is None):
         what = (

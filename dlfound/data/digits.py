@@ -1,4 +1,4 @@
-"""Real handwritten digits that travel in the package."""
+"""Real handwritten digits, included in the package."""
 
 from importlib.resources import files
 
@@ -14,9 +14,9 @@ np = lazy_loader.load("numpy")
 
 @known_task("multiclass")
 def digits(*, seed: Seed, split: Split) -> Dataset:
-    """1,797 handwritten digits, images of 8 x 8 with 17 grey levels, 10 classes; carried in the package.
+    """1,797 handwritten digits, images of 8 x 8 with 17 grey levels, 10 classes; included in the package.
 
-    Real data that need no network: a run takes a few seconds.
+    Real data without a download. A run takes a few seconds.
 
     Source: Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI (its test set).
     """

@@ -1,4 +1,4 @@
-"""Images of one's own: a folder a class, as torchvision's ImageFolder reads them."""
+"""Your own images: one folder per class, as torchvision's ImageFolder reads them."""
 
 import sys
 import warnings
@@ -23,9 +23,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # for EPS PIL wo
 
 
 def image_folder(*, path: Text, size: Pixels, seed: Seed, split: Split) -> Dataset:
-    """Images in `path`/CLASS/, decoded once and brought to size x size; grey where all of them are, else in colour.
+    """Your own images in `path`/CLASS/, resized to size x size; grey if all of them are grey, else in colour.
 
-    The folders' names are the classes' names. The images need not be of one size or one format.
+    The name of a folder is the name of a class. The images may have different sizes and formats.
 
     Source: torchvision.datasets.ImageFolder.
     """
@@ -47,7 +47,9 @@ def _find(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
 
     if not folder.is_dir():
         raise Error(
-            f"data.path={folder} is no folder", "name a folder that holds a folder for each class", Code.DATA
+            f"data.path={folder} is not a folder",
+            "name a folder that holds a folder for each class",
+            Code.DATA,
         )
     try:
         found = ImageFolder(folder)
@@ -65,8 +67,8 @@ def _find(folder: Path) -> tuple[list[tuple[str, int]], list[str]]:
 def read_images(files: Sequence[str | Path], shape: Sequence[int]) -> "np.ndarray":
     """(images, channels, height, width) uint8, each brought to `shape`; a progress display where there is a terminal.
 
-    One channel is grey, three are red, green and blue. Transparency and the orientation that a camera notes are not
-    heeded, the first picture of several is taken.
+    One channel is grey, three are red, green and blue. Transparency and the orientation in the file's metadata are
+    ignored; of an animation, only the first image counts.
 
     Raises:
         Error: one cannot be read, or is too large to be a picture (code 3).

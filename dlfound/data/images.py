@@ -1,4 +1,4 @@
-"""The well-known sets of small images, read where their files stand and fetched by torchvision where they do not."""
+"""MNIST, Fashion-MNIST and CIFAR-10, read from their files or downloaded by torchvision."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,9 +38,9 @@ PARTS = (
 
 @known_task("multiclass")
 def mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
-    """70,000 handwritten digits, 28 x 28 grey; the 10,000 of the test set stay apart.
+    """70,000 handwritten digits, 28 x 28 grey; the 10,000 test images stay separate.
 
-    Read from `root` where the files stand there, and fetched into it by torchvision where they do not.
+    dlfound reads the files from `root`, or downloads them if they are missing.
 
     Source: LeCun, Cortes & Burges 1998.
     """
@@ -51,8 +51,8 @@ def mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
 def fashion_mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
     """70,000 pictures of clothes, 28 x 28 grey, 10 classes; as large as MNIST and harder.
 
-    T-shirts, trousers, coats and the like, with 10,000 of them apart for testing. Read from `root`, or fetched
-    into it.
+    T-shirts, trousers, coats and the like; the 10,000 test images stay separate. dlfound reads the files from
+    `root`, or downloads them if they are missing.
 
     Source: Xiao, Rasul & Vollgraf 2017.
     """
@@ -61,10 +61,10 @@ def fashion_mnist(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
 
 @known_task("multiclass")
 def cifar10(*, root: Text, seed: Seed, split: TrainVal) -> Dataset:
-    """60,000 photographs of 10 kinds of things, 32 x 32 in colour; the 10,000 of the test set stay apart.
+    """60,000 photographs of 10 kinds of things, 32 x 32 in colour; the 10,000 test images stay separate.
 
-    Airplanes, cats, ships and the like: hard for a net that knows nothing of which pixels are neighbours. Read from
-    `root`, or fetched into it.
+    Airplanes, cats, ships and the like: hard for a net that does not know which pixels are neighbours.
+    dlfound reads the files from `root`, or downloads them if they are missing.
 
     Source: Krizhevsky 2009.
     """

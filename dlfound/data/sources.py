@@ -1,5 +1,5 @@
-"""What a net learns from and is tested on: sets of images, small problems to look at, or data of one's own.
-Columns of numbers are standardised by the training rows, and so are the numbers that a net is to predict.
+"""What a net learns from and is tested on: image sets, toy problems, or your own data. Numeric columns and
+numeric targets are standardised with the statistics of the training rows.
 
 This module has the table of sources.
 """

@@ -1,4 +1,4 @@
-"""A table of one's own as a source: what its columns mean, its target, and which rows are for what."""
+"""Your own table as a source: the meaning of its columns, its target, and the split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,12 +78,13 @@ def table(
     seed: Seed,
     split: Split,
 ) -> Dataset:
-    """A CSV (also .gz) or Parquet file of one's own, or several of the same columns (data.path=parts/*.csv).
+    """Your own CSV (also .gz) or Parquet file, or several files with the same columns (data.path=parts/*.csv).
 
-    Types are inferred: numbers; text and truth values are categories; dates become numbers; texts that are nearly all
-    different are dropped. `numeric`, `categorical` and `drop` overrule it, `dlfound train --dry-run` shows it. `target`
-    names one column or several; text, truth values and at most 10 distinct whole numbers are classes, else it is a
-    number. Missing numbers take the training's median, and a column of 0 and 1 says which they are.
+    dlfound infers the types: numbers are numbers, text and truth values are categories, dates become numbers, and
+    columns of nearly unique texts are dropped. `numeric`, `categorical` and `drop` change that; `dlfound train
+    --dry-run` shows the result. `target` names one column or several. Text, truth values and at most 10 distinct
+    whole numbers are classes; other targets are numbers. A missing number is replaced by the median of the training
+    rows, and a column of 0 and 1 marks it.
     """
     reading = {name: value for name, value in locals().items() if name in READING}
     roles, notes = Roles(target, group, weight, numeric, categorical, drop), []

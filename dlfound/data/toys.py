@@ -1,4 +1,4 @@
-"""Small problems made to be looked at: each shows one thing about nets."""
+"""Toy problems in a few dimensions: each shows one property of nets."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ Judged = Annotated[str, word("pass", "grade")]
 
 
 def _points(seed: int) -> "np.random.Generator":
-    """The stream that draws a toy's points; the split has another."""
+    """Return the random stream of a toy's points; the split has another one."""
     return np.random.default_rng([seed, 1])
 
 
@@ -36,9 +36,9 @@ def _points(seed: int) -> "np.random.Generator":
 def xor(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """Four clouds in the corners of a square; opposite corners share a class.
 
-    The smallest problem that needs a hidden layer: no straight line has each class on a side of its own.
+    The smallest problem that needs a hidden layer: no straight line separates the classes.
 
-    Source: Minsky & Papert 1969: no perceptron can tell them apart.
+    Source: Minsky & Papert 1969: no perceptron can separate them.
     """
     rng = _points(seed)
     corners = rng.integers(0, 2, (rows, 2))
@@ -51,9 +51,9 @@ def xor(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
 def spirals(
     *, rows: Rows, classes: Arms, turns: Positive, noise: NonNegative, seed: Seed, split: Split
 ) -> Dataset:
-    """Interleaved spiral arms around a centre, a class each.
+    """Interleaved spiral arms around a centre, one per class.
 
-    The border between two classes winds around with them: the more `turns`, the more units it takes.
+    The border between two classes is a spiral too: the more `turns`, the more units it needs.
 
     Source: Lang & Witbrock 1988.
     """
@@ -71,7 +71,7 @@ def spirals(
 
 @known_task("binary")
 def circles(*, rows: Rows, factor: Shrink, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
-    """A ring inside a ring: no straight line parts them, one hidden layer does.
+    """A ring inside a ring: a straight line cannot separate them, but one hidden layer can.
 
     Source: the lecture, minute 8.
     """
@@ -87,9 +87,9 @@ def circles(*, rows: Rows, factor: Shrink, noise: NonNegative, seed: Seed, split
 
 @known_task("binary")
 def moons(*, rows: Rows, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
-    """Two half circles that reach into each other, a class each.
+    """Two interleaved half circles, one per class.
 
-    A straight line parts most of them, a bent one all but the noise.
+    A straight line separates most rows; a curve separates all but the noise.
 
     Source: Pedregosa et al. 2011, scikit-learn's make_moons.
     """
@@ -108,7 +108,7 @@ def passfail(*, rows: Rows, target: Judged, noise: NonNegative, seed: Seed, spli
 
         grade = 100 / (1 + exp(-z)) + noise, z = 0.4 (lectures - 5) + 0.1 (hours - 20)
 
-    A grade of 50 passes. With target=grade it is what the net predicts, as a number.
+    A grade of 50 passes. With target=grade, the net predicts the grade as a number.
 
     Source: MIT 6.S191, lecture 1 ("will I pass this class?").
     """
@@ -126,7 +126,7 @@ def passfail(*, rows: Rows, target: Judged, noise: NonNegative, seed: Seed, spli
 def sine(*, rows: Rows, periods: Positive, noise: NonNegative, seed: Seed, split: Split) -> Dataset:
     """y = sin(x), x uniform over the given number of periods around zero.
 
-    A regression whose right answer is known everywhere, also between the rows.
+    A regression whose true function is known, also between the rows.
 
     Source: the lecture, minute 9: one hidden layer can approximate any continuous function.
     """
@@ -138,9 +138,9 @@ def sine(*, rows: Rows, periods: Positive, noise: NonNegative, seed: Seed, split
 
 @known_task("binary")
 def parity(*, rows: Rows, bits: Bits, noise: Fraction, seed: Seed, split: Split) -> Dataset:
-    """Random bits: is the number of ones odd? No single bit tells anything.
+    """Random bits; the class says whether the number of ones is odd.
 
-    Nor does any group of bits but the whole: there are no parts of an answer to begin with.
+    No proper subset of the bits carries information about the class.
 
     Source: the lecture, minute 47: with few layers some functions need exponentially many units.
     """

@@ -117,7 +117,9 @@ class BinaryCrossEntropy(_Loss):
     def __init__(self, counts: Sequence[int] = (), *, label_smoothing: Fraction, class_weight: ClassWeight):
         if class_weight != "none" and not counts:
             message = f"loss.class_weight={class_weight} needs one class per row, not several labels"
-            raise Error(message, "loss.class_weight=none, or weight the rows with data.weight", Code.CONFIG)
+            raise Error(
+                message, "use loss.class_weight=none, or weight the rows with data.weight", Code.CONFIG
+            )
         self.smoothing = label_smoothing
         self.weights = class_weights(class_weight, counts)
 

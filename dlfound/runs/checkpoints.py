@@ -100,7 +100,8 @@ class Checkpoints:
             warnings.append(f"the checkpoint of step {step} is damaged; it is now {path.name}{BAD}")
         if bad := self._stored(BAD):  # also those of an earlier start
             message = f"every checkpoint in {self.path} is damaged: {', '.join(path.name for _, path in bad)}"
-            raise Error(message, "train anew in another run.dir, or remove them to train anew here", Code.RUN)
+            fix = "start a new run in another run.dir, or remove them to start again here"
+            raise Error(message, fix, Code.RUN)
         return None, warnings
 
     def _prune_bad(self) -> list[str]:

@@ -107,7 +107,7 @@ def _by_name(word: str) -> list[Path]:
     is_folder = word and os.path.isdir(_as_path(word))
     problem = "has no config.yaml, so it is not a run's folder" if is_folder else "is not a run"
     names = ", ".join(sorted({run_name(path) for path in runs}))
-    fix = f"a path, latest, or one of: {names}" if names else "train one first: dlfound train"
+    fix = f"name a path, latest, or one of: {names}" if names else "train one first: dlfound train"
     raise Error(f"{word or repr(word)} {problem}", fix, Code.RUN)
 
 

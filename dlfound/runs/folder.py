@@ -47,14 +47,14 @@ class RunFolder:
         """Read the object in a JSON file.
 
         Raises:
-            Error: the file is missing, too large, or holds no JSON object (code 4).
+            Error: the file is missing, too large, or does not contain a JSON object (code 4).
         """
         try:
             value = json.loads(self.read_text(name))
         except (ValueError, RecursionError) as error:
             raise unusable(f"{self.path / name} is not valid JSON: {error}") from None
         if not isinstance(value, dict):
-            raise unusable(f"{self.path / name} holds no JSON object")
+            raise unusable(f"{self.path / name} does not contain a JSON object")
         return value
 
     def read_text(self, name: str) -> str:
@@ -198,7 +198,7 @@ def unusable(message: str) -> Error:
 
 def mismatch(message: str) -> Error:
     """Return the error for files that do not fit together (code 4)."""
-    return Error(message, "the folder's files must come from one run", Code.RUN)
+    return Error(message, "use files from one run", Code.RUN)
 
 
 def packed(tensors: "Mapping[str, Tensor]", metadata: dict[str, str]) -> bytes:

@@ -41,7 +41,7 @@ def open_folder(path: Path, training: Training, command: str, missing: str, show
         checkpoint, warnings = Checkpoints(path).newest()
         if missing and checkpoint is None:
             message = f"{missing}, and there is no checkpoint to make it from"
-            raise Error(message, "train anew in another run.dir", Code.RUN)
+            raise Error(message, "start a new run in another run.dir", Code.RUN)
         notes = [f"{missing}: dlfound writes the results of the run again"] if missing else []
         if checkpoint is not None:  # everything is checked before the first file is changed
             saved = _checked(checkpoint, folder, training, saved_config or training.config)
@@ -192,7 +192,7 @@ def _lines_before(saved: TrainState, folder: RunFolder) -> list[dict[str, Any]]:
     size = saved.files.metrics
     if folder.digest("metrics.jsonl", size) != saved.files.digest:
         message = f"{folder.path / 'metrics.jsonl'} has changed since the checkpoint of step {saved.step}"
-        raise Error(message, "restore the file, or train anew in another run.dir", Code.RUN)
+        raise Error(message, "restore the file, or start a new run in another run.dir", Code.RUN)
     return folder.read_lines("metrics.jsonl", size)
 
 
@@ -211,7 +211,7 @@ def _changed_data(saved: TrainState, folder: RunFolder, training: Training) -> s
     before = {**folder.read_json("schema.json"), **{name: schema[name] for name in CELLS}}
     if before != json.loads(json.dumps(schema)):
         message = f"{change}, and they have other rows, columns or classes"
-        raise Error(message, "use the same files, or train anew in another run.dir", Code.DATA)
+        raise Error(message, "use the same files, or start a new run in another run.dir", Code.DATA)
     if not training.config["train"]["allow_changed"]:
         fix = "use the same files, or resume with the changed ones: train.allow_changed=true"
         raise Error(change, fix, Code.DATA)

@@ -140,7 +140,7 @@ def check_length(path: Path, saved: Config, requested: Config, done: int) -> Non
     if not getattr(requested.build("lr_decay").func, "any_length", False):
         decay = requested.name("lr_decay")
         message = f"{path}: train.epochs was {old}, now {new}, but lr_decay={decay} depends on the length"
-        raise Error(message, "train anew in another run.dir", Code.RUN)
+        raise Error(message, "start a new run in another run.dir", Code.RUN)
     if new < done:
         message = f"{path} has finished {done} epochs, but train.epochs={new}"
         raise Error(message, f"use train.epochs={done} or more", Code.RUN)
@@ -174,6 +174,7 @@ def leave_as_it_is(run: "Run", requested: Config, data: Any, shown: bool) -> Non
         hint = "resume=RUN train.epochs=... continues it"
         if reason := REASONS.get(run.report["stopped_by"]):
             hint = f"{reason} after epoch {run.report['epochs_run']}, so more epochs would not continue it"
-        say(f"{path} holds a finished run; dlfound leaves it as it is ({hint}; another run.dir trains anew)")
+        note = f"dlfound leaves it as it is ({hint}; another run.dir starts a new run)"
+        say(f"{path} holds a finished run; {note}")
     if data is not None:  # the caller would take the old run for a run on these arrays
         raise Error(f"{path} holds a finished run", "choose another run.dir", Code.RUN)

@@ -155,7 +155,7 @@ class TrainState:
                 raise BadField("vectors.t")
         except BadField as field:
             message = f"checkpoint step {checkpoint.step} is invalid: bad field {printable(repr(str(field)))}"
-            raise Error(message, "remove it, or train anew in another run.dir", Code.RUN) from None
+            raise Error(message, "remove it, or start a new run in another run.dir", Code.RUN) from None
         return state
 
     def fits(self, saved: "TrainState", batch_size: int, outputs: int) -> bool:

@@ -224,11 +224,11 @@ def _conflicts(space: Space, method: Method, base: Config) -> list[Problem]:
         problems.append(Problem("search.folds and the space both vary train.fold", leave_out))
     if method.storage != "journal" and base["run"]["dir"] is None:
         message = "search.storage needs run.dir, so that the same command finds the sweep's folder again"
-        problems.append(Problem(message, "run.dir=FOLDER"))
+        problems.append(Problem(message, "add run.dir=FOLDER"))
     if not space.dimensions and method.repeats == 1 and not method.folds:
         fix = "give a list or a distribution: optim.lr='tag(log, interval(1e-4, 1e-1))'"
         problems.append(Problem("nothing varies: every override has a single value", fix))
     if base.name("data") == "arrays":
         message = "data=arrays takes arrays from Python, not from the command line"
-        problems.append(Problem(message, "data=table data.path=FILE"))
+        problems.append(Problem(message, "use data=table data.path=FILE"))
     return problems

@@ -91,7 +91,9 @@ def count_trials(method: Method, name: str, space: Space) -> int:
         return int(method.trials)
     if intervals := [d.key for d in space.dimensions if not d.texts]:
         message = f"a grid needs a list of values for {', '.join(intervals)}, not an interval"
-        raise Error(message, f"{intervals[0]}=A,B,C or range(LOW,STOP,STEP), or search=random", Code.CONFIG)
+        raise Error(
+            message, f"give {intervals[0]}=A,B,C or range(LOW,STOP,STEP), or search=random", Code.CONFIG
+        )
     if (upper_limit := count_combinations(space)) > MAX_GRID:
         message = f"the grid has {upper_limit:,} combinations, more than {MAX_GRID:,}"
         raise Error(message, "use fewer values, or search=random", Code.CONFIG)

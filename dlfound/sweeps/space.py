@@ -202,7 +202,7 @@ def _read_interval(key: str, swept: grammar.Interval, text: str) -> Dimension | 
         return Problem(f"{text}: an interval needs two finite ends", f"write {key}=interval(LOW,HIGH)")
     if not low < high:
         message = f"{text}: the low end ({low:g}) must be below the high end ({high:g})"
-        return Problem(message, "exchange the two ends")
+        return Problem(message, "swap the two ends")
     if log and not low > 0:
         return Problem(f"{text}: tag(log, ...) needs a low end > 0, got {low:g}", "raise the low end above 0")
     if unknown := sorted(swept.tags - {"log"}):

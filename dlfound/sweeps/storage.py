@@ -146,7 +146,7 @@ def _translate(error: BaseException, address: str) -> Error | None:
         return Error(message, "choose another search.storage, or leave it out", Code.RUN)
     if isinstance(chain[-1], ModuleNotFoundError):
         message = f"search.storage={address} needs another package: {text}"
-        return Error(message, "pip install 'dlfound[remote]'", Code.RESOURCES)
+        return Error(message, "run pip install 'dlfound[remote]'", Code.RESOURCES)
     is_storage_error = isinstance(error, optuna.exceptions.StorageInternalError)
     if is_storage_error or modules & {"sqlalchemy", "psycopg", "sqlite3", "grpc"}:
         message = f"cannot use search.storage={address}: {text}"

@@ -188,6 +188,6 @@ def _redirect_output(log: Path) -> None:
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         message = f"cannot write to {log}: {error.strerror}"
-        raise Error(message, "make room, or choose another run.dir", Code.RESOURCES) from None
+        raise Error(message, "free some space, or choose another run.dir", Code.RESOURCES) from None
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -102,12 +102,37 @@ def test_a_setting_that_must_be_given_has_no_default(capsys):
 
 
 def test_a_group_that_does_not_exist(capsys):
-    for word, group in (("optm", "optim"), ("scheduler", "lr_decay"), ("trian", "train")):
+    words = {
+        "optm": "optim", "scheduler": "lr_decay", "trian": "train", "lr": "optim", "optimizer.lr": "optim",
+        "patience": "early_stopping", "adam": "optim", "tpe": "search", "moons": "data",
+        "l2": "regularizer", "layer": "batchnorm", "normal": "initializer", "gaussian": "dropout",
+        "linear": "lr_decay", "spirals_depth": "experiment",
+    }  # fmt: skip
+    for word, group in words.items():
         ((message, fix),) = reported(capsys, "options", word)
-        assert f"unknown key '{word}'" in message and f"did you mean {group}?" in fix
+        assert f"no group '{word}'; choose from: data, model, " in message
+        assert fix == f"  fix: did you mean dlfound options {group}?"
+    assert (
+        "did you mean dlfound options batchnorm or dropout or " in reported(capsys, "options", "none")[0][1]
+    )
+    assert reported(capsys, "options", "zebra")[0][1] == "  fix: see dlfound options"
     ((message, fix),) = reported(capsys, "options", "optim", "data")
     assert "unexpected argument: data" in message and "dlfound options --help" in fix
     reported(capsys, "options", "optim", " ")
+
+
+def test_a_setting_or_an_option_shows_its_group(capsys):
+    for word in (
+        "optim.lr",
+        "optim=adam",
+        "search.workers",
+        "search=tpe",
+        "train.epochs",
+        "experiment=adam_vs",
+    ):
+        group = re.split("[.=]", word)[0]
+        for flags in ([], ["--json"]):
+            assert printed(capsys, "options", word, *flags) == printed(capsys, "options", group, *flags)
 
 
 def test_an_added_option_is_listed_with_the_values_that_it_inherits(capsys, tmp_path):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dlfound.cli import main
+from dlfound.cli import VERBS, main
 from dlfound.config.compose import compose
-from dlfound.config.suggest import Suggestions, override_text
+from dlfound.config.suggest import Suggestions, override_text, similar_word
 from dlfound.config.yaml_files import read_yaml
 from dlfound.errors import Error
 from dlfound.options.configure import catalog, sweep_catalog
@@ -131,6 +131,12 @@ CASES = {
     "data=my/titanic.csv": "data=table data.path=my/titanic.csv data.target=TARGET",
     "output_dir=/tmp/x": "run.dir=/tmp/x",
     "run_name=mine": "run.name=mine",
+    "input_dropout=0.2": "dropout=standard dropout.input=0.2",
+    "na_values=NA": "data=table data.na=NA data.path=PATH data.target=TARGET",
+    "test=a.csv": "data=table data.test_path=a.csv data.path=PATH data.target=TARGET",
+    "no_cuda=true": "run.device=cpu",
+    "no_cuda=false": "run.device=auto",
+    "min_delta=0.1": "early_stopping.min_delta=0.1",
 }
 
 
@@ -153,6 +159,9 @@ def test_every_alias_of_a_word_leads_to_an_override_that_works_when_pasted():
     for key, words in ALIASES["words"].items():
         for ours, aliases in words.items():
             for alias in aliases.split():
+                if key == "verb":
+                    assert similar_word(key, alias, [*VERBS, ours]) == ours
+                    continue
                 seen += 1
                 if key == "search":
                     override = Suggestions(sweep_catalog()).option("search", alias)
@@ -170,8 +179,9 @@ def test_every_alias_of_a_key_leads_to_an_override_that_works_when_pasted():
     for template, aliases in ALIASES["names"].items():
         key = template.split()[-1].partition("=")[0]
         for alias in str(aliases).split():
-            if key == "search":
-                assert Suggestions(sweep_catalog()).key(alias, "tpe") == "search=tpe"
+            if key.startswith("search"):
+                value = "tpe" if key == "search" else 7
+                assert Suggestions(sweep_catalog()).key(alias, value) == f"{key}={value}"
                 continue
             seen += 1
             override = Suggestions(known()).key(alias, typed_value(key))
@@ -209,7 +219,10 @@ def test_dlfound_does_not_accept_the_words_of_other_tools():
         ("train --dropout 0.5", ["write dropout=standard"]),
         ("train --early-stopping", ["write early_stopping=lookahead"]),
         ("sweep --trials 5", ["write search.trials=5"]), ("check --seed 5", ["write run.seed=5"]),
-        ("train --trials 5", ["see dlfound train --help"]),
+        ("train --trials 5", ["search is for sweeps; use dlfound sweep"]),
+        ("train --optimizer ftrl", ["write optim=..."]), ("train --amp", ["dlfound has no mixed precision"]),
+        ("train --no-cuda", ["write run.device=cpu"]), ("train --no-json", ["see dlfound train --help"]),
+        ("eval latest --config-path x", ["see dlfound eval --help"]),
         ("eval latest --lr 3", ["see dlfound eval --help"]),
         ("train --cgf", ["did you mean --cfg?"]), ("train --config-path x", ["did you mean --config-dir?"]),
         ("train --experimental-rerun x", ["see dlfound train --help"]),

@@ -284,7 +284,7 @@ def test_bad_image_folders(tmp_path, capsys):
         assert main(["train", "data=image_folder", f"data.path={path}"]) == 3
         return capsys.readouterr().err
 
-    assert "is no folder" in told(tmp_path / "nowhere")
+    assert "is not a folder" in told(tmp_path / "nowhere")
     assert "fix:" in told(tmp_path)
     paint(tmp_path / "only", "1.png", (1, 2, 3))
     assert "single class (only)" in told(tmp_path)

@@ -18,8 +18,9 @@ from dlfound.runs.record import Observer
 from proofs.forked import begin, do_nothing, settle_threads, wait
 
 REACH = 0.8  # of the time of a whole run: it is killed before
-AIMS = {"": 6, "checkpoint": 2, "finishing": 2}  # of ten kills: at any time, or soon after one of these began
-SOON = {"checkpoint": 0.02, "finishing": 0.08}  # of the time of a whole run
+# Of ten kills: at any time, or soon after one of these began.
+AIMS = {"": 5, "start": 1, "checkpoint": 2, "finishing": 2}
+SOON = {"start": 0.05, "checkpoint": 0.02, "finishing": 0.08}  # of the time of a whole run
 TIMEOUT = 120.0  # seconds of a run that is not killed
 PHASES = ("start", "resume", "epoch", "checkpoint", "finishing")
 
@@ -52,8 +53,9 @@ class Forked:
             before: called in the child first.
         """
         self._aim = draw.choices(list(AIMS), list(AIMS.values()))[0]
-        if not self._aim:
-            return wait(self.begin(words, run, before), draw.uniform(0, REACH * seconds))
+        if self._aim in ("", "start"):
+            reach = SOON.get(self._aim, REACH)
+            return wait(self.begin(words, run, before), draw.uniform(0, reach * seconds))
         self._read, self._write = os.pipe()
         child = self.begin(words, run, before)
         for _ in range(draw.randrange(1, 6) if self._aim == "checkpoint" else 1):

@@ -124,7 +124,7 @@ def test_more_epochs_do_not_continue_a_run_that_early_stopping_ended(capsys):
     assert contents(dlfound.train([f"resume={run.path}", "train.epochs=400"]).path) == before
     assert main(["train", f"resume={run.path}", "train.epochs=400"]) == 0
     reason = f"early stopping ended it after epoch {run.report['epochs_run']}"
-    message = f"({reason}, so more epochs would not continue it; another run.dir trains anew)"
+    message = f"({reason}, so more epochs would not continue it; another run.dir starts a new run)"
     assert message in capsys.readouterr().err
 
 
