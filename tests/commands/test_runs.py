@@ -126,7 +126,7 @@ def test_names_select_runs(put, capsys):
         assert "".join(row["folder"][-1] for row in list_json(capsys, *words)) == folders
     out, err = list_text(capsys, "c", code=4)
     assert out == ""
-    assert err == "dlfound: error[run]: c is not a run\n  fix: a path, latest, or one of: a, b\n"
+    assert err == "dlfound: error[run]: c is not a run\n  fix: name a path, latest, or one of: a, b\n"
 
 
 def test_an_empty_folder_is_answered_with_the_command_to_begin_with(capsys):
