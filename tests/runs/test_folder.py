@@ -83,8 +83,8 @@ def test_a_word_that_means_no_run_is_an_error_that_lists_the_names():
     ("content", "reason"),
     [
         (b'{"a": 1', "is not valid JSON"),
-        (b"[1]", "holds no JSON object"),
-        (b"null", "holds no JSON object"),
+        (b"[1]", "does not contain a JSON object"),
+        (b"null", "does not contain a JSON object"),
         (b"[" * 100_000, "is not valid JSON"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "is not valid JSON"),
         (b"\xff\xfe", "cannot read"),
