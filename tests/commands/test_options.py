@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from dlfound.cli import main
+from support.commands import printed, reported
+
 from dlfound.config.catalog import EXPERIMENT
 from dlfound.config.setting_types import MISSING
 from dlfound.config.yaml_files import read_yaml
@@ -12,22 +13,6 @@ from dlfound.options.configure import GROUPS, SWEEP_GROUPS, catalog, full_catalo
 
 CONF = Path(__file__).parents[2] / "conf"
 EVERY = GROUPS | SWEEP_GROUPS
-
-
-def reported(capsys, *words):
-    """The problems that a command reports, exit code 2: (message, fix) pairs."""
-    assert main(list(words)) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and "Traceback" not in err
-    lines = err.splitlines()
-    return list(zip(lines[::2], lines[1::2], strict=True))
-
-
-def printed(capsys, *words):
-    assert main(list(words)) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    return out
 
 
 def yamls(group):

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from support.commands import printed, reported
 
 import dlfound
-from dlfound.cli import main
 from dlfound.config import catalog as catalog_module
 from dlfound.config.config import reopen
 from dlfound.options.configure import GROUPS, catalog, configure
@@ -20,22 +20,6 @@ def forget_what_is_registered():
     yield
     catalog_module._registered.clear()
     catalog_module._registered.update(before)
-
-
-def reported(capsys, *words, code=2):
-    """The problems that a command reports: (message, fix) pairs."""
-    assert main(list(words)) == code
-    out, err = capsys.readouterr()
-    assert out == "" and "Traceback" not in err
-    lines = err.splitlines()
-    return list(zip(lines[::2], lines[1::2], strict=True))
-
-
-def printed(capsys, *words):
-    assert main(list(words)) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    return out
 
 
 def square(*, power: float, shift=1, flat: bool = False):

@@ -1,8 +1,8 @@
 """Damage checkpoints, or write invalid ones: dlfound must never train on them.
 
-First, files with wrong bytes: dlfound must set them aside and take the intact checkpoint before, or refuse if
-there is none. Then, whole files with the right name and odd contents: `dlfound train resume=RUN` must refuse
-them with a message, or end with the results of an undisturbed run.
+First, files with wrong bytes: dlfound must set them aside and take the intact checkpoint before, or refuse
+if both are damaged. Then, whole files with the right name and odd contents: `dlfound train resume=RUN` must
+refuse them with a message, or end with the results of an undisturbed run.
 
 python tests/proofs damage                    10,000 damaged files, and every odd one
 python tests/proofs damage --count 300 --every 8

@@ -44,6 +44,7 @@ def fork(call: Callable[[], int | None], log: Path = Path(os.devnull)) -> int:
         return child
     code = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, 1)
@@ -58,6 +59,11 @@ def fork(call: Callable[[], int | None], log: Path = Path(os.devnull)) -> int:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def exit_code(child: int) -> int:
+    """Wait for the end of a child process; returns its exit code, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def begin(
@@ -89,7 +95,7 @@ def wait(child: int, seconds: float) -> int | None:
     try:
         if not select.select([file], [], [], seconds)[0]:
             os.kill(child, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        code = exit_code(child)
     finally:
         os.close(file)
     return None if code == -signal.SIGKILL else code

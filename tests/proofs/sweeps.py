@@ -41,7 +41,7 @@ from dlfound.sweeps.results import CSV
 from dlfound.sweeps.samplers import make_sampler
 from dlfound.sweeps.storage import JOURNAL_LOCK, TORN
 from dlfound.sweeps.trials import TrialStore
-from proofs.forked import begin
+from proofs.forked import begin, exit_code
 
 EPOCHS = 12
 SPACE = f"""optim=adam,sgd optim.lr=tag(log,interval(1e-4,1e-1)) model.hidden=choice([8],[16]) data=moons
@@ -147,7 +147,7 @@ def run_and_kill(
             if more:
                 kill_one(chosen, sweep, draw, counts)
             continue
-        code = os.waitstatus_to_exitcode(os.waitpid(chosen, 0)[1])
+        code = exit_code(chosen)
         commands.remove(chosen)
         if code == -signal.SIGKILL and counts.commands < MAX_COMMANDS:
             commands.append(begin("sweep", words, log))
@@ -250,7 +250,7 @@ def main(argv: Sequence[str]) -> int:
 def run_undisturbed(words: list[str], log: Path) -> float:
     """Run a sweep that is not killed; returns its duration in seconds."""
     began = time.monotonic()
-    code = os.waitstatus_to_exitcode(os.waitpid(begin("sweep", words, log), 0)[1])
+    code = exit_code(begin("sweep", words, log))
     if code:
         raise SystemExit(f"the undisturbed sweep ended with exit code {code}")
     return time.monotonic() - began

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import exit_code, fork
 
 from dlfound.reports import pictures
 from proofs import sweeps
+from proofs.forked import exit_code, fork
 
 PROOFS = Path(__file__).parent
 LOG = Path("log.txt")

@@ -79,7 +79,7 @@ def serve(name: str) -> None:
 
 def answer(proof: Any, options: list[str], fault: Callable[[], None] | None) -> Result:
     """Run a proof in a child process."""
-    from proofs.forked import fork
+    from proofs.forked import exit_code, fork
 
     def run() -> int:
         if fault is not None:
@@ -88,7 +88,7 @@ def answer(proof: Any, options: list[str], fault: Callable[[], None] | None) -> 
 
     with tempfile.NamedTemporaryFile() as log:
         child = fork(run, Path(log.name))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        code = exit_code(child)
         return Result(code, Path(log.name).read_text(encoding="utf-8"))
 
 

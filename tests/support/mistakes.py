@@ -17,7 +17,7 @@ class Wrong:
     Attributes:
         text: the override.
         named: the part of it that the message must quote.
-        key: the existing key or group in it, if any; if there is none, the fix must name others.
+        key: the existing key or group in it, if any; without one, the fix must name others.
     """
 
     text: str

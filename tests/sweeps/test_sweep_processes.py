@@ -17,7 +17,7 @@ from pathlib import Path
 import alembic.command  # noqa: F401 (forked processes then need not import it)
 import pytest
 import sqlalchemy.dialects.sqlite  # noqa: F401
-from support.processes import exit_code, fork
+from proofs.forked import exit_code, fork
 
 from dlfound.cli import main
 from dlfound.reports import pictures
