@@ -3,12 +3,11 @@
 import argparse
 import inspect
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from dlfound.config.catalog import EXPERIMENT, Catalog, Option
-from dlfound.config.suggest import Suggestions
+from dlfound.config.suggest import Suggestions, node_of
 from dlfound.config.yaml_files import read_text
 from dlfound.errors import Code, Error
 from dlfound.options.configure import full_catalog, load_options
@@ -47,7 +46,7 @@ def reading_options(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb; return the exit code."""
     load_options(args.files)
     catalog = full_catalog(args.config_dir)
     group = _group(args.group, catalog) if args.group is not None else None
@@ -69,11 +68,12 @@ def _group(word: str, catalog: Catalog) -> str:
     Raises:
         Error: there is no such group (code 2).
     """
-    group = re.split("[.=]", word)[0]
+    group = node_of(word)
     if group in {*catalog.paths, *catalog.plain}:
         return group
     meant = [other for other in catalog.paths if word in catalog.words(other)]
-    meant = meant or re.findall(r"(\w+)[^ ]*$", Suggestions(catalog).key(group))
+    if not meant and (override := Suggestions(catalog).key(group)):
+        meant = [node_of(override)]
     fix = f"did you mean dlfound options {' or '.join(meant)}?" if meant else "see dlfound options"
     what = f"no group {word!r}; choose from: {', '.join((*catalog.paths, *catalog.plain))}"
     raise Error(what, fix, Code.CONFIG)

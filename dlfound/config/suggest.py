@@ -51,6 +51,11 @@ def _ours(section: str, key: str = "") -> dict[str, str]:
     return {folded(alias): ours for ours, aliases in table.items() for alias in str(aliases).split()}
 
 
+def node_of(override: str) -> str:
+    """The group or node that an override sets; of several, the last one."""
+    return re.split("[.=]", override.rpartition(" ")[2])[0]
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """The word of `words` (at least one) most like `word`, however unlike."""
     by_lower = {w.lower(): w for w in words}
@@ -142,7 +147,7 @@ class Suggestions:
         """Our groups and nodes, and what other tools call ours -> the template of an override."""
         ours = {folded(name): name for name in (*self.catalog.paths, *self.catalog.plain)}
         theirs = _ours("names").items()
-        usable = {name: key for name, key in theirs if re.split("[.=]", key.split()[-1])[0] in self.nodes}
+        usable = {name: key for name, key in theirs if node_of(key) in self.nodes}
         return usable | ours
 
     def settings(self, node: str) -> Mapping[str, SettingType]:
@@ -224,7 +229,7 @@ class Suggestions:
         return templates.get(folded(near), "") if near else ""
 
     def flag(self, flag: str, value: Any) -> str:
-        """What to do about a flag of another tool, such as --lr 0.1; empty if it is none."""
+        """What to do about a flag of another tool, such as --lr 0.1; empty if no tool has it."""
         key = flag.lstrip("-").replace("-", "_")
         words = self._templates(self.nodes) | self.names | _ours("absent")
         if folded(key) not in words and folded(key.rpartition(".")[2]) not in words:

@@ -222,5 +222,5 @@ def read_settings(path: Path) -> dict[str, Any]:
         message = f"{path / CONFIG}: config format {printable(tree.get('format'))} is not {FORMAT}"
         raise Error(message, "check that this is a run's folder", Code.RUN)
     settings = flat({node: values for node, values in tree.items() if isinstance(values, dict)})
-    finite = json.loads(json.dumps(settings), parse_constant=lambda text: None)
-    return {printable(k.removesuffix(".name")): v for k, v in finite.items() if k not in RUN_PLACE}
+    plain = json.loads(json.dumps(settings), parse_constant=lambda text: None)
+    return {printable(k.removesuffix(".name")): v for k, v in plain.items() if k not in RUN_PLACE}
