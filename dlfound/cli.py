@@ -70,7 +70,7 @@ def answer(words: Sequence[str]) -> str:
 
 
 def _near_or_help(word: str, words: Collection[str], command: str) -> str:
-    """What to do about a word that is none of `words`."""
+    """What to do about a word that is not one of `words`."""
     from dlfound.config.suggest import similar_word
 
     near = similar_word("verb", word, words)
@@ -127,7 +127,7 @@ class _Parser(argparse.ArgumentParser):
         raise Error(what, f"see {self.prog} --help", Code.CONFIG)
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
-        """Refuse a word that is none of the choices, in place of argparse's own words."""
+        """Refuse a word that is not among the choices; argparse would do it in its own words."""
         if action.choices is not None and value not in action.choices:
             noun = str(action.metavar or action.option_strings[0]).lower()
             what = f"no {noun} named {value!r}; choose from: {', '.join(action.choices)}"

@@ -249,7 +249,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn an OSError of a run in this folder into an Error (code 6)."""
     try:
         yield
-    except BrokenPipeError:  # the sweep that this trial belongs to is gone: the disk is not at fault
+    except BrokenPipeError:  # a reader of the output is gone: the disk is not at fault
         raise
     except OSError as error:
         file = error.filename or "a file there"

@@ -199,7 +199,7 @@ class TrialQueue:
             return self._claim_next() if begin else None
 
     def _claim_next(self) -> ClaimedTrial | None:
-        """Claim the first waiting trial; create one if there is none and the sweep may have more."""
+        """Claim the first waiting trial; if no trial waits, create one as long as the sweep may have more."""
         count = self.store.plan.count
         with self.locks.exclusive():
             while True:
